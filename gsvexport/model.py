@@ -1,0 +1,150 @@
+"""What a runtime must know about an exported voice: the `model.json` shared by a source and an artifact.
+
+Reading it needs nothing but the standard library, so a device can.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from gsvexport.errors import ArtifactError
+from gsvexport.stages import VERSIONS, Port, Stage, stages
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class SamplingDefaults:
+    """Upstream's API defaults, or what the checkpoint's own config says."""
+
+    top_k: int = 15
+    top_p: float = 1.0
+    temperature: float = 1.0
+    repetition_penalty: float = 1.35
+
+
+@dataclass(frozen=True)
+class Spectrogram:
+    """Parameters of the reference spectrogram: `rate` in Hz, the others in samples."""
+
+    rate: int = 32000
+    n_fft: int = 2048
+    hop: int = 640
+    window: int = 2048
+
+
+@dataclass(frozen=True)
+class Dims:
+    """Sizes of one voice, in the axis letters of `stages.py`.
+
+    `phones` counts embedding rows, `codes` codebook rows, `positions` rows of the position table.
+    """
+
+    L: int
+    D: int
+    H: int
+    V: int
+    I: int  # noqa: E741 - the axis letter of the stage table
+    G: int
+    phones: int
+    text_phones: int
+    codes: int
+    positions: int
+
+
+@dataclass(frozen=True)
+class Model:
+    """One voice as the runtime sees it.
+
+    `rate` is the output sample rate in Hz, `hop` the samples for each latent frame, `baked` maps the name of a stored
+    constant to its file (`.npy`, relative to the folder of `model.json`), `files` the file of each stage.
+    `baked_key` is SHA-256 over the SoVITS weights and the reference: it changes when either does.
+    """
+
+    name: str
+    language: str
+    version: str
+    symbols: str
+    rate: int
+    hop: int
+    eos: int
+    dims: Dims
+    spectrogram: Spectrogram
+    sampling: SamplingDefaults
+    files: dict[str, str]
+    baked: dict[str, str] = field(default_factory=dict)
+    baked_key: str | None = None
+
+    @property
+    def stages(self) -> dict[str, Stage]:
+        """The stages that this folder holds, with the voice's own sizes in place of L, D, V, I and G."""
+        sizes = asdict(self.dims)
+        table = stages(self.version)
+        return {name: _resolve(table[name], sizes) for name in table if name in self.files}
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, ready for `canonical_json`."""
+        return {"schema": SCHEMA, **asdict(self)}
+
+    @classmethod
+    def from_json(cls, value: Any, where: str) -> Model:
+        """Rebuild from `to_json`'s value; `where` names the file in errors.
+
+        Raises:
+            ArtifactError: unknown schema or version, missing or unknown keys.
+        """
+        if not isinstance(value, dict) or value.get("schema") != SCHEMA:
+            found = value.get("schema") if isinstance(value, dict) else type(value).__name__
+            raise ArtifactError(
+                f"{where} is not a model description that this release reads",
+                found=f"schema {found}",
+                limit=f"schema {SCHEMA}",
+                fix="build it again, or install the gsvexport that wrote it",
+            )
+        fields = {key: item for key, item in value.items() if key != "schema"}
+        try:
+            model = cls(
+                **{
+                    **fields,
+                    "dims": Dims(**fields["dims"]),
+                    "spectrogram": Spectrogram(**fields["spectrogram"]),
+                    "sampling": SamplingDefaults(**fields["sampling"]),
+                }
+            )
+        except (TypeError, KeyError) as error:
+            raise ArtifactError(f"{where} does not hold a model description: {error}") from error
+        if model.version not in VERSIONS:
+            raise ArtifactError(f"{where}: unknown model version", found=model.version, limit=", ".join(VERSIONS))
+        for name in (*model.files.values(), *model.baked.values()):
+            if Path(name).is_absolute() or ".." in Path(name).parts:
+                raise ArtifactError(f"{where}: a file name leads out of the folder", found=name)
+        return model
+
+
+def read_model(folder: Path) -> Model:
+    """Read `model.json` of a source or an unpacked artifact.
+
+    Raises:
+        ArtifactError: absent, not JSON, or not a description of this schema.
+    """
+    path = folder / "model.json"
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ArtifactError(f"{folder} holds no model.json", fix="pass a .gsv artifact or a source directory") from None
+    except (OSError, ValueError) as error:
+        raise ArtifactError(f"{path} cannot be read: {error}") from error
+    return Model.from_json(value, str(path))
+
+
+def _resolve(stage: Stage, sizes: dict[str, int]) -> Stage:
+    def port(item: Port) -> Port:
+        shape = tuple(sizes.get(axis, axis) if isinstance(axis, str) else axis for axis in item.shape)
+        return Port(item.name, item.dtype, shape, item.meaning)
+
+    return Stage(
+        stage.name, stage.role, stage.when, tuple(map(port, stage.inputs)), tuple(map(port, stage.outputs))
+    )
