@@ -1,0 +1,107 @@
+"""The networks in torch: the referee of the exported graphs, and what training changes. Export itself needs none of this.
+
+State-dict names are upstream's, so that a checkpoint loads strictly. Methods carry the names and the ports of
+`gsvexport.stages`. Everything works in float64 too: `network.double()`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from gsvexport.stages import FRAMES_PER_CODE, SPEAKER_WIDTH
+from gsvexport.voice.dims import SovitsDims
+from gsvexport.voice.networks.encoder import TextEncoder
+from gsvexport.voice.networks.flow import Flow
+from gsvexport.voice.networks.reference import Quantizer, ReferenceEncoder
+from gsvexport.voice.networks.text2semantic import Text2Semantic
+from gsvexport.voice.networks.vocoder import Generator
+from gsvexport.voice.voice import Voice
+
+__all__ = ["Synthesizer", "Text2Semantic", "load_networks"]
+
+_T2S_PREFIX = "model."  # the attribute under which upstream's trainer holds the network
+
+
+class Synthesizer(nn.Module):
+    """SoVITS of v1, v2, v2Pro and v2ProPlus: semantic codes, phones and a speaker's conditioning to audio."""
+
+    def __init__(self, dims: SovitsDims) -> None:
+        super().__init__()
+        self.dims = dims
+        self.enc_p = TextEncoder(dims)
+        self.dec = Generator(dims)
+        self.flow = Flow(dims)
+        self.ref_enc = ReferenceEncoder(dims)
+        self.ssl_proj = nn.Conv1d(dims.ssl, dims.ssl, FRAMES_PER_CODE, stride=FRAMES_PER_CODE)
+        self.quantizer = Quantizer(dims.codes, dims.ssl)
+        if dims.speaker_width is not None:
+            self.sv_emb = nn.Linear(SPEAKER_WIDTH, dims.gin)
+            self.ge_to512 = nn.Linear(dims.gin, dims.ge_text_width)
+            self.prelu = nn.PReLU(dims.gin)
+
+    def prompt(self, ssl_content: Tensor) -> Tensor:
+        """HuBERT features [1, 768, S] to codes [1, S//2]."""
+        return self.quantizer.encode(self.ssl_proj(ssl_content))
+
+    def reference(self, spectrogram: Tensor, speaker: Tensor | None = None) -> tuple[Tensor, ...]:
+        """Spectrogram [1, 1025, R] (and speaker [1, 20480]) to (ge [1, G, 1],), or (ge, ge_text [1, 512, 1]).
+
+        Several references: average their ge, and take `text_conditioning` of the average.
+        """
+        ge = self.ref_enc(spectrogram[:, : self.dims.ref_bins])
+        if speaker is None:
+            return (ge,)
+        ge = self.prelu(ge + self.sv_emb(speaker)[..., None])
+        return ge, self.text_conditioning(ge)
+
+    def text_conditioning(self, ge: Tensor) -> Tensor:
+        """Ge [1, G, 1] as the text encoder takes it, [1, 512, 1]."""
+        out: Tensor = self.ge_to512(ge.mT).mT
+        return out
+
+    def prior(self, codes: Tensor, phones: Tensor, ge_text: Tensor, frames: int) -> tuple[Tensor, Tensor]:
+        """Codes [1, T], phones [1, X], ge_text [1, 512, 1] to mean and log deviation, [1, I, frames] each."""
+        features = self.quantizer.decode(codes).repeat_interleave(FRAMES_PER_CODE, dim=-1)
+        mean, log_deviation = self.enc_p(features, phones, ge_text, frames)
+        return mean, log_deviation
+
+    def acoustic(
+        self,
+        codes: Tensor,
+        phones: Tensor,
+        ge: Tensor,
+        ge_text: Tensor | None,
+        noise: Tensor,
+        noise_scale: Tensor | float,
+    ) -> Tensor:
+        """The latent [1, I, F]; F comes from `noise`. `ge_text` is None where a version has none of its own."""
+        mean, log_deviation = self.prior(codes, phones, ge if ge_text is None else ge_text, noise.shape[-1])
+        latent: Tensor = self.flow(mean + noise * torch.exp(log_deviation) * noise_scale, ge, inverse=True)
+        return latent
+
+    def vocoder(self, latent: Tensor, ge: Tensor) -> Tensor:
+        """Latent [1, I, F] to audio [1, F·hop]."""
+        audio: Tensor = self.dec(latent, ge)
+        return audio[:, 0]
+
+
+def load_networks(voice: Voice) -> tuple[Text2Semantic, Synthesizer]:
+    """Both networks in evaluation mode, filled with the voice's weights as float32.
+
+    Raises:
+        RuntimeError: a tensor is missing, extra or of another shape (`read_voice` has ruled that out).
+    """
+    t2s, synthesizer = Text2Semantic(voice.t2s), Synthesizer(voice.acoustics)
+    tensors = {name.removeprefix(_T2S_PREFIX): value for name, value in voice.gpt.tensors.items()}
+    _fill(t2s, tensors)
+    _fill(synthesizer, voice.sovits.tensors)
+    return t2s, synthesizer
+
+
+def _fill(network: nn.Module, tensors: Mapping[str, np.ndarray]) -> None:
+    network.load_state_dict({name: torch.from_numpy(value.astype(np.float32)) for name, value in tensors.items()})
+    network.eval()
