@@ -145,6 +145,4 @@ def _resolve(stage: Stage, sizes: dict[str, int]) -> Stage:
         shape = tuple(sizes.get(axis, axis) if isinstance(axis, str) else axis for axis in item.shape)
         return Port(item.name, item.dtype, shape, item.meaning)
 
-    return Stage(
-        stage.name, stage.role, stage.when, tuple(map(port, stage.inputs)), tuple(map(port, stage.outputs))
-    )
+    return Stage(stage.name, stage.role, stage.when, tuple(map(port, stage.inputs)), tuple(map(port, stage.outputs)))

@@ -1,0 +1,202 @@
+"""The ONE ONNX source of a voice: write it, open it, name it by a digest.
+
+A source is a folder: `source.json` (what it is made of), `model.json` (what a runtime must know), `<stage>.onnx`,
+`weights.safetensors` (every weight once; the graphs point into it by offset) and `baked/*.npy` (the fixed voice).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gsvexport.errors import ArtifactError, VoiceError
+from gsvexport.files import atomic_directory, canonical_json, sha256_bytes, sha256_file
+from gsvexport.model import Dims, Model, SamplingDefaults, Spectrogram, read_model
+from gsvexport.stages import POSITIONS, stages
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+    from gsvexport.graphs.builder import Weights
+    from gsvexport.voice.voice import Voice
+
+SCHEMA = 1
+WEIGHTS = "weights.safetensors"
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Source:
+    """An opened source. `digest` names its content, `meta` is `source.json` as it stands."""
+
+    path: Path
+    model: Model
+    digest: str
+    meta: dict[str, Any]
+
+
+def write_source(voice: Voice, out: Path, *, force: bool = False, progress: Progress | None = None) -> Source:
+    """Write the source of `voice` to the folder `out`; it appears complete or not at all.
+
+    The same voice gives the same bytes on any machine.
+
+    Raises:
+        InputError: `out` exists and `force` is false.
+        VoiceError: a tensor overflows float32 when its weight norm is folded, or the reference cannot be used.
+        EnvironmentProblem: the disk is full or not writable, or the extra `compile` is not installed.
+    """
+    from gsvexport.graphs import bake, build_stages
+
+    say = progress or (lambda _: None)
+    with atomic_directory(out, force=force) as work:
+        say("building the graphs")
+        graphs, weights = build_stages(voice)
+        _refuse_overflow(weights, voice)
+        baked, baked_key = {}, None
+        if voice.reference is not None:
+            say("baking the reference")
+            arrays, baked_key = bake(voice, graphs)
+            baked = {name: _save_array(work, name, array) for name, array in arrays.items()}
+        say("writing the weights")
+        _save_graphs(work, graphs, weights)
+        model = _model(voice, {name: f"{name}.onnx" for name in graphs}, baked, baked_key)
+        (work / "model.json").write_text(canonical_json(model.to_json()), encoding="utf-8")
+        say("hashing")
+        meta = _meta(voice, model, work)
+        (work / "source.json").write_text(canonical_json(meta), encoding="utf-8")
+    return Source(out, model, meta["digest"], meta)
+
+
+def open_source(path: Path, *, verify: bool = False) -> Source:
+    """Open a source folder. Sizes are always checked, hashes only with `verify` (it reads every byte).
+
+    Raises:
+        ArtifactError: not a source, of an unknown schema, or incomplete, or (with `verify`) changed.
+    """
+    where = path / "source.json"
+    try:
+        meta = json.loads(where.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ArtifactError(
+            f"{path} is not a source directory: {error}", fix="gsvexport source VOICE -o DIR"
+        ) from error
+    if not isinstance(meta, dict) or meta.get("schema") != SCHEMA:
+        raise ArtifactError(f"{where}: unknown schema", limit=f"schema {SCHEMA}", fix="export the source again")
+    problems = []
+    for name, entry in meta["files"].items():
+        file = path / name
+        if not file.is_file():
+            problems.append(f"{name} is missing")
+        elif file.stat().st_size != entry["size"]:
+            problems.append(f"{name} has {file.stat().st_size} bytes instead of {entry['size']}")
+        elif verify and sha256_file(file) != entry["sha256"]:
+            problems.append(f"{name} has changed (SHA-256 differs)")
+    if problems or _digest(meta) != meta["digest"]:
+        problems = problems or ["source.json does not match its own digest"]
+        raise ArtifactError(f"the source {path} is damaged", problems=problems, fix="export the source again")
+    return Source(path, read_model(path), meta["digest"], meta)
+
+
+def _model(voice: Voice, files: dict[str, str], baked: dict[str, str], baked_key: str | None) -> Model:
+    t2s, dims = voice.t2s, voice.acoustics
+    return Model(
+        name=voice.name,
+        language=voice.language,
+        version=voice.version,
+        symbols=dims.symbols,
+        rate=dims.rate,
+        hop=int(np.prod(dims.upsample_rates)),
+        eos=t2s.eos,
+        dims=Dims(
+            L=t2s.layers,
+            D=t2s.width,
+            H=t2s.heads,
+            V=t2s.vocab,
+            I=dims.inter,
+            G=dims.gin,
+            phones=t2s.phones,
+            text_phones=dims.text_phones,
+            codes=dims.codes,
+            positions=POSITIONS,
+        ),
+        spectrogram=Spectrogram(dims.rate, dims.n_fft, dims.hop, dims.window_length),
+        sampling=SamplingDefaults(),
+        files=files,
+        baked=baked,
+        baked_key=baked_key,
+    )
+
+
+def _meta(voice: Voice, model: Model, work: Path) -> dict[str, Any]:
+    files = sorted(p for p in work.rglob("*") if p.is_file())
+    table = stages(voice.version)
+    meta = {
+        "schema": SCHEMA,
+        "name": voice.name,
+        "version": voice.version,
+        "hyperparameters": {"t2s": asdict(voice.t2s), "acoustics": asdict(voice.acoustics)},
+        "sampling": asdict(model.sampling),
+        "stages": {name: {**asdict(table[name]), "file": file} for name, file in model.files.items()},
+        "provenance": voice.provenance,
+        "files": {
+            file.relative_to(work).as_posix(): {"size": file.stat().st_size, "sha256": sha256_file(file)}
+            for file in files
+        },
+    }
+    return {**meta, "digest": _digest(meta)}
+
+
+def _digest(meta: dict[str, Any]) -> str:
+    return sha256_bytes(canonical_json({key: value for key, value in meta.items() if key != "digest"}).encode())
+
+
+def _refuse_overflow(weights: Weights, voice: Voice) -> None:
+    bad = [name for name, array in weights.arrays.items() if not np.isfinite(array).all()]
+    if bad:
+        raise VoiceError(
+            f"voice {voice.name}: weights that are not finite once weight norm is folded",
+            problems=bad,
+            fix="the checkpoint is damaged or its training diverged: export it again from a good epoch",
+        )
+
+
+def _save_array(work: Path, name: str, array: np.ndarray) -> str:
+    file = f"baked/{name}.npy"
+    (work / "baked").mkdir(exist_ok=True)
+    np.save(work / file, array, allow_pickle=False)
+    return file
+
+
+def _save_graphs(work: Path, graphs: dict[str, ir.Model], weights: Weights) -> None:
+    """Write the weights once, then every graph with its weights as external data by offset into that file."""
+    import onnx_ir as ir
+    from safetensors.numpy import save_file
+
+    save_file(weights.arrays, work / WEIGHTS)
+    offsets = safetensors_offsets(work / WEIGHTS)
+    for name, model in graphs.items():
+        for value in model.graph.initializers.values():
+            if value.name in weights.arrays:
+                offset, size = offsets[value.name]
+                value.const_value = ir.ExternalTensor(
+                    WEIGHTS, offset, size, value.dtype, shape=value.shape, name=value.name, base_dir=work
+                )
+        ir.save(model, work / f"{name}.onnx")
+
+
+def safetensors_offsets(path: Path) -> dict[str, tuple[int, int]]:
+    """Name → (offset in the file, bytes) of every tensor in a safetensors file."""
+    with open(path, "rb") as stream:
+        size = int.from_bytes(stream.read(8), "little")
+        header = json.loads(stream.read(size))
+    start = 8 + size
+    return {
+        name: (start + entry["data_offsets"][0], entry["data_offsets"][1] - entry["data_offsets"][0])
+        for name, entry in header.items()
+        if name != "__metadata__"
+    }
