@@ -44,7 +44,7 @@ class GsvError(Exception):
 
 
 class InputError(GsvError):
-    """Arguments that no stage or command can take (a phone id out of range, a text that is too long, an existing output)."""
+    """Arguments that no stage or command can take: a phone id out of range, a text too long, an existing output."""
 
     exit_code = 2
 

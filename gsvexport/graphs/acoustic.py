@@ -1,7 +1,8 @@
 """`acoustic`: semantic codes and phones → latent (text encoder, prior, flow).
 
     y = encoder_ssl(ssl_proj(codebook[codes]) repeated x2)        t = encoder_text(text_embedding[phones])
-    x = encoder2(MRTE(y, t, ge))        (m, logs) = proj(resample(x, F))        z = flow⁻¹(m + noise·exp(logs)·noise_scale)
+    x = encoder2(MRTE(y, t, ge))        (m, logs) = proj(resample(x, F))
+    z = flow⁻¹(m + noise·exp(logs)·noise_scale)
 
 The masks of the original are all ones at batch 1 and are not here.
 """
@@ -9,6 +10,7 @@ The masks of the original are all ones at batch 1 and are not here.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -95,7 +97,7 @@ def _relative_index(g: GraphBuilder, x: ir.Value, dims: SovitsDims) -> _Relative
 def _encoder(
     g: GraphBuilder, t: Tensors, x: ir.Value, dims: SovitsDims, layers: int, index: _RelativeIndex
 ) -> ir.Value:
-    """x [1, T, hidden] through relative attention (Shaw et al. 2018, window ±w) and convolutional feed-forward layers."""
+    """x [1, T, hidden] through relative attention (Shaw et al. 2018, window ±w) and convolutional feed-forwards."""
     for i in range(layers):
         with g.scope(f"{t.prefix.split('.')[-2]}{i}"):
             attended = _relative_attention(g, t / f"attn_layers.{i}", x, dims, index)
@@ -178,13 +180,7 @@ def _flow(g: GraphBuilder, t: Tensors, z: ir.Value, ge: ir.Value, dims: SovitsDi
             kept, moved = (high, low) if flipped else (low, high)
             h = conv(g, coupling / "pre", kept, rewrite=lambda w: reverse(w, 1))
             h = _wavenet(g, coupling / "enc", h, ge, dims)
-            post = coupling / "post"
-            mean = g.Conv(
-                h,
-                g.weight(post.name("weight"), lambda: reverse(post.get("weight"), 0)),
-                g.weight(post.name("bias"), lambda: reverse(post.get("bias"), 0)),
-                kernel_shape=[1],
-            )
+            mean = _reversed_conv(g, coupling / "post", h, reverse)
             moved = g.Sub(moved, mean)
             z = g.Concat(*((moved, kept) if flipped else (kept, moved)), axis=1)
     if flipped:
@@ -192,8 +188,16 @@ def _flow(g: GraphBuilder, t: Tensors, z: ir.Value, ge: ir.Value, dims: SovitsDi
     return z
 
 
+def _reversed_conv(
+    g: GraphBuilder, t: Tensors, x: ir.Value, reverse: Callable[[np.ndarray, int], np.ndarray]
+) -> ir.Value:
+    """A 1x1 convolution whose output channels are reversed, weight and bias alike."""
+    w = g.weight(t.name("weight"), lambda: reverse(t.get("weight"), 0))
+    return g.Conv(x, w, g.weight(t.name("bias"), lambda: reverse(t.get("bias"), 0)), kernel_shape=[1])
+
+
 def _wavenet(g: GraphBuilder, t: Tensors, x: ir.Value, ge: ir.Value, dims: SovitsDims) -> ir.Value:
-    """Gated convolutions with residual and skip connections (van den Oord et al. 2016), conditioned on ge; dilation 1."""
+    """Gated convolutions with residual and skip connections (van den Oord et al. 2016), conditioned on ge."""
     layers, width = dims.flow_layers, dims.flow_hidden
     pad = (dims.flow_kernel - 1) // 2
     conditions = g.Split(conv(g, t / "cond_layer", ge), axis=1, outputs=layers)

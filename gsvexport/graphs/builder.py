@@ -1,4 +1,4 @@
-"""Writing a stage as an ONNX graph: nodes by operator name, weights by name, everything named and ordered by construction.
+"""Writing a stage as an ONNX graph: nodes by operator name, weights by name, all of it named and ordered by construction.
 
 Only operators of the standard domain are used, at an opset that every backend reads.
 """
@@ -19,7 +19,7 @@ IR_VERSION = 8
 
 
 class Weights:
-    """The float32 arrays that the graphs of one voice refer to; each name is stored once, however many stages ask for it."""
+    """The float32 arrays that the graphs of one voice refer to, each stored once however many stages ask for it."""
 
     def __init__(self) -> None:
         self.arrays: dict[str, np.ndarray] = {}

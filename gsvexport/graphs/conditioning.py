@@ -23,7 +23,7 @@ from gsvexport.voice.dims import SovitsDims
 
 
 def prompt(g: GraphBuilder, t: Tensors, dims: SovitsDims) -> ir.Model:
-    """ssl_content [1, 768, S] → codes [1, S//2]: the nearest codebook row, argmax of 2x·e - ‖e‖² (‖x‖² changes nothing)."""
+    """ssl_content [1, 768, S] → codes [1, S//2]: the nearest codebook row, argmax of 2x·e - ‖e‖²."""
 
     def doubled() -> np.ndarray:
         return 2 * t.get(CODEBOOK).T

@@ -1,6 +1,6 @@
 """The layers that several stages share, and the rewriting of checkpoint tensors that goes with them.
 
-Sequences run as [1, time, channels] through attention and linear layers, and as [1, channels, time] through convolutions.
+Sequences are [1, time, channels] in attention and linear layers, and [1, channels, time] in convolutions.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ MASKED = -1e4  # exp(MASKED) is 0 in float32 and the number itself fits float16
 
 @dataclass(frozen=True)
 class Tensors:
-    """The tensors of one checkpoint below `prefix`, as float32. `label` goes in front of their names in the weights file."""
+    """The tensors of one checkpoint below `prefix`. `label` goes in front of their names in the weights file."""
 
     label: str
     arrays: Mapping[str, np.ndarray]
@@ -47,8 +47,8 @@ class Tensors:
     def folded(self, name: str = "weight") -> np.ndarray:
         """A weight with its weight norm multiplied out: w = g · v / ‖v‖, the norm over all axes but the first.
 
-        Salimans & Kingma 2016, eq. 2. In float64, where sums of squares of float16 values are exact in practice, so that
-        the result does not depend on the machine's order of summation.
+        Salimans & Kingma 2016, eq. 2. In float64, where sums of squares of float16 values are exact in practice, so
+        that the result does not depend on the machine's order of summation.
         """
         if name in self:
             return self.get(name)
