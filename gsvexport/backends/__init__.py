@@ -1,0 +1,61 @@
+"""What runs a stage's graph, one folder a backend, found by the folder's name.
+
+A backend that can run here has a `session.py` with `open_session(path, *, threads=None) -> Session`. It is the device
+side: it imports nothing that only a compiler needs.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from gsvexport.errors import BackendError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+class Session(Protocol):
+    """One loaded graph."""
+
+    def run(self, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """Every output by name, for one array for each input.
+
+        Raises:
+            BackendError: the runtime refused the arrays or failed while computing; names the file.
+        """
+        ...
+
+    def close(self) -> None:
+        """Free the graph; the session cannot run afterwards. Closing twice is allowed."""
+        ...
+
+
+def runnable() -> tuple[str, ...]:
+    """Names of the backends that can run a graph, sorted. Nothing is imported to find out."""
+    return tuple(sorted(path.parent.name for path in Path(__file__).parent.glob("*/session.py")))
+
+
+def open_session(backend: str, folder: Path, file: str, *, threads: int | None = None) -> Session:
+    """Load the graph `file` of a source or an unpacked artifact.
+
+    `threads` limits the cores one operator may use; None leaves the choice to the backend.
+
+    Raises:
+        BackendError: no such backend, or it cannot load the file.
+        EnvironmentProblem: the backend's own runtime is not installed.
+    """
+    known = runnable()
+    if backend not in known:
+        near = difflib.get_close_matches(backend, known, n=1)
+        raise BackendError(
+            f"no backend is called '{backend}'",
+            limit=", ".join(known),
+            fix=f"did you mean '{near[0]}'?" if near else "name one of those",
+        )
+    module = importlib.import_module(f"{__name__}.{backend}.session")
+    session: Session = module.open_session(folder / file, threads=threads)
+    return session

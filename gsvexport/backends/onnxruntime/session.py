@@ -1,0 +1,66 @@
+"""Runs a stage with ONNX Runtime on the processor."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from gsvexport.errors import BackendError, EnvironmentProblem
+
+_ERRORS_ONLY = 3
+
+
+class OnnxRuntimeSession:
+    """One graph in ONNX Runtime; see `gsvexport.backends.Session`."""
+
+    def __init__(self, path: Path, *, threads: int | None = None) -> None:
+        try:
+            import onnxruntime
+        except ImportError as error:
+            raise EnvironmentProblem(
+                f"{path.name} runs in ONNX Runtime, which cannot be imported: {error}", fix="pip install onnxruntime"
+            ) from error
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = _ERRORS_ONLY
+        options.intra_op_num_threads = threads or 0  # 0: as many as there are cores
+        options.inter_op_num_threads = 1
+        self._path = path
+        try:
+            # A path, not bytes: external data is then found beside the graph and mapped instead of read.
+            self._session: Any = onnxruntime.InferenceSession(
+                str(path), sess_options=options, providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:  # the runtime's exceptions share no base class of their own
+            raise _failure(path, "load", error) from error
+        self._outputs = [output.name for output in self._session.get_outputs()]
+
+    def run(self, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """Every output by name. Arrays are handed over as they are: callers check them."""
+        if self._session is None:
+            raise BackendError(f"{self._path} was closed", fix="load the voice again")
+        try:
+            values = self._session.run(self._outputs, dict(feeds))
+        except Exception as error:  # as above
+            raise _failure(self._path, "run", error, feeds) from error
+        return dict(zip(self._outputs, values, strict=True))
+
+    def close(self) -> None:
+        """Free the graph's memory."""
+        self._session = None
+
+
+def open_session(path: Path, *, threads: int | None = None) -> OnnxRuntimeSession:
+    """Load one `.onnx` file; see `gsvexport.backends.open_session`."""
+    return OnnxRuntimeSession(path, threads=threads)
+
+
+def _failure(path: Path, doing: str, error: Exception, feeds: Mapping[str, NDArray[Any]] | None = None) -> BackendError:
+    shapes = [f"{name} {array.dtype} {list(array.shape)}" for name, array in (feeds or {}).items()]
+    return BackendError(
+        f"stage '{path.stem}': ONNX Runtime cannot {doing} {path}",
+        problems=[str(error).strip()],
+        found="; ".join(shapes) or None,
+    )

@@ -1,0 +1,387 @@
+"""An exported voice, loaded: run one stage, generate codes, or speak."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, overload
+
+import numpy as np
+
+from gsvexport.backends import Session, open_session
+from gsvexport.errors import BackendError, InputError
+from gsvexport.model import Model, read_model
+from gsvexport.runtime.audio import Audio
+from gsvexport.runtime.baked import read_baked
+from gsvexport.runtime.ports import Array, checked, convert, outside
+from gsvexport.runtime.sampling import Floats, Ints, Sampling
+from gsvexport.runtime.tokens import Decoder, Generated, GrowingCacheDecoder, generate
+from gsvexport.stages import BERT_WIDTH, MAX_TOKENS, Stage, frames, stages
+
+SPEEDS = (0.25, 4.0)
+NOISE_SCALES = (0.0, 4.0)  # upstream uses 0.5; far above 1 nothing but noise is left
+
+
+class LoadedVoice:
+    """A voice that can speak. Graphs are opened when they are first needed and kept until `close`.
+
+    `model` describes the voice, `stages` the graphs it holds, `rate` is the sample rate in Hz, `sampling` the voice's
+    own defaults and `baked` the stored results of its reference (empty for a voice without one). Each call keeps its
+    state to itself, so threads may share a voice.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        backend: str = "onnxruntime",
+        threads: int | None = None,
+        decoder: Callable[[Session, Session], Decoder] = GrowingCacheDecoder,
+    ) -> None:
+        self.path = folder
+        self.model: Model = read_model(folder)
+        self.stages: dict[str, Stage] = self.model.stages
+        self.rate = self.model.rate
+        defaults = self.model.sampling
+        self.sampling = Sampling(defaults.top_k, defaults.top_p, defaults.temperature, defaults.repetition_penalty)
+        self.baked: dict[str, Array] = read_baked(folder, self.model)
+        self._backend, self._threads, self._new_decoder = backend, threads, decoder
+        self._sessions: dict[str, Session] = {}
+
+    def __enter__(self) -> LoadedVoice:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Free every graph. A call after this opens what it needs again."""
+        while self._sessions:
+            self._sessions.popitem()[1].close()
+
+    def run(self, stage: str, feeds: Mapping[str, Any]) -> dict[str, Array]:
+        """One stage: an array for each input port in, an array for each output port out.
+
+        Raises:
+            InputError: no such stage here, or arrays that it cannot take (all findings listed).
+            BackendError: the backend failed.
+        """
+        found = self._stage(stage)
+        return self._session(stage).run(checked(found, feeds, self.model.dims))
+
+    @overload
+    def tokens(
+        self,
+        phones: Any,
+        bert: Any = ...,
+        prompt: Any = ...,
+        sampling: Sampling | None = ...,
+        max_tokens: int = ...,
+        return_logits: Literal[False] = ...,
+        *,
+        on_token: Callable[[int], object] | None = ...,
+    ) -> Ints: ...
+
+    @overload
+    def tokens(
+        self,
+        phones: Any,
+        bert: Any = ...,
+        prompt: Any = ...,
+        sampling: Sampling | None = ...,
+        max_tokens: int = ...,
+        *,
+        return_logits: Literal[True],
+        on_token: Callable[[int], object] | None = ...,
+    ) -> tuple[Ints, Floats]: ...
+
+    def tokens(
+        self,
+        phones: Any,
+        bert: Any = None,
+        prompt: Any = None,
+        sampling: Sampling | None = None,
+        max_tokens: int = MAX_TOKENS,
+        return_logits: bool = False,
+        *,
+        on_token: Callable[[int], object] | None = None,
+    ) -> Ints | tuple[Ints, Floats]:
+        """Semantic codes (25 Hz) for one sentence: int64 [n], without EOS.
+
+        `phones` is [X] or [1, X]; `bert` [1024, X] or [1, 1024, X], zeros when absent. `prompt` [Y] or [1, Y] is fed
+        as it is, with `phones` as they are; an empty one means prompt-free. Without `prompt` the baked one is used,
+        and its phones are put in front of `phones`. `sampling` defaults to the voice's own. When `max_tokens` is
+        reached, all of them are returned; prompt and codes together have at most `model.dims.positions`. `on_token`
+        is called with each code as soon as it is known. With `return_logits` also the raw logits float32 [steps, V]
+        of every step that ran, before any penalty.
+
+        Raises:
+            InputError: arguments out of range (all listed), or no prompt given and none baked.
+            BackendError: the backend failed.
+        """
+        if problems := outside("max_tokens", max_tokens, 1, integer=True):
+            raise InputError("no codes can be generated", problems=problems)
+        chosen = sampling or self.sampling
+        result = self._generate(phones, bert, prompt, chosen, chosen.generator(), max_tokens, on_token)
+        return (result.tokens, result.logits) if return_logits else result.tokens
+
+    def synthesize(
+        self,
+        text: str | None = None,
+        phones: Any = None,
+        *,
+        seed: int = 0,
+        speed: float = 1.0,
+        noise_scale: float = 0.5,
+        sampling: Sampling | None = None,
+        prompt: Any = None,
+        bert: Any = None,
+        conditioning: Mapping[str, Any] | None = None,
+        max_tokens: int = MAX_TOKENS,
+    ) -> Audio:
+        """Speak one sentence, given as phones [X] or [1, X].
+
+        `seed` decides everything random, the seed in `sampling` nothing. `speed` stretches time (2 is twice as fast),
+        `noise_scale` 0 speaks the mean. `bert` and `prompt` as in `tokens`, but a voice without a baked prompt speaks
+        prompt-free. `conditioning` is a result of `condition` and defaults to the baked one.
+
+        Raises:
+            InputError: arguments out of range (all listed), or a voice without conditioning.
+            BackendError: the backend failed.
+        """
+        if text is not None:
+            raise InputError(
+                "this release cannot turn text into phones",
+                found=f"text={text!r}",
+                fix="give the sentence's phone ids with phones=",
+            )
+        if phones is None:
+            raise InputError("nothing to say", fix="give the sentence's phone ids with phones=")
+        spoken = _row(phones)
+        given = self._conditioning(conditioning)
+        self._check_speech(spoken, given, speed, noise_scale, seed, max_tokens)
+        for_sampling, for_noise = (
+            np.random.Generator(np.random.PCG64(stream)) for stream in np.random.SeedSequence(seed).spawn(2)
+        )
+        if prompt is None and "prompt" not in self.baked:
+            prompt = np.empty((1, 0), np.int64)
+        codes = self._generate(spoken, bert, prompt, sampling or self.sampling, for_sampling, max_tokens, None).tokens
+        return self._speak(codes, spoken, given, speed, noise_scale, for_noise)
+
+    def condition(self, references: Any, speakers: Any = ()) -> dict[str, Floats]:
+        """The conditioning of one or several references: the mean of what stage `reference` makes of each.
+
+        `references` is a spectrogram float32 [1, 1025, R] or a sequence of them (`gsvexport.audio.spectrogram` makes
+        one), `speakers` the matching embeddings [1, 20480] where the version takes them. The result goes to
+        `synthesize(conditioning=…)`.
+
+        Raises:
+            InputError: nothing given, a different number of speakers, arrays that do not fit, or a baked artifact.
+        """
+        stage = self._stage("reference")
+        spectrograms = _each(references, axes=3)
+        embeddings = [_row(one) for one in _each(speakers, axes=2)]
+        takes_speaker = any(port.name == "speaker" for port in stage.inputs)
+        wanted = len(spectrograms) if takes_speaker else 0
+        if not spectrograms or len(embeddings) != wanted:
+            raise InputError(
+                "stage 'reference' needs one spectrogram or more"
+                + (", and one speaker embedding for each" if takes_speaker else ", and no speaker embedding"),
+                found=f"{len(spectrograms)} spectrograms and {len(embeddings)} speaker embeddings",
+            )
+        results = []
+        for index, spectrogram in enumerate(spectrograms):
+            feeds = {"spectrogram": spectrogram, **({"speaker": embeddings[index]} if takes_speaker else {})}
+            results.append(self.run("reference", feeds))
+        return {name: np.mean([one[name] for one in results], axis=0, dtype=np.float32) for name in results[0]}
+
+    def _stage(self, name: str) -> Stage:
+        if name in self.stages:
+            return self.stages[name]
+        fix = None
+        if name in stages(self.model.version) and self.baked:
+            fix = "the voice's reference is baked into this artifact; run it on the source instead"
+        raise InputError(f"{self.path} holds no stage '{name}'", limit=", ".join(self.stages), fix=fix)
+
+    def _session(self, stage: str) -> Session:
+        if stage not in self._sessions:
+            self._stage(stage)
+            file = self.model.files[stage]
+            self._sessions[stage] = open_session(self._backend, self.path, file, threads=self._threads)
+        return self._sessions[stage]
+
+    def _generate(
+        self,
+        phones: Any,
+        bert: Any,
+        prompt: Any,
+        sampling: Sampling,
+        random: np.random.Generator,
+        max_tokens: int,
+        on_token: Callable[[int], object] | None,
+    ) -> Generated:
+        baked = prompt is None
+        if baked and "prompt" not in self.baked:
+            raise InputError(
+                f"{self.model.name}: no prompt was given and none is baked",
+                fix="pass prompt= with the codes of a reference, or an empty array to speak without one",
+            )
+        feeds = self._sentence(phones, bert, self.baked["prompt"] if baked else prompt)
+        if baked and "prompt_phones" in self.baked:
+            feeds = self._with_prompt_phones(feeds)
+        room = self.model.dims.positions - feeds["prompt"].shape[1]
+        if room < 1:
+            raise InputError(
+                "the prompt leaves no room for a single code",
+                found=f"{feeds['prompt'].shape[1]} prompt codes",
+                limit=f"{self.model.dims.positions} prompt and new codes together",
+                fix="use a shorter reference",
+            )
+        return generate(
+            self._new_decoder(self._session("prefill"), self._session("step")),
+            feeds["phones"],
+            feeds["bert"],
+            feeds["prompt"],
+            eos=self.model.eos,
+            sampling=sampling,
+            random=random,
+            max_tokens=min(max_tokens, room),
+            on_token=on_token,
+        )
+
+    def _sentence(self, phones: Any, bert: Any, prompt: Any) -> dict[str, Array]:
+        """Checked feeds of `prefill`."""
+        row = _row(phones)
+        if bert is None:
+            features: Array = np.zeros((1, BERT_WIDTH, row.shape[-1]), np.float32)
+        else:
+            features = np.asarray(bert)
+            features = features[np.newaxis] if features.ndim == 2 else features
+        feeds = checked(
+            self._stage("prefill"), {"phones": row, "bert": features, "prompt": _row(prompt)}, self.model.dims
+        )
+        ends = np.flatnonzero(feeds["prompt"] == self.model.eos)
+        if ends.size:
+            raise InputError(
+                f"prefill.prompt: {self.model.eos} at place {ends[0]} ends a sentence and is no code",
+                fix="leave it out of the prompt",
+            )
+        return feeds
+
+    def _with_prompt_phones(self, feeds: dict[str, Array]) -> dict[str, Array]:
+        """The baked prompt's phones in front of the sentence's own; no text features for them."""
+        before = self.baked["prompt_phones"]
+        together = before.shape[1] + feeds["phones"].shape[1]
+        if together > self.model.dims.positions:
+            raise InputError(
+                "the sentence is too long together with the baked prompt",
+                found=f"{feeds['phones'].shape[1]} phones after {before.shape[1]} of the prompt",
+                limit=f"{self.model.dims.positions} together",
+                fix="split the sentence",
+            )
+        silent = np.zeros((1, BERT_WIDTH, before.shape[1]), np.float32)
+        return {
+            **feeds,
+            "phones": np.concatenate([before, feeds["phones"]], axis=1),
+            "bert": np.concatenate([silent, feeds["bert"]], axis=2),
+        }
+
+    def _conditioning(self, given: Mapping[str, Any] | None) -> dict[str, Any]:
+        values = dict(self.baked if given is None else given)
+        missing = [
+            port.name
+            for port in self._stage("acoustic").inputs
+            if port.name in ("ge", "ge_text") and port.name not in values
+        ]
+        if missing:
+            raise InputError(
+                f"{self.model.name} cannot speak without {' and '.join(missing)}",
+                fix="pass conditioning=voice.condition(spectrogram), or export the voice with a [reference]",
+            )
+        return values
+
+    def _check_speech(
+        self,
+        phones: Array,
+        conditioning: Mapping[str, Any],
+        speed: float,
+        noise_scale: float,
+        seed: int,
+        max_tokens: int,
+    ) -> None:
+        """Everything that can be known before the first code, in one error."""
+        problems = []
+        for stage in ("prefill", "acoustic"):
+            for port in self.stages[stage].inputs:
+                value = {"phones": phones, **conditioning}.get(port.name) if port.name != "prompt" else None
+                if value is not None:
+                    problems += convert(self.stages[stage], port, value, self.model.dims)[1]
+        problems += outside("speed", speed, *SPEEDS)
+        problems += outside("noise_scale", noise_scale, *NOISE_SCALES)
+        problems += outside("seed", seed, 0, integer=True)
+        problems += outside("max_tokens", max_tokens, 1, integer=True)
+        if problems:
+            raise InputError("this cannot be spoken", problems=problems)
+
+    def _speak(
+        self,
+        codes: Ints,
+        phones: Array,
+        conditioning: Mapping[str, Any],
+        speed: float,
+        noise_scale: float,
+        random: np.random.Generator,
+    ) -> Audio:
+        if not codes.size:
+            raise BackendError(
+                f"{self.model.name}: the voice ended the sentence before its first code",
+                fix="verify the artifact; try another seed",
+            )
+        shape = (1, self.model.dims.I, frames(codes.size, speed))
+        values = {
+            **conditioning,
+            "codes": codes[np.newaxis],
+            "phones": phones,
+            "noise": random.standard_normal(shape, dtype=np.float32),
+            "noise_scale": np.float32(noise_scale),
+        }
+        values |= self.run("acoustic", self._pick("acoustic", values))
+        return Audio(self.run("vocoder", self._pick("vocoder", values))["audio"][0], self.rate)
+
+    def _pick(self, stage: str, values: Mapping[str, Any]) -> dict[str, Any]:
+        return {port.name: values[port.name] for port in self.stages[stage].inputs if port.name in values}
+
+
+def load(path: str | Path, *, backend: str = "onnxruntime", threads: int | None = None) -> LoadedVoice:
+    """Load a `.gsv` artifact, an unpacked artifact folder or a source directory.
+
+    `threads` limits the processor cores a graph may use; None means all of them.
+
+    Raises:
+        InputError: nothing there.
+        ArtifactError: it is none of the three, or damaged.
+    """
+    found = Path(path)
+    if found.is_dir():
+        return LoadedVoice(found, backend=backend, threads=threads)
+    if found.is_file():
+        from gsvexport.artifact.container import unpacked
+
+        return LoadedVoice(unpacked(found), backend=backend, threads=threads)
+    raise InputError(f"{found} does not exist", fix="pass a .gsv artifact or a source directory")
+
+
+def _row(value: Any) -> Array:
+    """[n] → [1, n]; anything else is left for the port check to judge."""
+    array = np.asarray(value)
+    return array[np.newaxis] if array.ndim == 1 else array
+
+
+def _each(value: Any, *, axes: int) -> Sequence[Any]:
+    """The entries of a sequence of arrays; a single array is one entry."""
+    if isinstance(value, np.ndarray):
+        return [value] if value.ndim <= axes else list(value)
+    return list(value)

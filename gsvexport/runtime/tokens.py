@@ -1,0 +1,148 @@
+"""The text-to-semantic loop: one prefill, then one step for each code, until EOS or the limit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
+
+import numpy as np
+
+from gsvexport.backends import Session
+from gsvexport.errors import BackendError
+from gsvexport.runtime.sampling import Floats, Ints, Sampling, choose
+from gsvexport.stages import EOS_SUPPRESSED_STEPS
+
+_FIRST_ROWS = 256  # room beyond the prefill before a cache grows for the first time: 10 s of speech
+
+
+class Decoder(Protocol):
+    """An autoregressive network together with the cache of one sentence.
+
+    The loop below knows nothing about caches: a backend with a fixed-capacity cache that is bound once and written in
+    place is another class with these two methods.
+    """
+
+    def prefill(self, phones: Ints, bert: Floats, prompt: Ints) -> Floats:
+        """Start a sentence: phones [1, X], bert [1, 1024, X], prompt [1, Y] (Y may be 0) → logits [V]."""
+        ...
+
+    def step(self, token: int, position: int) -> Floats:
+        """Append `token` at `position` of the audio stream (0-based, prompt included) → logits [V] of the next one."""
+        ...
+
+
+class GrowingCacheDecoder:
+    """The decoder of the plain graphs: `step` takes the whole cache [L, 1, S, D] and returns its new row."""
+
+    def __init__(self, prefill: Session, step: Session) -> None:
+        self._prefill, self._step = prefill, step
+        self._keys: _Rows | None = None
+        self._values: _Rows | None = None
+
+    def prefill(self, phones: Ints, bert: Floats, prompt: Ints) -> Floats:
+        """See `Decoder.prefill`. A sentence before this one is forgotten."""
+        out = self._prefill.run({"phones": phones, "bert": bert, "prompt": prompt})
+        self._keys, self._values = _Rows(out["keys"]), _Rows(out["values"])
+        logits: Floats = out["logits"][0]
+        return logits
+
+    def step(self, token: int, position: int) -> Floats:
+        """See `Decoder.step`."""
+        if self._keys is None or self._values is None:
+            raise BackendError("stage 'step' needs the cache of a prefill", fix="call prefill first")
+        out = self._step.run(
+            {
+                "token": np.array([[token]], np.int64),
+                "position": np.array([position], np.int64),
+                "keys": self._keys.view(),
+                "values": self._values.view(),
+            }
+        )
+        self._keys.append(out["new_keys"])
+        self._values.append(out["new_values"])
+        logits: Floats = out["logits"][0]
+        return logits
+
+
+class _Rows:
+    """Cache rows [L, 1, S, D], packed without gaps in a buffer that doubles when it is full.
+
+    A graph takes the rows as one contiguous array, which ONNX Runtime uses in place. A view into a larger array would
+    be copied into fresh memory for each code: measured, twice the time and twice the memory of moving the layers apart.
+    """
+
+    def __init__(self, rows: Floats) -> None:
+        self._layers, _, self._count, self._width = rows.shape
+        self._buffer = np.empty(self._layers * (self._count + _FIRST_ROWS) * self._width, rows.dtype)
+        self._buffer[: rows.size] = rows.ravel()
+
+    def view(self) -> Floats:
+        """The rows so far, [L, 1, S, D], without a copy; valid until the next `append`."""
+        shape = (self._layers, 1, self._count, self._width)
+        return self._buffer[: self._layers * self._count * self._width].reshape(shape)
+
+    def append(self, row: Floats) -> None:
+        """Add [L, 1, 1, D]."""
+        old, new = self._count * self._width, (self._count + 1) * self._width
+        source = self._buffer
+        if self._layers * new > self._buffer.size:
+            self._buffer = np.empty(2 * self._buffer.size, self._buffer.dtype)
+        for layer in reversed(range(self._layers)):  # the last one first: in one buffer, each moves into what is free
+            self._buffer[layer * new : layer * new + old] = source[layer * old : layer * old + old]
+            self._buffer[layer * new + old : (layer + 1) * new] = row[layer, 0, 0]
+        self._count += 1
+
+
+class Generated(NamedTuple):
+    """Codes int64 [n] without EOS, and the raw logits float32 [steps, V] of every step that ran, EOS's included."""
+
+    tokens: Ints
+    logits: Floats
+
+
+def generate(
+    decoder: Decoder,
+    phones: Ints,
+    bert: Floats,
+    prompt: Ints,
+    *,
+    eos: int,
+    sampling: Sampling,
+    random: np.random.Generator,
+    max_tokens: int,
+    on_token: Callable[[int], object] | None = None,
+) -> Generated:
+    """Semantic codes for one sentence; shapes as in `Decoder.prefill`, everything already checked.
+
+    EOS is cut off in the first 11 steps, as upstream does. From then on the loop ends when the chosen code or the most
+    likely one (after the penalty) is EOS, and neither that code nor EOS is returned. When `max_tokens` ≥ 1 is reached,
+    all of them are returned. `on_token` is called with each code that will be returned.
+
+    Raises:
+        BackendError: the network returned NaN or infinite logits.
+    """
+    start = prompt.shape[1]
+    history = np.empty(start + max_tokens, np.int64)
+    history[:start] = prompt[0]
+    rows: list[Floats] = []
+    count = 0
+    logits = decoder.prefill(phones, bert, prompt)
+    while True:
+        if not np.isfinite(logits).all():
+            raise BackendError(
+                f"stage '{'step' if count else 'prefill'}' returned logits that are NaN or infinite at step {count}",
+                fix="verify the artifact on this machine",
+            )
+        rows.append(logits)
+        forbidden = eos if count < EOS_SUPPRESSED_STEPS else None
+        token, best = choose(logits, history[: start + count], sampling, random, forbidden=forbidden)
+        if eos in (token, best):
+            break
+        history[start + count] = token
+        count += 1
+        if on_token is not None:
+            on_token(token)
+        if count == max_tokens:
+            break
+        logits = decoder.step(token, start + count - 1)
+    return Generated(history[start : start + count].copy(), np.stack(rows))
