@@ -1,0 +1,166 @@
+"""The manifest: what an artifact is, and the size and SHA-256 of every file in it.
+
+`digest`, SHA-256 of the manifest's canonical JSON without its `report`, names what the artifact does: it covers the
+voice, the target, the tools and every member except the verification report, whose figures depend on the machine that
+measured them. The manifest itself lists the report too, so SHA-256 of the whole manifest covers every byte.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import asdict, dataclass
+from pathlib import PurePosixPath
+from typing import Any
+
+from gsvexport.errors import ArtifactError
+from gsvexport.files import canonical_json, sha256_bytes
+
+SCHEMA = 1
+MANIFEST = "manifest.json"
+REPORT = "report.json"
+LARGEST_MANIFEST = 4 << 20  # bytes
+LARGEST_TOTAL = 16 << 30  # bytes of all members together
+MOST_MEMBERS = 4096
+
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
+
+
+@dataclass(frozen=True)
+class Member:
+    """One file: its size in bytes and its SHA-256."""
+
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class StageEntry:
+    """How one stage was lowered: its file, the backend that runs it, its precision, what the lowering did."""
+
+    file: str
+    backend: str
+    precision: str
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a device gets. Nothing in it depends on the machine or the day of the build.
+
+    `target` is the resolved profile, `source` the digest of the ONE ONNX source, `tools` the versions of what wrote the
+    members, `stages` goes by stage name, `members` by file name.
+    """
+
+    name: str
+    version: str
+    target: dict[str, Any]
+    source: str
+    baked_key: str | None
+    tools: dict[str, str]
+    stages: dict[str, StageEntry]
+    members: dict[str, Member]
+    report: Member | None = None
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over everything but the report; equal for equal voices, targets and tools on any machine."""
+        value = self.to_json()
+        del value["report"]
+        return sha256_bytes(canonical_json(value).encode())
+
+    @property
+    def files(self) -> dict[str, Member]:
+        """Every file beside the manifest, the report included, by name."""
+        return {**self.members, **({REPORT: self.report} if self.report else {})}
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, ready for `canonical_json`."""
+        value = {"schema": SCHEMA, **asdict(self)}
+        value["stages"] = {
+            name: {**asdict(entry), "notes": list(entry.notes)} for name, entry in sorted(self.stages.items())
+        }
+        return value
+
+    @classmethod
+    def from_bytes(cls, data: bytes, where: str) -> Manifest:
+        """Rebuild from the bytes of `manifest.json`; `where` names the artifact in errors.
+
+        Raises:
+            ArtifactError: not canonical JSON of this schema, or it lists names or sizes that no artifact may have.
+        """
+        try:
+            value = json.loads(data)
+        except ValueError as error:
+            raise ArtifactError(f"{where}: the manifest is not JSON: {error}") from error
+        if not isinstance(value, dict) or value.get("schema") != SCHEMA:
+            found = value.get("schema") if isinstance(value, dict) else type(value).__name__
+            raise ArtifactError(
+                f"{where}: the manifest has an unknown schema",
+                found=found,
+                limit=f"schema {SCHEMA}",
+                fix="build it again, or install the gsvexport that wrote it",
+            )
+        try:
+            fields = {key: item for key, item in value.items() if key != "schema"}
+            manifest = cls(
+                **{
+                    **fields,
+                    "stages": {
+                        name: StageEntry(**{**entry, "notes": tuple(entry["notes"])})
+                        for name, entry in fields["stages"].items()
+                    },
+                    "members": {name: Member(**entry) for name, entry in fields["members"].items()},
+                    "report": Member(**fields["report"]) if fields["report"] is not None else None,
+                }
+            )
+        except (TypeError, KeyError, AttributeError) as error:
+            raise ArtifactError(f"{where}: the manifest lacks or adds something: {error}") from error
+        if problems := manifest._problems():
+            raise ArtifactError(f"{where}: the manifest cannot be right", problems=problems)
+        if canonical_json(manifest.to_json()).encode() != data:
+            raise ArtifactError(f"{where}: the manifest is not in canonical form, so it was changed after the build")
+        return manifest
+
+    def _problems(self) -> list[str]:
+        texts = {"name": self.name, "version": self.version, "source": self.source}
+        problems = [f"{key} is not a string" for key, value in texts.items() if not isinstance(value, str)]
+        if not isinstance(self.target, dict) or not isinstance(self.target.get("name"), str):
+            problems.append("target has no name")
+        if REPORT in self.members or MANIFEST in self.members:
+            problems.append(f"{REPORT} and {MANIFEST} cannot be among the members")
+        if len(self.members) > MOST_MEMBERS:
+            problems.append(f"{len(self.members)} members; at most {MOST_MEMBERS} are allowed")
+        problems += [f"{name!r} is not a name that a member may have" for name in self.members if not safe_name(name)]
+        folded = [name.casefold() for name in self.files]
+        problems += sorted({f"two members are called {name}" for name in folded if folded.count(name) > 1})
+        problems += [f"{name}: impossible size or SHA-256" for name, item in self.files.items() if not _possible(item)]
+        if not problems and (total := sum(item.size for item in self.files.values())) > LARGEST_TOTAL:
+            problems.append(f"its members have {total} bytes; at most {LARGEST_TOTAL} are allowed")
+        problems += [
+            f"stage {name}: its file {entry.file!r} is not a member"
+            for name, entry in self.stages.items()
+            if not isinstance(entry.file, str) or entry.file not in self.members
+        ]
+        return problems
+
+
+def safe_name(name: str) -> bool:
+    """Whether a member's name stays inside the folder it is unpacked to, on every system."""
+    return len(name) <= 200 and all(_PART.fullmatch(part) for part in name.split("/"))
+
+
+def media(name: str) -> str:
+    """What a member is for, from its name: "weights", "graph", "voice", "golden" or "text"."""
+    suffix = PurePosixPath(name).suffix
+    if name.startswith("golden/"):
+        return "golden"
+    if name.startswith("baked/"):
+        return "voice"
+    return {".onnx": "graph", ".safetensors": "weights"}.get(suffix, "text")
+
+
+def _possible(item: Member) -> bool:
+    size_fits = isinstance(item.size, int) and not isinstance(item.size, bool) and 0 <= item.size <= LARGEST_TOTAL
+    return size_fits and isinstance(item.sha256, str) and _SHA256.fullmatch(item.sha256) is not None
