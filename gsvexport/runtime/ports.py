@@ -58,9 +58,7 @@ def convert(stage: Stage, port: Port, value: Any, dims: Dims) -> tuple[Array, li
         return array, [f"{where}: is {array.dtype}; {_wanted(port)}"]
     problems = _misshapen(stage, port, array, dims)
     limit = _id_limits(dims).get((stage.name, port.name))
-    if problems or array.size == 0:
-        pass
-    elif limit is not None:
+    if limit is not None and array.size and not problems:
         low, high = int(array.min()), int(array.max())
         if low < 0 or high >= limit:
             bad = np.flatnonzero((array.ravel() < 0) | (array.ravel() >= limit))
@@ -68,9 +66,12 @@ def convert(stage: Stage, port: Port, value: Any, dims: Dims) -> tuple[Array, li
                 f"{where}: {array.ravel()[bad[0]]} at place {bad[0]} is out of range, and {bad.size - 1} more;"
                 f" ids run from 0 to {limit - 1}"
             )
-    elif array.dtype.kind == "f" and not np.isfinite(array).all():
-        problems.append(f"{where}: {np.count_nonzero(~np.isfinite(array))} of {array.size} values are NaN or infinite")
-    return array.astype(port.dtype, copy=False), problems
+    with np.errstate(over="ignore"):  # what float32 cannot hold is found below
+        array = array.astype(port.dtype, copy=False)
+    broken = np.count_nonzero(~np.isfinite(array)) if port.dtype == "float32" else 0
+    if broken:
+        problems.append(f"{where}: {broken} of {array.size} values are NaN, infinite or beyond float32")
+    return array, problems
 
 
 def outside(name: str, value: object, low: float, high: float | None = None, *, integer: bool = False) -> list[str]:
