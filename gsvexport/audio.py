@@ -1,0 +1,120 @@
+"""A recording as the reference encoder sees it: decoded, resampled, and as a linear magnitude spectrogram."""
+
+from __future__ import annotations
+
+from math import ceil, gcd
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from gsvexport.errors import InputError, VoiceError, missing_package
+from gsvexport.model import Spectrogram
+
+Samples = npt.NDArray[np.float32]
+
+MAX_SECONDS = 60.0
+_ZERO_CROSSINGS = 6  # on each side of the resampling filter: torchaudio's default `lowpass_filter_width`
+_ROLLOFF = 0.99  # its cutoff relative to the lower Nyquist frequency: torchaudio's default as well
+_CHUNK = 1 << 16
+_MAX_CHANNELS = 64
+
+
+def read_audio(path: Path, rate: int) -> Samples:
+    """Decode a sound file to mono float32 [N] at `rate` Hz; channels are averaged.
+
+    Raises:
+        VoiceError: absent, not a sound file, empty, longer than `MAX_SECONDS`, or with NaN or infinite samples.
+        EnvironmentProblem: the extra `compile` is not installed.
+    """
+    try:
+        import soundfile
+    except (ImportError, OSError) as error:  # OSError: the package without its C library
+        raise missing_package("soundfile", "reading a reference recording", "compile") from error
+    try:
+        # an open file, because soundfile would guess a headerless format from the name of a path
+        with open(path, "rb") as stream, soundfile.SoundFile(stream) as sound:
+            frames, channels, own_rate = sound.frames, sound.channels, sound.samplerate
+            if channels > _MAX_CHANNELS or own_rate < 1 or frames > MAX_SECONDS * own_rate:
+                raise VoiceError(
+                    f"{path} is no recording of one voice",
+                    found=f"{frames} frames of {channels} channels at {own_rate} Hz",
+                    limit=f"{MAX_SECONDS:g} s, {_MAX_CHANNELS} channels",
+                    fix="cut a reference of 3 to 10 seconds",
+                )
+            samples = sound.read(frames, dtype="float64", always_2d=True).mean(axis=1)
+    except OSError as error:
+        raise VoiceError(f"{path} cannot be read: {error.strerror or error}", fix="check the path") from error
+    except (RuntimeError, ValueError, TypeError) as error:
+        raise VoiceError(
+            f"{path} is not a sound file that can be decoded ({error})", fix="convert it to WAV"
+        ) from error
+    if not samples.size:
+        raise VoiceError(f"{path} holds no sound", found="0 samples", fix="record or choose another reference")
+    if not np.isfinite(samples).all():
+        raise VoiceError(f"{path} has NaN or infinite samples", fix="record or choose another reference")
+    return resample(samples, own_rate, rate).astype(np.float32)
+
+
+def resample(samples: npt.NDArray[np.floating], rate: int, new_rate: int) -> npt.NDArray[np.float64]:
+    """Change the sampling rate of [N] to ceil(N·new_rate/rate) samples, in float64.
+
+    Band-limited interpolation: y[m] = Σ_n x[n]·h(n - m·rate/new_rate) with a sinc under a Hann window, as torchaudio's
+    `resample` defines it by default (https://ccrma.stanford.edu/~jos/resample/). Each output takes only the few inputs
+    that its window covers, so unusual pairs of rates cost no more than usual ones.
+    """
+    values = np.asarray(samples, np.float64)
+    if rate == new_rate:
+        return values
+    common = gcd(rate, new_rate)
+    old, new = rate // common, new_rate // common
+    cutoff = min(old, new) * _ROLLOFF / old  # in cycles for each pair of inputs
+    reach = ceil(_ZERO_CROSSINGS / cutoff)
+    padded = np.pad(values, (reach, reach + 1))
+    taps = np.arange(-reach, reach + 1)
+    out = np.empty(-(-len(values) * new // old))
+    step = max(1, _CHUNK // len(taps))
+    for start in range(0, len(out), step):
+        place = np.arange(start, min(start + step, len(out)), dtype=np.int64) * old
+        whole, part = np.divmod(place, new)  # exact: the output lies `part/new` after input number `whole`
+        distance = np.clip((taps - part[:, None] / new) * cutoff, -_ZERO_CROSSINGS, _ZERO_CROSSINGS)
+        window = np.cos(distance * (np.pi / 2 / _ZERO_CROSSINGS)) ** 2
+        inputs = padded[whole[:, None] + taps + reach]
+        out[start : start + len(place)] = np.einsum("ij,ij->i", inputs, np.sinc(distance) * window) * cutoff
+    return out
+
+
+def spectrogram_frames(samples: int, parameters: Spectrogram) -> int:
+    """How many frames R `spectrogram` gives; 0 where the recording is too short to be reflected at its ends."""
+    pad = (parameters.n_fft - parameters.hop) // 2
+    return 0 if samples <= pad else max(0, (samples + 2 * pad - parameters.n_fft) // parameters.hop + 1)
+
+
+def spectrogram(samples: Samples, parameters: Spectrogram) -> Samples:
+    """Linear magnitudes float32 [1, n_fft/2 + 1, R] of mono samples [N], computed in float64.
+
+    As upstream's `spectrogram_torch`: Hann window (periodic), reflected by (n_fft - hop)/2 at both ends, no further
+    centring, sqrt(re² + im² + 1e-8). A recording that exceeds ±1 is divided by its peak, at most by 2.
+
+    Raises:
+        InputError: not one channel, not finite, or too short for a frame.
+    """
+    values = np.asarray(samples, np.float64)
+    n_fft, hop, length = parameters.n_fft, parameters.hop, parameters.window
+    if values.ndim != 1 or not np.isfinite(values).all() or not spectrogram_frames(len(values), parameters):
+        raise InputError(
+            "the reference recording gives no spectrogram",
+            found=f"shape {list(values.shape)}",
+            limit=f"mono, finite, at least {n_fft - 2 * ((n_fft - hop) // 2)} samples",
+        )
+    if (peak := np.abs(values).max()) > 1:
+        values = values / min(2.0, peak)
+    pad = (n_fft - hop) // 2
+    padded = np.pad(values, pad, mode="reflect")
+    window = np.zeros(n_fft)
+    left = (n_fft - length) // 2
+    window[left : left + length] = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(length) / length)
+    frames = np.lib.stride_tricks.sliding_window_view(padded, n_fft)[::hop]
+    spectrum = np.fft.rfft(frames * window, axis=-1)
+    magnitude = np.sqrt(spectrum.real**2 + spectrum.imag**2 + 1e-8)
+    return magnitude.T[None].astype(np.float32)

@@ -1,0 +1,165 @@
+"""`voice.toml`: strictly read, every problem with its line."""
+
+from __future__ import annotations
+
+import re
+import sys
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from gsvexport.errors import VoiceError
+from gsvexport.stages import UNSUPPORTED_VERSIONS, VERSIONS
+from gsvexport.tables import Layers, Reader, key, key_lines
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+LANGUAGES = ("zh", "yue", "en", "ja", "ko")
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}")
+
+
+@dataclass(frozen=True)
+class VoiceTable:
+    """`[voice]`: paths as written."""
+
+    name: str = key(str)
+    language: str = key(str, *LANGUAGES)
+    gpt: str = key(str)
+    sovits: str = key(str)
+    base: str | None = key(str, default=None)
+    version: str | None = key(str, *VERSIONS, *UNSUPPORTED_VERSIONS, default=None)
+
+
+@dataclass(frozen=True)
+class PretrainedTable:
+    """`[pretrained]`: accepted, and not needed while `[reference]` gives everything."""
+
+    hubert: str | None = key(str, default=None)
+    bert: str | None = key(str, default=None)
+    speaker: str | None = key(str, default=None)
+
+
+@dataclass(frozen=True)
+class ReferenceTable:
+    """`[reference]`: existing files; `phones` as written, ids or names."""
+
+    audio: tuple[Path, ...]
+    text: str | None
+    language: str
+    phones: tuple[str | int, ...] | None
+    prompt_codes: Path | None
+    speaker: tuple[Path, ...]
+
+
+@dataclass(frozen=True)
+class Profile:
+    """A whole `voice.toml`; `gpt`, `sovits` and the files of the reference exist."""
+
+    path: Path
+    name: str
+    language: str
+    gpt: Path
+    sovits: Path
+    version: str | None
+    reference: ReferenceTable | None
+
+
+def read_profile(path: Path) -> Profile:
+    """Read a `voice.toml`, or the one in a directory.
+
+    Raises:
+        VoiceError: absent, not TOML, or with every unknown key, wrong value and missing file, each with its line.
+    """
+    path = path / "voice.toml" if path.is_dir() else path
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise VoiceError(
+            f"there is no voice at {path}: {error.strerror}", fix="pass a voice.toml, or the directory that holds one"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise VoiceError(f"{path} is no text", fix="pass a voice.toml, or the directory that holds one") from error
+    try:
+        values = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise VoiceError(f"{path} is not valid TOML: {error}", fix="correct that line") from error
+    problems: list[str] = []
+    lines = {name: f"{path}:{number}" for name, number in key_lines(text).items()}
+    reader = _Files(Layers(values, lines), path, problems)
+    reader.unknown("", values, ("voice", "reference", "pretrained"))
+    voice = _voice(reader)
+    reader.table(PretrainedTable, "pretrained")
+    reference = _reference(reader, voice.language if voice else "en") if "reference" in values else None
+    if problems or voice is None:
+        raise VoiceError(f"{path} cannot be used", problems=problems, fix="correct voice.toml")
+    gpt, sovits = path.parent / voice.gpt, path.parent / voice.sovits
+    return Profile(path, voice.name, voice.language, gpt, sovits, voice.version, reference)
+
+
+def _voice(reader: _Files) -> VoiceTable | None:
+    if "voice" not in reader.values:
+        reader.problem("", "[voice] is missing")
+        return None
+    table = reader.mapping("voice")
+    voice: VoiceTable | None = reader.table(VoiceTable, "voice", table)
+    name = table.get("name")
+    if isinstance(name, str) and not _NAME.fullmatch(name):
+        reader.problem("voice.name", f"'name' takes 1 to 64 letters, digits, '.', '_' and '-', not {name!a}")
+    for part in ("gpt", "sovits"):
+        if part in table:
+            reader.file(f"voice.{part}", table[part])
+    if "base" in table:
+        reader.problem("voice.base", "LoRA voices (a 'base' to merge into) are not supported yet by this release")
+    if table.get("version") in UNSUPPORTED_VERSIONS:
+        reader.problem("voice.version", f"{table['version']} voices are not supported yet by this release")
+    return voice
+
+
+def _reference(reader: _Files, language: str) -> ReferenceTable | None:
+    table = reader.mapping("reference")
+    reader.unknown("reference", table, [item.name for item in fields(ReferenceTable)])
+    before = len(reader.problems)
+    audio = reader.files("reference.audio", table.get("audio"))
+    if not audio:
+        reader.problem("reference.audio", "[reference] needs 'audio', a recording or a list of several")
+    text, phones = table.get("text"), table.get("phones")
+    if text is not None and not (isinstance(text, str) and text.strip()):
+        reader.problem("reference.text", "'text' takes what the recording says; leave it out for a prompt-free voice")
+    if phones is not None and not (
+        isinstance(phones, list) and phones and all(type(phone) in (str, int) for phone in phones)
+    ):
+        reader.problem("reference.phones", "'phones' takes a list of phone ids or names")
+    language = table.get("language", language)
+    reader.check("reference.language", language, fields(VoiceTable)[1].metadata["rule"])
+    codes = table.get("prompt_codes")
+    codes_file = reader.file("reference.prompt_codes", codes) if codes is not None else None
+    speaker = reader.files("reference.speaker", table.get("speaker"))
+    if len(reader.problems) > before:
+        return None
+    return ReferenceTable(audio, text, language, None if phones is None else tuple(phones), codes_file, speaker)
+
+
+class _Files(Reader):
+    """A reader that also finds files relative to the TOML file."""
+
+    def file(self, name: str, value: Any) -> Path | None:
+        """The existing file that `value` names, or None after noting why there is none."""
+        last = name.rpartition(".")[2]
+        if not isinstance(value, str) or not value or "\0" in value:
+            if not name.startswith("voice."):  # the rules of [voice] have said so already
+                self.problem(name, f"'{last}' takes the name of a file, not {value!r}")
+            return None
+        path = self._path.parent / value
+        if not path.is_file():
+            self.problem(name, f"'{last}' names {path}, which is {'a directory' if path.is_dir() else 'not there'}")
+            return None
+        return path
+
+    def files(self, name: str, value: Any) -> tuple[Path, ...]:
+        """One file or a list of files."""
+        items = value if isinstance(value, list) else [] if value is None else [value]
+        found = [self.file(name, item) for item in items]
+        return tuple(path for path in found if path is not None)

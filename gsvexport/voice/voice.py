@@ -1,0 +1,250 @@
+"""A voice: two checked weights files, their sizes, and the reference that it speaks like."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from gsvexport.audio import read_audio, spectrogram_frames
+from gsvexport.errors import GsvError, InputError, VoiceError
+from gsvexport.model import Spectrogram
+from gsvexport.stages import POSITIONS, SPEAKER_WIDTH, SYMBOL_COUNTS, VERSIONS
+from gsvexport.text.symbols import phone_ids
+from gsvexport.voice.checkpoint import Checkpoint, read_checkpoint
+from gsvexport.voice.dims import SovitsDims, T2SDims, sovits_dims, t2s_dims
+from gsvexport.voice.layout import TRAINING_ONLY
+from gsvexport.voice.profile import ReferenceTable, read_profile
+
+REFERENCE_SECONDS = (3.0, 10.0)  # what upstream accepts; other lengths work, less well
+_MIN_FRAMES = 2
+_MAX_ARRAY_BYTES = 1 << 20
+_DimsT = TypeVar("_DimsT")
+
+
+@dataclass(frozen=True, eq=False)
+class Reference:
+    """What a voice is cloned from.
+
+    `audio` are recordings of the same speaker, averaged. `phones` and `prompt_codes` (int64 [Y]) are the prompt; both
+    are None in a prompt-free voice. `speaker` has a float32 [20480] for each recording, or none.
+    """
+
+    audio: tuple[Path, ...]
+    text: str | None
+    language: str
+    phones: tuple[int, ...] | None
+    prompt_codes: npt.NDArray[np.int64] | None
+    speaker: tuple[npt.NDArray[np.float32], ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Voice:
+    """A voice that can be exported: every tensor, id and file in it has been checked.
+
+    `path` is the `voice.toml`, `provenance` identifies the weights without naming a place on any machine, `notes` are
+    things worth telling that are no errors.
+    """
+
+    name: str
+    language: str
+    version: str
+    path: Path
+    gpt: Checkpoint
+    sovits: Checkpoint
+    t2s: T2SDims
+    acoustics: SovitsDims
+    reference: Reference | None
+    provenance: dict[str, Any]
+    notes: tuple[str, ...] = ()
+
+
+def read_voice(path: Path) -> Voice:
+    """Read and check a voice from its `voice.toml`, or from the directory that holds one.
+
+    Raises:
+        VoiceError: with everything that is wrong in `voice.toml`, else everything wrong in the files that it names.
+        EnvironmentProblem: a recording has to be read and the extra `compile` is not installed.
+    """
+    profile = read_profile(Path(path))
+    found = _Findings()
+    gpt = found.part(profile.gpt, t2s_dims)
+    sovits = found.part(profile.sovits, lambda checkpoint: sovits_dims(checkpoint, profile.version))
+    if gpt and sovits:
+        _compare(gpt[1], sovits[1], found)
+    reference = _reference(profile.reference, sovits and sovits[1], found) if profile.reference else None
+    if found.problems or gpt is None or sovits is None:
+        raise VoiceError(f"the voice of {profile.path} cannot be used", problems=found.problems, fix=found.fix)
+    return Voice(
+        profile.name,
+        profile.language,
+        sovits[1].version,
+        profile.path,
+        gpt[0],
+        sovits[0],
+        gpt[1],
+        sovits[1],
+        reference,
+        {"gpt": _provenance(gpt[0]), "sovits": _provenance(sovits[0])},
+        tuple(found.notes),
+    )
+
+
+class _Findings:
+    """Problems and notes of one voice, and the advice that came with the first problem."""
+
+    def __init__(self) -> None:
+        self.problems: list[str] = []
+        self.notes: list[str] = []
+        self.fix: str | None = None
+
+    def add(self, error: GsvError) -> None:
+        """Keep an error as problems that each name the file."""
+        found = [] if error.found is None else [f"found {error.found}"]
+        limit = [] if error.limit is None else [f"limit {error.limit}"]
+        detail = f" ({', '.join(found + limit)})" if found or limit else ""
+        self.problems += [f"{error.what}: {problem}" for problem in error.problems] or [error.what + detail]
+        self.fix = self.fix or error.fix
+
+    def part(self, path: Path, dims: Callable[[Checkpoint], _DimsT]) -> tuple[Checkpoint, _DimsT] | None:
+        """One weights file and its sizes, without what only training uses; None after noting what is wrong."""
+        try:
+            checkpoint = read_checkpoint(path)
+            sizes = dims(checkpoint)
+        except VoiceError as error:
+            self.add(error)
+            return None
+        used = {name: array for name, array in checkpoint.tensors.items() if not name.startswith(TRAINING_ONLY)}
+        return replace(checkpoint, tensors=used), sizes
+
+
+def _compare(t2s: T2SDims, dims: SovitsDims, found: _Findings) -> None:
+    if t2s.eos != dims.codes:
+        found.problems.append(f"the GPT file speaks {t2s.eos} codes, the SoVITS file has {dims.codes}: not one voice")
+    if t2s.phones < dims.text_phones:
+        found.problems.append(
+            f"the GPT file knows {t2s.phones} phones, the SoVITS file ({dims.version}) {dims.text_phones}: "
+            "a GPT file of v1 with a SoVITS file of v2 or newer; use files of the same version"
+        )
+    elif t2s.phones >= SYMBOL_COUNTS["v2"] > dims.text_phones:
+        found.notes.append("the GPT file is of v2 or newer and the SoVITS file of v1: probably not one voice")
+
+
+def _reference(table: ReferenceTable, dims: SovitsDims | None, found: _Findings) -> Reference:
+    _check_audio(table.audio, dims, found)
+    speaker = tuple(array for path in table.speaker if (array := _speaker(path, found)) is not None)
+    if dims is not None and VERSIONS[dims.version].speaker:
+        if not table.speaker:
+            found.problems.append(
+                f'[reference] of a {dims.version} voice needs speaker = "sv.npy" ({SPEAKER_WIDTH} numbers for each '
+                "recording); computing it from the audio is not supported yet by this release"
+            )
+        elif len(table.speaker) != len(table.audio):
+            found.problems.append(f"{len(table.audio)} reference recordings, but {len(table.speaker)} speaker files")
+    elif dims is not None and speaker:
+        found.notes.append(f"the speaker embedding is ignored: a {dims.version} voice takes none")
+        speaker = ()
+    phones, codes = _prompt(table, dims, found)
+    return Reference(table.audio, table.text, table.language, phones, codes, speaker)
+
+
+def _prompt(
+    table: ReferenceTable, dims: SovitsDims | None, found: _Findings
+) -> tuple[tuple[int, ...] | None, npt.NDArray[np.int64] | None]:
+    """The phones and codes of the prompt, or neither."""
+    if table.text is None and table.phones is None and table.prompt_codes is None:
+        found.notes.append("no text, phones or prompt_codes in [reference]: a prompt-free voice")
+        return None, None
+    if table.phones is None:
+        found.problems.append(
+            "[reference] has no phones; turning text into phones is not supported yet by this release: "
+            "give phones = [...], or leave out text and prompt_codes for a prompt-free voice"
+        )
+    if table.prompt_codes is None:
+        found.problems.append(
+            "[reference] has no prompt_codes; computing them from the audio is not supported yet by this release: "
+            'give prompt_codes = "codes.npy", or leave out text and phones for a prompt-free voice'
+        )
+    phones = None
+    if table.phones is not None and dims is not None:
+        try:
+            phones = phone_ids(table.phones, dims.symbols)
+        except InputError as error:
+            found.add(error)
+    if table.phones is not None and len(table.phones) >= POSITIONS:
+        found.problems.append(f"[reference] has {len(table.phones)} phones, the limit is {POSITIONS - 1}")
+    codes = None if table.prompt_codes is None else _codes(table.prompt_codes, dims, found)
+    return phones, codes
+
+
+def _check_audio(paths: tuple[Path, ...], dims: SovitsDims | None, found: _Findings) -> None:
+    settings = Spectrogram(dims.rate, dims.n_fft, dims.hop, dims.window_length) if dims else Spectrogram()
+    low, high = REFERENCE_SECONDS
+    for path in paths:
+        try:
+            count = len(read_audio(path, settings.rate))
+        except VoiceError as error:
+            found.add(error)
+            continue
+        if spectrogram_frames(count, settings) < _MIN_FRAMES:
+            found.problems.append(
+                f"{path} is too short: {count} samples at {settings.rate} Hz, at least {_MIN_FRAMES * settings.hop}"
+            )
+        elif not low <= count / settings.rate <= high:
+            seconds = count / settings.rate
+            found.notes.append(f"{path.name} lasts {seconds:.1f} s; upstream asks for {low:g} to {high:g} s")
+
+
+def _codes(path: Path, dims: SovitsDims | None, found: _Findings) -> npt.NDArray[np.int64] | None:
+    array = _array(path, found)
+    if array is None:
+        return None
+    if array.dtype.kind not in "iu" or array.size != max(array.shape, default=0) or not 0 < array.size < POSITIONS:
+        found.problems.append(
+            f"{path} holds {array.dtype} {list(array.shape)}, not 1 to {POSITIONS - 1} prompt codes int64 [Y]"
+        )
+        return None
+    codes = np.array(array, np.int64).reshape(-1)
+    if dims is not None and (bad := sorted({int(code) for code in codes if not 0 <= code < dims.codes})):
+        found.problems.append(f"{path} has prompt codes outside 0..{dims.codes - 1}: {bad[:10]}")
+    return codes
+
+
+def _speaker(path: Path, found: _Findings) -> npt.NDArray[np.float32] | None:
+    array = _array(path, found)
+    if array is None:
+        return None
+    if array.dtype.kind != "f" or array.shape not in ((SPEAKER_WIDTH,), (1, SPEAKER_WIDTH)):
+        found.problems.append(f"{path} holds {array.dtype} {list(array.shape)}, not float32 [{SPEAKER_WIDTH}]")
+        return None
+    with np.errstate(over="ignore"):
+        embedding = np.array(array, np.float32).reshape(-1)
+    if bad := int(np.count_nonzero(~np.isfinite(embedding))):
+        found.problems.append(f"{path} has {bad} NaN or infinite values")
+    return embedding
+
+
+def _array(path: Path, found: _Findings) -> npt.NDArray[Any] | None:
+    """A `.npy` file as a mapped array: no pickle, no npz, and never more memory than the file has bytes."""
+    size = path.stat().st_size
+    if size > _MAX_ARRAY_BYTES:
+        found.problems.append(f"{path} has {size} bytes; the limit is {_MAX_ARRAY_BYTES}")
+        return None
+    try:
+        with open(path, "rb") as stream:
+            np.lib.format.read_magic(stream)  # refuses npz and pickles, which np.load would try
+        array: npt.NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+    except Exception as error:  # a damaged header can make numpy raise nearly anything
+        found.problems.append(f"{path} is not a .npy file of numbers ({error})")
+        return None
+    return array
+
+
+def _provenance(checkpoint: Checkpoint) -> dict[str, Any]:
+    """What identifies a weights file; upstream's info is left out where somebody has put a path into it."""
+    info = "" if any(mark in checkpoint.info for mark in "/\\") else checkpoint.info
+    return {"sha256": checkpoint.sha256, "size": checkpoint.size, "header": checkpoint.header, "info": info}
