@@ -41,7 +41,7 @@ def write_voice(
     """Write `voice.toml`, `gpt.ckpt`, `sovits.pth` and, with `reference`, what a reference needs; return `folder`.
 
     `size` is "tiny" or "full" (upstream's defaults); `overrides` replace single fields of `Sizes`. The reference is
-    4 s of a voiced sound with random phones and prompt codes, and a random speaker embedding where the version takes one.
+    4 s of a voiced sound, random phones and prompt codes, and a random speaker embedding where the version takes one.
 
     Raises:
         InputError: an unknown version, size or override, or sizes that do not fit together.

@@ -92,8 +92,10 @@ class _PickleWriter:
             case list():
                 self._out += pickle.EMPTY_LIST
                 self._memoize()
+                self._out += pickle.MARK
                 self._items(value, pickle.APPENDS)
             case tuple():
+                self._out += pickle.MARK
                 self._items(value, pickle.TUPLE)
                 self._memoize()
             case HParams():
@@ -119,15 +121,11 @@ class _PickleWriter:
         self._out += pickle.MARK + pickle.MARK
         self._write("storage")
         self._global("torch", "HalfStorage")
-        for value in (str(len(self.arrays)), "cpu", array.size):
-            self._write(value)
-        self._out += pickle.TUPLE
+        self._items((str(len(self.arrays)), "cpu", array.size), pickle.TUPLE)
         self._memoize()
         self._out += pickle.BINPERSID
         strides = tuple(step // array.itemsize for step in array.strides)
-        for value in (0, array.shape, strides, False, OrderedDict()):
-            self._write(value)
-        self._out += pickle.TUPLE + pickle.REDUCE
+        self._items((0, array.shape, strides, False, OrderedDict()), pickle.TUPLE + pickle.REDUCE)
         self._memoize()
         self.arrays.append(array)
 
@@ -143,12 +141,13 @@ class _PickleWriter:
         self._memoize()
 
     def _items(self, values: Iterable[Any], end: bytes) -> None:
-        self._out += pickle.MARK
+        """Values onto the stack above a mark, and what takes them."""
         for value in values:
             self._write(value)
         self._out += end
 
     def _pairs(self, values: Mapping[str, Any]) -> None:
+        self._out += pickle.MARK
         self._items((part for pair in values.items() for part in pair), pickle.SETITEMS)
 
     def _memoize(self, key: str | tuple[str, str] | None = None) -> None:

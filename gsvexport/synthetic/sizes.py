@@ -18,8 +18,8 @@ _GPT_PHONES_V1 = 512  # v1's text embedding has more rows than v1 has symbols
 class Sizes:
     """One voice's hyperparameters; the field names are the overrides that `write_voice` takes.
 
-    `layers`, `heads`, `filter` and `kernel` belong to the SoVITS text encoder, `t2s_…` to the GPT. `eos_gain` scales the
-    scores of the end of a sentence against those of the codes: 0 never ends.
+    `layers`, `heads`, `filter` and `kernel` belong to the SoVITS text encoder, `t2s_…` to the GPT. `eos_gain` scales
+    the score of a sentence's end against those of the codes: 0 never ends.
     """
 
     version: str
@@ -125,7 +125,10 @@ def _impossible(sizes: Sizes) -> list[str]:
         f"upsample_rates multiply to {product}, not to the hop of {HOP}": product == HOP,
         "upsample_kernels are not one for each rate, larger by an even number": (
             len(sizes.upsample_kernels) == len(sizes.upsample_rates)
-            and all(k >= r and (k - r) % 2 == 0 for k, r in zip(sizes.upsample_kernels, sizes.upsample_rates))
+            and all(
+                kernel >= rate and (kernel - rate) % 2 == 0
+                for kernel, rate in zip(sizes.upsample_kernels, sizes.upsample_rates, strict=True)
+            )
         ),
         f"upsample_initial {sizes.upsample_initial} cannot be halved {len(sizes.upsample_rates)} times": (
             sizes.upsample_initial % (1 << len(sizes.upsample_rates)) == 0

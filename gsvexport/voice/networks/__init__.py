@@ -1,4 +1,4 @@
-"""The networks in torch: the referee of the exported graphs, and what training changes. Export itself needs none of this.
+"""The networks in torch: the referee of the exported graphs, and what training changes. Export itself needs no torch.
 
 State-dict names are upstream's, so that a checkpoint loads strictly. Methods carry the names and the ports of
 `gsvexport.stages`. Everything works in float64 too: `network.double()`.
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from gsvexport.stages import FRAMES_PER_CODE, SPEAKER_WIDTH
 from gsvexport.voice.dims import SovitsDims
+from gsvexport.voice.layout import T2S_PREFIX, TRAINING_ONLY
 from gsvexport.voice.networks.encoder import TextEncoder
 from gsvexport.voice.networks.flow import Flow
 from gsvexport.voice.networks.reference import Quantizer, ReferenceEncoder
@@ -22,8 +23,6 @@ from gsvexport.voice.networks.vocoder import Generator
 from gsvexport.voice.voice import Voice
 
 __all__ = ["Synthesizer", "Text2Semantic", "load_networks"]
-
-_T2S_PREFIX = "model."  # the attribute under which upstream's trainer holds the network
 
 
 class Synthesizer(nn.Module):
@@ -96,9 +95,9 @@ def load_networks(voice: Voice) -> tuple[Text2Semantic, Synthesizer]:
         RuntimeError: a tensor is missing, extra or of another shape (`read_voice` has ruled that out).
     """
     t2s, synthesizer = Text2Semantic(voice.t2s), Synthesizer(voice.acoustics)
-    tensors = {name.removeprefix(_T2S_PREFIX): value for name, value in voice.gpt.tensors.items()}
-    _fill(t2s, tensors)
-    _fill(synthesizer, voice.sovits.tensors)
+    _fill(t2s, {name.removeprefix(T2S_PREFIX): value for name, value in voice.gpt.tensors.items()})
+    kept = {name: value for name, value in voice.sovits.tensors.items() if not name.startswith(TRAINING_ONLY)}
+    _fill(synthesizer, kept)
     return t2s, synthesizer
 
 

@@ -11,7 +11,7 @@ from gsvexport.voice.networks.layers import ChannelNorm
 
 
 class TextEncoder(nn.Module):
-    """Upstream's `enc_p`: speech features [B, 768, F'], phones [B, X] and ge_text [B, 512, 1] to m and logs [B, I, F]."""
+    """Upstream's `enc_p`: features [B, 768, F'], phones [B, X] and ge_text [B, 512, 1] to m and logs [B, I, F]."""
 
     def __init__(self, dims: SovitsDims) -> None:
         super().__init__()

@@ -22,7 +22,8 @@ class _WeightNorm(nn.Module):
 
     @property
     def weight(self) -> Tensor:
-        return self.weight_v * (self.weight_g / torch.linalg.vector_norm(self.weight_v, dim=(1, 2), keepdim=True))
+        length: Tensor = torch.linalg.vector_norm(self.weight_v, dim=(1, 2), keepdim=True)
+        return self.weight_v * (self.weight_g / length)
 
 
 class NormedConv1d(_WeightNorm):
@@ -32,7 +33,7 @@ class NormedConv1d(_WeightNorm):
         super().__init__((outputs, inputs, kernel), outputs)
         self.dilation, self.padding = dilation, dilation * (kernel - 1) // 2
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:  # noqa: D102 - the class says it
         return functional.conv1d(x, self.weight, self.bias, padding=self.padding, dilation=self.dilation)
 
 
@@ -43,7 +44,7 @@ class NormedConvTranspose1d(_WeightNorm):
         super().__init__((inputs, outputs, kernel), outputs)
         self.rate, self.padding = rate, (kernel - rate) // 2
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:  # noqa: D102
         return functional.conv_transpose1d(x, self.weight, self.bias, stride=self.rate, padding=self.padding)
 
 
@@ -55,5 +56,5 @@ class ChannelNorm(nn.Module):
         self.gamma = nn.Parameter(torch.ones(channels))
         self.beta = nn.Parameter(torch.zeros(channels))
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:  # noqa: D102
         return functional.layer_norm(x.mT, self.gamma.shape, self.gamma, self.beta, eps=1e-5).mT

@@ -21,7 +21,7 @@ class ReferenceEncoder(nn.Module):
         self.slf_attn = _SelfAttention(hidden, dims.ref_heads)
         self.fc = _Linear(hidden, dims.gin)
 
-    def forward(self, spectrogram: Tensor) -> Tensor:
+    def forward(self, spectrogram: Tensor) -> Tensor:  # noqa: D102 - the class says it
         x = spectrogram.mT
         for layer in self.spectral.values():
             x = functional.mish(layer(x))
@@ -33,7 +33,7 @@ class ReferenceEncoder(nn.Module):
 
 
 class Quantizer(nn.Module):
-    """One Euclidean codebook; the buffers carry upstream's names. `embed` is the codebook, the others are statistics."""
+    """One Euclidean codebook, under upstream's buffer names: `embed` holds it, the others are training's statistics."""
 
     def __init__(self, codes: int, width: int) -> None:
         super().__init__()
@@ -83,11 +83,10 @@ class _GatedConv(nn.Module):
 
     def __init__(self, hidden: int, kernel: int) -> None:
         super().__init__()
-        self.conv1 = nn.Module()
-        self.conv1.conv = nn.Conv1d(hidden, 2 * hidden, kernel, padding=(kernel - 1) // 2)
+        self.conv1 = nn.ModuleDict({"conv": nn.Conv1d(hidden, 2 * hidden, kernel, padding=(kernel - 1) // 2)})
 
     def forward(self, x: Tensor) -> Tensor:
-        signal, gate = self.conv1.conv(x).chunk(2, dim=1)
+        signal, gate = self.conv1["conv"](x).chunk(2, dim=1)
         out: Tensor = x + signal * torch.sigmoid(gate)
         return out
 

@@ -13,7 +13,7 @@ from gsvexport.voice.dims import T2SDims
 
 
 class Text2Semantic(nn.Module):
-    """A post-norm transformer over [text ; audio]; text rows see all text, audio rows all text and the audio before them.
+    """A post-norm transformer over [text ; audio]: text rows see all text, audio rows all text and the audio so far.
 
     State-dict names are upstream's without their `model.` prefix. Phones and codes are counted from position 0 each.
     Caches are [L, B, S, D] with heads packed, so that a step appends one row.
@@ -26,8 +26,7 @@ class Text2Semantic(nn.Module):
         self.ar_text_position = _Position(dims.width)
         self.ar_audio_embedding = _Embedding(dims.vocab, dims.width)
         self.ar_audio_position = _Position(dims.width)
-        self.h = nn.Module()
-        self.h.layers = nn.ModuleList([_Layer(dims.width, dims.heads) for _ in range(dims.layers)])
+        self.h = _Layers(dims)
         self.ar_predict_layer = nn.Linear(dims.width, dims.vocab, bias=False)
 
     def forward(self, phones: Tensor, bert: Tensor, codes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -36,29 +35,20 @@ class Text2Semantic(nn.Module):
         text = self.ar_text_position(text, torch.arange(phones.shape[1], device=phones.device))
         audio = self.ar_audio_embedding(codes)
         audio = self.ar_audio_position(audio, torch.arange(codes.shape[1], device=codes.device))
-        return self._layers(torch.cat([text, audio], dim=1), visible(phones.shape[1], codes.shape[1], phones.device))
+        mask = visible(phones.shape[1], codes.shape[1], phones.device)
+        hidden, keys, values = self.h(torch.cat([text, audio], dim=1), mask)
+        return hidden, keys, values
 
     def prefill(self, phones: Tensor, bert: Tensor, prompt: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Phones [1, X], bert [1, 1024, X], prompt [1, Y] (Y may be 0) to logits [1, V], keys, values [L, 1, X+Y, D]."""
+        """Phones [1, X], bert [1, 1024, X], prompt [1, Y≥0] to logits [1, V], keys and values [L, 1, X+Y, D]."""
         hidden, keys, values = self(phones, bert, prompt)
         return self.ar_predict_layer(hidden[:, -1]), keys, values
 
     def step(self, token: Tensor, position: Tensor, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Token [1, 1], position [1] and the cache [L, 1, S, D] to logits [1, V] and the cache's new row [L, 1, 1, D]."""
+        """Token [1, 1], position [1] and the cache [L, 1, S, D] to logits [1, V] and its new row [L, 1, 1, D]."""
         x = self.ar_audio_position(self.ar_audio_embedding(token), position)
-        hidden, keys, values = self._layers(x, None, keys, values)
-        return self.ar_predict_layer(hidden[:, -1]), keys, values
-
-    def _layers(
-        self, x: Tensor, mask: Tensor | None, keys: Tensor | None = None, values: Tensor | None = None
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        new_keys, new_values = [], []
-        for index, layer in enumerate(self.h.layers):
-            past = None if keys is None or values is None else (keys[index], values[index])
-            x, key, value = layer(x, mask, past)
-            new_keys.append(key)
-            new_values.append(value)
-        return x, torch.stack(new_keys), torch.stack(new_values)
+        hidden, new_keys, new_values = self.h(x, None, (keys, values))
+        return self.ar_predict_layer(hidden[:, -1]), new_keys, new_values
 
 
 def visible(text: int, audio: int, device: torch.device | None = None) -> Tensor:
@@ -98,6 +88,24 @@ class _Position(nn.Module):
         return x + self.alpha * self.table[positions]
 
 
+class _Layers(nn.Module):
+    """The layers one after the other; `past` holds the keys and values of earlier rows, [L, B, S, D] each."""
+
+    def __init__(self, dims: T2SDims) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList([_Layer(dims.width, dims.heads) for _ in range(dims.layers)])
+
+    def forward(
+        self, x: Tensor, mask: Tensor | None, past: tuple[Tensor, Tensor] | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        keys, values = [], []
+        for index, layer in enumerate(self.layers):
+            x, key, value = layer(x, mask, past and (past[0][index], past[1][index]))
+            keys.append(key)
+            values.append(value)
+        return x, torch.stack(keys), torch.stack(values)
+
+
 class _Attention(nn.Module):
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -110,10 +118,15 @@ class _Attention(nn.Module):
         self, x: Tensor, mask: Tensor | None, past: tuple[Tensor, Tensor] | None
     ) -> tuple[Tensor, Tensor, Tensor]:
         query, key, value = functional.linear(x, self.in_proj_weight, self.in_proj_bias).chunk(3, dim=-1)
-        every = (key, value) if past is None else (torch.cat([past[0], key], 1), torch.cat([past[1], value], 1))
-        split = [part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in (query, *every)]
-        mixed = functional.scaled_dot_product_attention(*split, attn_mask=mask)
+        rows = (key, value) if past is None else (torch.cat([past[0], key], 1), torch.cat([past[1], value], 1))
+        mixed = functional.scaled_dot_product_attention(
+            self._split(query), self._split(rows[0]), self._split(rows[1]), attn_mask=mask
+        )
         return self.out_proj(mixed.transpose(1, 2).flatten(2)), key, value
+
+    def _split(self, x: Tensor) -> Tensor:
+        """[B, S, D] to [B, heads, S, D / heads]."""
+        return x.reshape(*x.shape[:2], self.heads, -1).transpose(1, 2)
 
 
 class _Layer(nn.Module):

@@ -32,7 +32,7 @@ class Generator(nn.Module):
         self.conv_post = nn.Conv1d(widths[-1], 1, 7, padding=3, bias=False)
         self.cond = nn.Conv1d(dims.gin, widths[0], 1)
 
-    def forward(self, latent: Tensor, ge: Tensor) -> Tensor:
+    def forward(self, latent: Tensor, ge: Tensor) -> Tensor:  # noqa: D102 - the class says it
         x = self.conv_pre(latent) + self.cond(ge)
         for stage, up in enumerate(self.ups):
             x = up(leaky_relu(x, _SLOPE))
