@@ -16,7 +16,8 @@ from collections import Counter
 from dataclasses import dataclass
 
 MAX_DIRECTORY_BYTES = 16 << 20
-MAX_EXPANSION = 32  # of all compressed members together, relative to the file
+MAX_EXPANSION = 16  # of all compressed members together, relative to the file
+MAX_UNPACKED = 1 << 30  # bytes of the same
 _LOCAL_HEADER = struct.Struct("<4s5H3I2H")
 _ENCRYPTED, _SIZES_FOLLOW = 0x1, 0x8
 _ZIP64 = 0xFFFFFFFF
@@ -86,8 +87,9 @@ def members(data: mmap.mmap) -> dict[str, Member]:
     for first, second in itertools.pairwise(found):
         if first.start + first.stored > second.start:
             raise ArchiveError(f"the zip entries {first.name!a} and {second.name!a} overlap")
-    if sum(member.size for member in found if member.compressed) > MAX_EXPANSION * len(data):
-        raise ArchiveError(f"the zip entries unpack to more than {MAX_EXPANSION} times the file")
+    limit = min(MAX_EXPANSION * len(data), MAX_UNPACKED)
+    if (unpacked := sum(member.size for member in found if member.compressed)) > limit:
+        raise ArchiveError(f"the zip entries unpack to {unpacked} bytes, more than {limit}")
     return {member.name: member for member in found}
 
 
@@ -139,3 +141,14 @@ def content(data: mmap.mmap, member: Member) -> memoryview:
     if zlib.crc32(view) != member.crc:
         raise ArchiveError(f"the zip entry {member.name!a} is damaged: its checksum is wrong")
     return view
+
+
+def small_content(data: mmap.mmap, member: Member, limit: int) -> bytes:
+    """A copy of a member that may have at most `limit` bytes.
+
+    Raises:
+        ArchiveError: it is larger, or as `content`.
+    """
+    if member.size > limit:
+        raise ArchiveError(f"the zip entry {member.name!a} has {member.size} bytes, more than {limit}")
+    return bytes(content(data, member))

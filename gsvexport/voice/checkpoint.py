@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import mmap
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -13,15 +15,13 @@ import numpy as np
 import numpy.typing as npt
 
 from gsvexport.errors import VoiceError
-from gsvexport.files import sha256_file
-from gsvexport.voice.archive import ArchiveError, Member, content, members
-from gsvexport.voice.pickle import PickleError, TensorRef, plain, printable, read_pickle
+from gsvexport.voice.archive import ArchiveError, Member, content, members, small_content
+from gsvexport.voice.pickle import MAX_BYTES, PickleError, TensorRef, plain, printable, read_pickle
 
 Array = npt.NDArray[Any]
 
 HEADERS = ("PK", "00", "01", "02", "03", "04", "05", "06")  # upstream's save writes two digits over the zip magic
 _ZIP_REST = b"\x03\x04"
-_LEGACY_MAGIC = b"\x80\x02\x8a\x0alF\xfc\x9cF\xf9 j\xa8P\x19"
 _TENSOR_NAME = re.compile(r"[A-Za-z0-9_.\-]{1,256}")
 _DTYPES = {"float16": "<f2", "float32": "<f4", "bfloat16": "<u2", "int64": "<i8", "bool": "?"}
 
@@ -60,16 +60,18 @@ def read_checkpoint(path: Path) -> Checkpoint:
         entries = members(data)
         root = _root(entries)
         order = entries.get(f"{root}/byteorder")
-        if order is not None and bytes(content(data, order)).strip() != b"little":
+        if order is not None and small_content(data, order, 64).strip() != b"little":
             raise ArchiveError("the tensors are not stored in little-endian byte order")
-        value = read_pickle(bytes(content(data, entries[f"{root}/data.pkl"])))
+        value = read_pickle(small_content(data, entries[f"{root}/data.pkl"], MAX_BYTES))
         weight, config, info, rank = _parts(value)
         tensors = _Tensors(data, entries, root).read(weight)
     except PickleError as error:
         _refuse(path, error, hostile=bool(error.names))
     except ArchiveError as error:
         _refuse(path, error)
-    return Checkpoint(path, sha256_file(path), len(data), header, tensors, config, info, rank)
+    digest = hashlib.sha256(header.encode())  # of the file as it is, not as repaired
+    digest.update(memoryview(data)[2:])
+    return Checkpoint(path, digest.hexdigest(), len(data), header, tensors, config, info, rank)
 
 
 def _refuse(path: Path, error: ValueError, *, hostile: bool = False) -> NoReturn:
@@ -149,7 +151,7 @@ def _rank(value: Any) -> int | None:
         return None
     try:
         return int(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise PickleError("its lora_rank is no number") from None
 
 
@@ -159,34 +161,34 @@ class _Tensors:
     def __init__(self, data: mmap.mmap, entries: Mapping[str, Member], root: str) -> None:
         self.data, self.entries, self.root = data, entries, root
         self.storages: dict[str, memoryview] = {}
+        # a few bytes of storage could pose as any number of large tensors
+        self.budget = sum(member.size for member in entries.values())
 
     def read(self, references: Mapping[str, TensorRef]) -> dict[str, Array]:
-        tensors = {name: self.tensor(name, reference) for name, reference in references.items()}
-        held = sum(map(len, self.storages.values()))
-        # a few bytes of storage could pose as any number of large tensors
-        if sum(array.nbytes for array in tensors.values()) > 2 * held:
-            raise ArchiveError("its tensors overlap: together they are larger than the bytes that the file stores")
-        return tensors
+        return {name: self.tensor(name, reference) for name, reference in references.items()}
 
     def tensor(self, name: str, reference: TensorRef) -> Array:
         storage, shape, stride = reference.storage, reference.shape, reference.stride
         dtype = np.dtype(_DTYPES[storage.dtype])
         held = self.storage(name, storage.key)
-        count = 1
-        for size in shape:
-            count *= size
+        count = prod(shape)
         last = reference.offset + sum((size - 1) * step for size, step in zip(shape, stride, strict=True))
-        # count ≤ storage refuses views that repeat elements; last is the highest element that the strides reach
-        if storage.count * dtype.itemsize > len(held) or count > storage.count or (count and last >= storage.count):
+        # count > storage catches views that repeat elements, last is the highest element that the strides reach
+        if storage.count * dtype.itemsize > len(held) or count > storage.count or last >= storage.count:
             raise ArchiveError(
                 f"the tensor {name} does not fit its storage: shape {list(shape)}, strides {list(stride)}, offset "
                 f"{reference.offset}, of {storage.count} {storage.dtype} elements in {len(held)} bytes"
             )
+        if count == 0:
+            raise ArchiveError(f"the tensor {name} is empty: shape {list(shape)}")
+        self.budget -= count * dtype.itemsize
+        if self.budget < 0:
+            raise ArchiveError("its tensors overlap: together they are larger than the bytes that the file stores")
         array: Array = np.ndarray(
             shape,
             dtype,
             buffer=held,
-            offset=reference.offset * dtype.itemsize if count else 0,
+            offset=reference.offset * dtype.itemsize,
             strides=tuple(step * dtype.itemsize for step in stride),
         )
         if storage.dtype == "bfloat16":
