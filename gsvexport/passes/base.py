@@ -1,0 +1,125 @@
+"""What a pass is, and how a list of them is applied.
+
+A pass is a frozen dataclass: its fields are its parameters, `name` and `version` identify it in plans and cache keys. It
+gets a private copy of the graph to change and says what it did, or why it did not apply.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+import onnx_ir as ir
+from onnx_ir.passes import common
+
+from gsvexport.errors import GsvError, PassError
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a pass did: how many places it changed, and notes for the plan and the report."""
+
+    changes: int
+    notes: tuple[str, ...] = ()
+
+
+class GraphPass(Protocol):
+    """One named graph transformation."""
+
+    name: ClassVar[str]
+    version: ClassVar[int]
+
+    def apply(self, model: ir.Model) -> Outcome:
+        """Change `model`, which nobody else holds."""
+        ...
+
+
+@dataclass(frozen=True)
+class PassResult:
+    """A transformed graph, and what each pass did to it, in order."""
+
+    model: ir.Model
+    applied: tuple[tuple[str, Outcome], ...]
+
+
+def run_passes(model: ir.Model, passes: Sequence[GraphPass]) -> PassResult:
+    """Apply `passes` in order to a copy of `model`; dead nodes and weights are removed at the end.
+
+    Raises:
+        PassError: a pass failed; the message names it and those before it.
+    """
+    model = model.clone()
+    applied: list[tuple[str, Outcome]] = []
+    for item in passes:
+        try:
+            applied.append((item.name, item.apply(model)))
+        except GsvError:
+            raise
+        except Exception as error:
+            done = ", ".join(name for name, _ in applied) or "none"
+            raise PassError(
+                f"pass {item.name} failed on stage {model.graph.name}: {error}",
+                found=f"{type(error).__name__} after passes: {done}",
+            ) from error
+    common.RemoveUnusedNodesPass()(model)
+    model.graph.sort()
+    return PassResult(model, tuple(applied))
+
+
+def describe(item: GraphPass) -> dict[str, Any]:
+    """Name, version and parameters of a pass, for plans and cache keys."""
+    return {"name": item.name, "version": item.version, **asdict(item)}  # type: ignore[call-overload]
+
+
+# --- what passes need again and again -------------------------------------------------------------------------------
+
+
+def constant(value: ir.Value | None) -> np.ndarray | None:
+    """The array of an initializer; None for anything computed."""
+    if value is None or value.const_value is None:
+        return None
+    return value.const_value.numpy()
+
+
+def initializer(model: ir.Model, name: str, array: np.ndarray) -> ir.Value:
+    """A new initializer, or the one that has this name already (a name stands for one content)."""
+    known = model.graph.initializers.get(name)
+    if known is not None:
+        return known
+    tensor = ir.tensor(np.ascontiguousarray(array), name=name)
+    value = ir.Value(name=name, type=ir.TensorType(tensor.dtype), shape=ir.Shape(array.shape), const_value=tensor)
+    model.graph.register_initializer(value)
+    return value
+
+
+def insert_before(
+    anchor: ir.Node,
+    op_type: str,
+    inputs: Sequence[ir.Value | None],
+    attributes: dict[str, Any] | None = None,
+    *,
+    name: str,
+    domain: str = "",
+    outputs: int = 1,
+) -> list[ir.Value]:
+    """Put a new node in front of `anchor`; its outputs are called after `name`."""
+    node = ir.node(op_type, inputs, attributes or {}, domain=domain, num_outputs=outputs, name=name)
+    for index, value in enumerate(node.outputs):
+        value.name = name if outputs == 1 else f"{name}:{index}"
+    assert anchor.graph is not None
+    anchor.graph.insert_before(anchor, node)
+    return list(node.outputs)
+
+
+def attribute(node: ir.Node, name: str, default: Any = None) -> Any:
+    """The value of an attribute as a plain Python value."""
+    found = node.attributes.get(name)
+    return default if found is None else found.value
+
+
+def producer(value: ir.Value | None, op_type: str) -> ir.Node | None:
+    """The node that computes `value`, if it is of this type."""
+    node = None if value is None else value.producer()
+    return node if node is not None and node.op_type == op_type and node.domain == "" else None
