@@ -1,0 +1,171 @@
+"""Is an artifact what its source is? Every stage is run and compared, and so is the sound at the end.
+
+Two references, each named in the checks: the golden vectors inside the artifact, which a device can use alone, and,
+when it is at hand, the source itself on longer inputs with the voice's own prompt.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import platform
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gsvexport.errors import GsvError
+from gsvexport.stages import CLONING_STAGES
+from gsvexport.verify import audio, checks, golden
+from gsvexport.verify.gates import Gates, judge, not_run, resolve
+from gsvexport.verify.golden import Case, Size
+from gsvexport.verify.report import Check, Report
+
+if TYPE_CHECKING:
+    from gsvexport.runtime.pipeline import LoadedVoice
+
+__all__ = ["Check", "Report", "verify_artifact", "verify_voice"]
+
+Progress = Callable[[str], None]
+GOLDEN, SOURCE, REFERENCE_STAGE, ITSELF = "golden vectors", "source", "source's reference stage", "itself"
+# Longer than the golden vectors: 2.4 s with the baked prompt where there is one, 1.2 s at another speed without it.
+LIVE = (
+    Size("long", phones=40, prompt=30, tokens=60, codes=60, speed=1.0, spectrogram=64, ssl=48, bert=False),
+    Size("slow", phones=21, prompt=0, tokens=30, codes=24, speed=0.8, spectrogram=33, ssl=31, bert=True),
+)
+FREE_RUN_TOKENS = 60
+_LIVE_STAGES = ("prefill", "step", "acoustic", "vocoder", "pipeline", "baked", "free_run")
+
+
+def verify_artifact(
+    folder: Path,
+    *,
+    source: Path | None = None,
+    gates: Mapping[str, float] | None = None,
+    precision: str | Mapping[str, str] = "fp32",
+    references: Sequence[Mapping[str, Any]] | None = None,
+    progress: Progress | None = None,
+) -> Report:
+    """Run the unpacked artifact in `folder` and compare it with its golden vectors and, where given, its source.
+
+    `gates` are a target's limits and `precision` its placement's, for all stages or for each (see `gates.resolve`).
+    `references` are the feeds of stage `reference` for each reference the voice was baked with; without them the baked
+    constants are compared with the source's stored ones only. `progress` is told in words what is being done.
+
+    Raises:
+        TargetError: unknown gates or precisions.
+        ArtifactError: the artifact or the source cannot be opened, or its golden vectors are damaged.
+    """
+    from gsvexport.runtime.pipeline import load
+
+    limits = resolve(precision, gates)
+    with load(folder) as voice:
+        cases = golden.read(folder / golden.FOLDER) if (folder / golden.FOLDER).is_dir() else ()
+        if source is None:
+            return verify_voice(voice, limits, cases, progress=progress)
+        with load(source) as original:
+            return verify_voice(voice, limits, cases, original, references, progress)
+
+
+def verify_voice(
+    voice: LoadedVoice,
+    gates: Gates,
+    cases: Sequence[Case],
+    source: LoadedVoice | None = None,
+    references: Sequence[Mapping[str, Any]] | None = None,
+    progress: Progress | None = None,
+) -> Report:
+    """`verify_artifact` for voices that are open already; `cases` are the golden vectors, empty when there are none."""
+    say = progress or (lambda _: None)
+    found: list[Check] = []
+    if cases:
+        found += checks.compare(voice, cases, gates, GOLDEN, say)
+    else:
+        found.append(not_run(gates, "prefill", "valid", GOLDEN, "the artifact holds no golden vectors"))
+    if source is None:
+        reason = "no source was given to compare with"
+        found += [not_run(gates, stage, "valid", SOURCE, reason) for stage in _LIVE_STAGES if stage != "free_run"]
+    else:
+        say("running the source")
+        wanted = [stage for stage in CLONING_STAGES if stage not in voice.stages]
+        live = [case for case in golden.cases(source, LIVE, baked_prompt=True) if case.stage not in wanted]
+        found += checks.compare(voice, live, gates, SOURCE, say)
+        found += _baked(voice, source, references, gates)
+    found += _free_run(voice, source, gates, say)
+    return Report(tuple(found), _environment())
+
+
+def _baked(
+    voice: LoadedVoice, source: LoadedVoice, references: Sequence[Mapping[str, Any]] | None, gates: Gates
+) -> list[Check]:
+    """The stored constants beside the source's, and beside what the source's `reference` stage gives now."""
+    if not voice.baked and not source.baked:
+        return [not_run(gates, "baked", "valid", SOURCE, "the voice has no baked reference")]
+    found = checks.constants(gates, voice.baked, source.baked, SOURCE)
+    if not references:
+        reason = "the reference's spectrogram was not given"
+        return [*found, not_run(gates, "baked", "valid", REFERENCE_STAGE, reason)]
+    speakers = [feeds["speaker"] for feeds in references if "speaker" in feeds]
+    fresh = source.condition([feeds["spectrogram"] for feeds in references], speakers)
+    return found + checks.constants(gates, voice.baked, fresh, REFERENCE_STAGE)
+
+
+def _free_run(voice: LoadedVoice, source: LoadedVoice | None, gates: Gates, say: Progress) -> list[Check]:
+    """Greedy generation without teacher forcing, spoken: does it run, and how long does it follow the source?
+
+    Sound is not compared sample by sample here: one different code changes all that follows.
+    """
+    say("free run")
+    inputs = golden.inputs(voice.model, LIVE[0], np.random.Generator(np.random.PCG64(golden.SEED)))
+    codes, sound = np.empty(0, np.int64), np.empty(0, np.float32)
+    missing = [stage for stage in ("prefill", "step", "acoustic", "vocoder") if stage not in voice.stages]
+    problem = f"the artifact holds no stage {', '.join(missing)}" if missing else ""
+    if not missing:
+        try:
+            codes, sound = _speak(voice, inputs)
+        except GsvError as error:
+            problem = " ".join(str(error).split())
+    if count := audio.nonfinite_count(sound):
+        problem = f"{count} of {sound.size} samples are NaN or infinite"
+    found = [judge(gates, "free_run", "valid", ITSELF, 0.0 if problem else 1.0, 1, reason=problem, level=3)]
+    metrics = ("token_prefix", "length_ratio", "clipping_rise")
+    if problem or source is None:
+        reason = "the free run is not valid" if problem else "no source was given to compare with"
+        return found + [not_run(gates, "free_run", metric, SOURCE, reason, level=3) for metric in metrics]
+    expected, original = _speak(source, inputs)
+    same = min(len(codes), len(expected))
+    prefix = int(np.argmin(np.append(codes[:same] == expected[:same], False)))
+    longest, base = max(len(codes), len(expected)), audio.clipping_share(original)
+    ratio = longest / max(1, same)
+    rise = audio.clipping_share(sound) - base
+    return [
+        *found,
+        judge(gates, "free_run", "token_prefix", SOURCE, prefix / longest, longest),
+        judge(gates, "free_run", "length_ratio", SOURCE, ratio, len(codes), baseline=len(expected)),
+        judge(gates, "free_run", "clipping_rise", SOURCE, rise, sound.size, baseline=base, level=3),
+    ]
+
+
+def _speak(voice: LoadedVoice, inputs: Mapping[str, Any]) -> tuple[Any, Any]:
+    """Greedy codes [n] and their audio [N], through the public interface."""
+    greedy = replace(voice.sampling, greedy=True)
+    prompt = None if "prompt" in voice.baked else inputs["prompt"]
+    conditioning = None
+    if "ge" not in voice.baked:
+        takes_speaker = any(port.name == "speaker" for port in voice.stages["reference"].inputs)
+        conditioning = voice.condition(inputs["spectrogram"], [inputs["speaker"]] if takes_speaker else [])
+    settings: dict[str, Any] = {"prompt": prompt, "sampling": greedy, "max_tokens": FREE_RUN_TOKENS}
+    codes = voice.tokens(inputs["phones"], **settings)
+    sound = voice.synthesize(phones=inputs["phones"], conditioning=conditioning, **settings)
+    return codes, sound.samples
+
+
+def _environment() -> dict[str, str]:
+    """What this machine is; shown with a report, never stored in it."""
+    found = {"machine": f"{platform.machine()}, {platform.system()} {platform.release()}"}
+    for package in ("numpy", "onnxruntime", "gsvexport"):
+        with contextlib.suppress(PackageNotFoundError):
+            found[package] = version(package)
+    return {**found, "python": platform.python_version()}

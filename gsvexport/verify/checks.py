@@ -1,0 +1,206 @@
+"""From cases to checks: run a voice on the inputs of a case and judge how far its outputs are from the reference's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gsvexport.errors import GsvError
+from gsvexport.stages import CLONING_STAGES
+from gsvexport.verify import audio, tensors
+from gsvexport.verify.gates import METRICS, Gates, judge, not_run
+from gsvexport.verify.golden import TEACHER, Case, Runnable, teacher_forced
+from gsvexport.verify.report import Check
+
+Array = NDArray[Any]
+Pair = tuple[Array, Array]  # reference, value
+
+LOGITS = ("max_error", "top1", "top15", "kl")
+LATENT = ("max_error", "cosine", "snr_db")
+SOUND = ("max_error", "snr_db", "log_mel_l1", "mr_stft", "clipping_rise", "silence_change", "rms_change_db")
+CODES = ("equal",)
+CACHE = ("cache_error",)
+
+
+@dataclass(frozen=True)
+class _Ran:
+    """The outputs of one stage for one case, beside the reference's; `problem` says why they cannot be compared."""
+
+    pairs: dict[str, Pair]
+    problem: str = ""
+
+
+def compare(
+    voice: Runnable,
+    cases: Sequence[Case],
+    gates: Gates,
+    against: str,
+    progress: Callable[[str], None] = lambda _: None,
+) -> list[Check]:
+    """Every stage of `cases` in turn, then acoustic → vocoder in a row. `against` names the reference in the checks."""
+    rate, checks = voice.model.rate, []
+    for stage in dict.fromkeys(case.stage for case in cases):
+        mine = [case for case in cases if case.stage == stage]
+        progress(f"{stage}: comparing with {against}")
+        if stage == TEACHER:
+            checks += _teacher(voice, mine, gates, against)
+            continue
+        metrics = _metrics(mine[0])
+        if stage not in voice.stages and stage in CLONING_STAGES:
+            reason = "the voice is baked: this artifact holds the stage's result instead"
+            checks.append(not_run(gates, stage, "valid", against, reason))
+            continue
+        ran = [_run(case, partial(voice.run, stage, case.inputs)) for case in mine]
+        checks += _judge_all(gates, stage, metrics, against, ran, rate)
+    chained = _chains(cases)
+    if chained:
+        progress(f"acoustic and vocoder in a row: comparing with {against}")
+        ran = [_run(last, partial(_speak, voice, first, last)) for first, last in chained]
+        checks += _judge_all(gates, "pipeline", SOUND, against, ran, rate)
+    return checks
+
+
+def constants(gates: Gates, baked: Mapping[str, Array], reference: Mapping[str, Array], against: str) -> list[Check]:
+    """The stored constants of a baked voice beside the reference's."""
+    codes = [name for name in reference if reference[name].dtype.kind in "iu"]
+    checks = []
+    for names, metrics in ((codes, CODES), ([name for name in reference if name not in codes], ("max_error",))):
+        ran = [_run(Case(name, "baked", {}, {name: reference[name]}), lambda: baked) for name in names]
+        if ran:
+            checks += _judge_all(gates, "baked", metrics, against, ran, 0)
+    return checks
+
+
+def _teacher(voice: Runnable, cases: Sequence[Case], gates: Gates, against: str) -> list[Check]:
+    """Row 0 of the logits and the rows of text and prompt belong to `prefill`, everything after them to `step`."""
+    ran = [_run(case, partial(_forced, voice, case)) for case in cases]
+    checks = []
+    for stage in ("prefill", "step"):
+        logits, caches = [], []
+        for case, one in zip(cases, ran, strict=True):
+            first = case.inputs["phones"].shape[1] + case.inputs["prompt"].shape[1]
+            rows = slice(0, 1) if stage == "prefill" else slice(1, None)
+            places = slice(0, first) if stage == "prefill" else slice(first, None)
+            pairs = {name: (r[rows], x[rows]) for name, (r, x) in one.pairs.items() if name == "logits"}
+            held = {name: (r[:, places], x[:, places]) for name, (r, x) in one.pairs.items() if name != "logits"}
+            logits.append(_Ran(pairs, one.problem))
+            caches.append(_Ran(held, one.problem))
+        checks += _judge_all(gates, stage, LOGITS, against, logits, 0)
+        checks += _judge_all(gates, stage, CACHE, against, caches, 0, valid=False)
+    return checks
+
+
+def _forced(voice: Runnable, case: Case) -> dict[str, Array]:
+    tokens = case.inputs["tokens"]
+    text = {name: case.inputs[name] for name in ("phones", "bert", "prompt")}
+    return teacher_forced(voice, **text, tokens=tokens, count=len(tokens))
+
+
+def _chains(cases: Sequence[Case]) -> list[tuple[Case, Case]]:
+    """The (acoustic, vocoder) cases that belong together."""
+    last = {case.name: case for case in cases if case.stage == "vocoder"}
+    return [(case, last[case.name]) for case in cases if case.stage == "acoustic" and case.name in last]
+
+
+def _speak(voice: Runnable, acoustic: Case, vocoder: Case) -> dict[str, Array]:
+    return voice.run("vocoder", {**vocoder.inputs, **voice.run("acoustic", acoustic.inputs)})
+
+
+def _metrics(case: Case) -> tuple[str, ...]:
+    """Which metrics fit what a stage puts out."""
+    if "audio" in case.outputs:
+        return SOUND
+    return CODES if all(array.dtype.kind in "iu" for array in case.outputs.values()) else LATENT
+
+
+def _run(case: Case, call: Callable[[], Mapping[str, Array]]) -> _Ran:
+    """Call, and pair each output with the reference's; whatever makes a comparison impossible becomes the problem."""
+    try:
+        outputs = call()
+    except GsvError as error:
+        return _Ran({}, f"case {case.name}: {' '.join(str(error).split())}")
+    for port, expected in case.outputs.items():
+        if port not in outputs:
+            return _Ran({}, f"case {case.name}: no {port}")
+        if outputs[port].shape != expected.shape:
+            return _Ran({}, f"case {case.name}: {port} is {_sizes(outputs[port])} instead of {_sizes(expected)}")
+        if count := audio.nonfinite_count(outputs[port]):
+            return _Ran({}, f"case {case.name}: {count} of {expected.size} values of {port} are NaN or infinite")
+    return _Ran({port: (expected, outputs[port]) for port, expected in case.outputs.items()})
+
+
+def _judge_all(
+    gates: Gates,
+    stage: str,
+    metrics: Sequence[str],
+    against: str,
+    ran: Sequence[_Ran],
+    rate: int,
+    *,
+    valid: bool = True,
+) -> list[Check]:
+    """ "valid" and then each metric over all cases; without comparable outputs the metrics do not run."""
+    problems = [one.problem for one in ran if one.problem]
+    checks = []
+    if valid:
+        share = 0.0 if problems else 1.0
+        checks.append(judge(gates, stage, "valid", against, share, len(ran), reason="; ".join(problems)))
+    if problems:
+        return checks + [not_run(gates, stage, metric, against, "the outputs are not valid") for metric in metrics]
+    pairs = [pair for one in ran for pair in one.pairs.values()]
+    return checks + [_measure(gates, stage, metric, against, pairs, rate) for metric in metrics]
+
+
+def _measure(gates: Gates, stage: str, metric: str, against: str, pairs: Sequence[Pair], rate: int) -> Check:
+    if metric in _OF_LOGITS:
+        rows = [np.concatenate(side) for side in zip(*pairs, strict=True)]
+        return judge(gates, stage, metric, against, _OF_LOGITS[metric](*rows), len(rows[0]))
+    results = [_of_pair(metric, reference, value, rate) for reference, value in pairs]
+    worst = max if METRICS[metric].direction == "max" else min
+    value, baseline = worst(results, key=lambda result: result[0])
+    return judge(gates, stage, metric, against, value, len(results), baseline=baseline)
+
+
+_OF_LOGITS: dict[str, Callable[[Array, Array], float]] = {
+    "top1": lambda r, x: tensors.top_k_agreement(r, x, 1),
+    "top15": lambda r, x: tensors.top_k_agreement(r, x, 15),
+    "kl": tensors.kl_divergence,
+}
+_OF_TENSORS: dict[str, Callable[[Array, Array], float]] = {
+    "max_error": tensors.scaled_error,
+    "cache_error": tensors.scaled_error,
+    "cosine": tensors.cosine,
+    "snr_db": tensors.snr_db,
+    "equal": tensors.equal_share,
+}
+_LEVEL_FLOOR = 1e-6  # of full scale: keeps the logarithm of a silent signal finite
+
+
+def _of_pair(metric: str, reference: Array, value: Array, rate: int) -> tuple[float, float | None]:
+    """The metric of one pair, and the reference's own value where the metric is a change of one."""
+    if metric in _OF_TENSORS:
+        return _OF_TENSORS[metric](reference, value), None
+    r, x = reference.reshape(-1), value.reshape(-1)
+    if metric == "log_mel_l1":
+        return audio.log_mel_l1(r, x, rate), None
+    if metric == "mr_stft":
+        return audio.multi_resolution_stft(r, x), None
+    if metric == "clipping_rise":
+        base = audio.clipping_share(r)
+        return audio.clipping_share(x) - base, base
+    if metric == "silence_change":
+        base = audio.silence_share(r, rate)
+        return abs(audio.silence_share(x, rate) - base), base
+    if metric == "rms_change_db":
+        levels = [20.0 * float(np.log10(max(audio.rms(signal), _LEVEL_FLOOR))) for signal in (r, x)]
+        return abs(levels[1] - levels[0]), levels[0]
+    raise KeyError(metric)
+
+
+def _sizes(array: Array) -> str:
+    return "×".join(map(str, array.shape)) or "a single number"

@@ -1,0 +1,241 @@
+"""Which metrics exist, what each must reach by default, and how a number becomes a check.
+
+The FP32 limits come from the conformance data (float64 and float32 differ by 1.1e-6 on audio; an independent FP32
+implementation stays within 2e-5 on audio and latents and 1e-4 on logits) with room for another processor's summation
+order. The limits of the lower precisions are starting points for a target to override, not measured truths.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from gsvexport.errors import TargetError
+from gsvexport.stages import VERSIONS, stages
+from gsvexport.verify.report import Check, Direction, Status, meets, rounded
+
+
+@dataclass(frozen=True)
+class Metric:
+    """What a metric's number means; `level` is the level of proof it belongs to."""
+
+    level: int
+    direction: Direction
+    meaning: str
+
+
+METRICS: dict[str, Metric] = {
+    "valid": Metric(1, "min", "1 if the stage ran and gave finite arrays of the reference's shapes, else 0"),
+    "max_error": Metric(1, "max", "max |x-r| / max(1, max |r|), worst case"),
+    "cache_error": Metric(1, "max", "max_error of the projected keys and values of all layers and rows"),
+    "cosine": Metric(1, "min", "cosine between the flattened arrays, worst case"),
+    "equal": Metric(1, "min", "share of equal codes, worst case"),
+    "top1": Metric(1, "min", "share of teacher-forced rows with the same arg-max"),
+    "top15": Metric(1, "min", "mean overlap of the 15 best codes, |A∩B|/15"),
+    "kl": Metric(1, "max", "mean KL divergence of the next-code distributions in nats"),
+    "snr_db": Metric(2, "min", "10·log10(Σr²/Σ(r-x)²) in dB, worst case; 200 means identical"),
+    "log_mel_l1": Metric(2, "max", "mean |difference| of 80 natural-log mel bands, worst case"),
+    "mr_stft": Metric(2, "max", "multi-resolution STFT distance, worst case"),
+    "clipping_rise": Metric(2, "max", "share of samples at full scale, minus the reference's, worst case"),
+    "silence_change": Metric(2, "max", "|share of silent 20 ms frames - the reference's|, worst case"),
+    "rms_change_db": Metric(2, "max", "|level - the reference's| in dB, worst case"),
+    "token_prefix": Metric(3, "min", "share of the greedy free run before the first different token"),
+    "length_ratio": Metric(3, "max", "longer / shorter of the two greedy free runs, in tokens"),
+}
+GATED = tuple(name for name in METRICS if name != "valid")  # what a target may set a limit for
+# Stages of the graphs, and what verification adds: stored constants, acoustic → vocoder in a row, generation without
+# teacher forcing.
+GRAPHS = tuple(dict.fromkeys(name for version in VERSIONS for name in stages(version)))
+_MADE_OF: dict[str, tuple[str, ...]] = {
+    "baked": ("prompt", "reference"),
+    "pipeline": ("acoustic", "vocoder"),
+    "free_run": ("prefill", "step", "acoustic", "vocoder"),
+}
+STAGES = (*GRAPHS, *_MADE_OF)
+
+_FP32 = {
+    "max_error": 1e-4,
+    "cache_error": 1e-4,
+    "cosine": 0.999999,
+    "equal": 1.0,
+    "top1": 1.0,
+    "top15": 0.99,
+    "kl": 1e-5,
+    "snr_db": 80.0,
+    "log_mel_l1": 1e-3,
+    "mr_stft": 0.01,
+    "clipping_rise": 1e-4,
+    "silence_change": 0.005,
+    "rms_change_db": 0.01,
+    "token_prefix": 0.5,  # a near-tie late in the run may fall the other way; an early split is a defect
+    "length_ratio": 2.0,
+}
+# Below FP32 a free run may part from the source's at any code, so its tokens are reported and not gated.
+_FP16 = {
+    "max_error": 0.05,
+    "cache_error": 0.05,
+    "cosine": 0.9999,
+    "equal": 0.95,
+    "top1": 0.97,
+    "top15": 0.99,
+    "kl": 0.001,
+    "snr_db": 40.0,
+    "log_mel_l1": 0.02,
+    "mr_stft": 0.1,
+    "clipping_rise": 0.001,
+    "silence_change": 0.02,
+    "rms_change_db": 0.1,
+    "length_ratio": 2.0,
+}
+_INT8 = {
+    "max_error": 0.5,
+    "cache_error": 0.5,
+    "cosine": 0.99,
+    "equal": 0.9,
+    "top1": 0.9,
+    "top15": 0.97,
+    "kl": 0.02,
+    "snr_db": 25.0,
+    "log_mel_l1": 0.05,
+    "mr_stft": 0.3,
+    "clipping_rise": 0.001,
+    "silence_change": 0.02,
+    "rms_change_db": 0.5,
+    "length_ratio": 2.0,
+}
+_INT4 = {
+    **_INT8,
+    "max_error": 1.0,
+    "cache_error": 1.0,
+    "cosine": 0.97,
+    "equal": 0.8,
+    "top1": 0.8,
+    "top15": 0.9,
+    "kl": 0.1,
+    "snr_db": 15.0,
+    "log_mel_l1": 0.1,
+    "mr_stft": 0.6,
+}
+# By the precisions of a target's placement.
+LIMITS: dict[str, dict[str, float]] = {
+    "fp32": _FP32,
+    "fp16": _FP16,
+    "int8": _INT8,
+    "int8-dynamic": _INT8,
+    "int8-weights": _INT8,
+    "int4-weights": _INT4,
+}
+
+
+@dataclass(frozen=True)
+class Gates:
+    """Resolved limits by (stage, metric)."""
+
+    values: Mapping[tuple[str, str], float]
+
+    def limit(self, stage: str, metric: str) -> float | None:
+        """The limit of a metric in a stage; None where nothing is asked. A stage must always be "valid"."""
+        return 1.0 if metric == "valid" else self.values.get((stage, metric))
+
+
+def resolve(precision: str | Mapping[str, str] = "fp32", gates: Mapping[str, float] | None = None) -> Gates:
+    """The default limits of a precision, with a target's gates on top.
+
+    `precision` is one for all stages, or one for each stage (a stage left out is FP32); what several stages do together
+    has the loosest of their limits. `gates` maps "metric" (every stage) or "stage.metric" (one, which wins) to a limit.
+
+    Raises:
+        TargetError: unknown precision, stage or metric (with the nearest names), or a limit that is no finite number.
+    """
+    of_stage = {stage: precision if isinstance(precision, str) else precision.get(stage, "fp32") for stage in GRAPHS}
+    problems = [
+        f"no default limits for precision '{name}'{_nearest(name, LIMITS)}"
+        for name in dict.fromkeys(of_stage.values())
+        if name not in LIMITS
+    ]
+    for key, limit in (gates or {}).items():
+        stage, _, metric = key.rpartition(".")
+        if stage and stage not in STAGES:
+            problems.append(f"gate '{key}': no stage '{stage}'{_nearest(stage, STAGES)}")
+        if metric not in GATED:
+            problems.append(f"gate '{key}': no metric '{metric}'{_nearest(metric, GATED)}")
+        if isinstance(limit, bool) or not isinstance(limit, (int, float)) or not math.isfinite(limit):
+            problems.append(f"gate '{key}': the limit is {limit!r}, not a finite number")
+    if problems:
+        raise TargetError(
+            "the gates cannot be used", problems=problems, fix="correct the target; metrics: " + ", ".join(GATED)
+        )
+    values: dict[tuple[str, str], float] = {}
+    for stage in STAGES:
+        precisions = [of_stage[part] for part in _MADE_OF.get(stage, (stage,))]
+        defaults = {metric: _default(metric, precisions) for metric in GATED}
+        values |= {(stage, metric): default for metric, default in defaults.items() if default is not None}
+    chosen = sorted((gates or {}).items(), key=lambda item: "." in item[0])  # one stage's gate after everybody's
+    for key, asked in chosen:
+        place, _, metric = key.rpartition(".")
+        values |= {(name, metric): float(asked) for name in ((place,) if place else STAGES)}
+    return Gates(values)
+
+
+def judge(
+    gates: Gates,
+    stage: str,
+    metric: str,
+    against: str,
+    value: float,
+    n: int,
+    *,
+    baseline: float | None = None,
+    reason: str = "",
+    level: int | None = None,
+) -> Check:
+    """One check from a measured number: rounded, then compared with its limit. NaN and infinities fail.
+
+    `level` replaces the metric's own level (a free run's audio is level 3).
+    """
+    kind, limit = METRICS[metric], gates.limit(stage, metric)
+    number = rounded(value) if math.isfinite(value) else None
+    status: Status
+    if number is None:
+        status, reason = "fail", reason or f"the value is {value}"
+    elif limit is None:
+        status = "info"
+    else:
+        status = "pass" if meets(number, limit, kind.direction) else "fail"
+    return Check(
+        level=kind.level if level is None else level,
+        stage=stage,
+        metric=metric,
+        against=against,
+        value=number,
+        limit=limit,
+        direction=kind.direction,
+        n=n,
+        status=status,
+        baseline=rounded(baseline) if baseline is not None and math.isfinite(baseline) else None,
+        reason=reason,
+    )
+
+
+def not_run(gates: Gates, stage: str, metric: str, against: str, reason: str, *, level: int | None = None) -> Check:
+    """A check that could not be made, and why."""
+    kind, limit = METRICS[metric], gates.limit(stage, metric)
+    level = kind.level if level is None else level
+    return Check(level, stage, metric, against, None, limit, kind.direction, 0, "not_run", None, reason)
+
+
+def _default(metric: str, precisions: Iterable[str]) -> float | None:
+    """The loosest default among several precisions; None when one of them asks nothing."""
+    limits = [LIMITS[name].get(metric) for name in precisions]
+    known = [limit for limit in limits if limit is not None]
+    if len(known) < len(limits):
+        return None
+    return max(known) if METRICS[metric].direction == "max" else min(known)
+
+
+def _nearest(name: str, known: Iterable[str]) -> str:
+    known = list(known)
+    close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    return f"; did you mean {', '.join(close)}?" if close else f"; known: {', '.join(known)}"

@@ -1,0 +1,316 @@
+"""Golden vectors: fixed inputs of every stage, and what the FP32 source makes of them.
+
+They travel inside an artifact, so that a device can check itself without the source. Inputs depend on the model
+description alone (a seeded PCG64) and are exact in float16, so every precision is fed the same numbers and they are
+stored in half the bytes. Logits, latents and audio are stored whole. Of the key and value caches (2.4 MB for a
+full-size voice after 24 codes) every row of every layer is stored as its projection on four fixed directions: a wrong
+row, layer or channel order moves it, and it takes 1/128 of the bytes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gsvexport.errors import ArtifactError, VoiceError
+from gsvexport.files import atomic_directory, canonical_json, sha256_file
+from gsvexport.model import Model
+from gsvexport.runtime.sampling import penalise
+from gsvexport.stages import (
+    BERT_WIDTH,
+    CLONING_STAGES,
+    SPEAKER_WIDTH,
+    SPECTROGRAM_BINS,
+    SSL_WIDTH,
+    SYMBOL_COUNTS,
+    Stage,
+    frames,
+)
+
+Array = NDArray[Any]
+
+SCHEMA = 1
+SEED = 20240117
+INDEX = "golden.json"
+FOLDER = "golden"  # inside an artifact
+TEACHER = "teacher"  # the case that goes through `prefill` and then `step` with given tokens
+DIRECTIONS = 4
+NOISE_SCALE = 0.5  # upstream's own
+
+
+class Runnable(Protocol):
+    """What verification needs of a loaded voice (`gsvexport.load` gives one)."""
+
+    model: Model
+    stages: dict[str, Stage]
+    baked: dict[str, Array]
+
+    def run(self, stage: str, feeds: Mapping[str, Any]) -> dict[str, Array]:
+        """One stage: arrays in, arrays out."""
+        ...
+
+
+@dataclass(frozen=True)
+class Size:
+    """Lengths of one set of cases. `prompt` 0 is prompt-free; `bert` fills part of the text features."""
+
+    name: str
+    phones: int
+    prompt: int
+    tokens: int
+    codes: int
+    speed: float
+    spectrogram: int
+    ssl: int
+    bert: bool
+
+
+# Two lengths of everything; SSL frames even and odd, with and without prompt, two speeds. 24 codes are 0.96 s.
+GOLDEN = (
+    Size("a", phones=12, prompt=9, tokens=24, codes=24, speed=1.0, spectrogram=16, ssl=14, bert=True),
+    Size("b", phones=7, prompt=0, tokens=12, codes=9, speed=1.25, spectrogram=9, ssl=9, bert=False),
+)
+
+
+@dataclass(frozen=True)
+class Case:
+    """One stage's (or TEACHER's) inputs and the reference's outputs, by port name.
+
+    TEACHER: phones [1, X], bert [1, 1024, X], prompt [1, Y], tokens [n] in; logits [n, V] and the projected caches
+    keys and values [L, X + Y + n - 1, 4] out. Row 0 of the logits comes from `prefill`.
+    """
+
+    name: str
+    stage: str
+    inputs: dict[str, Array]
+    outputs: dict[str, Array]
+
+
+def make(source_folder: Path, out_folder: Path, *, force: bool = False) -> None:
+    """Run the source on the golden inputs and store everything in `out_folder` with an index.
+
+    The cloning stages of a baked voice are left out: its artifacts do not hold them.
+
+    Raises:
+        InputError: `out_folder` exists and `force` is false.
+        VoiceError: the source itself gives NaN or infinite values.
+    """
+    from gsvexport.runtime.pipeline import load
+
+    with load(source_folder) as voice:
+        left_out = CLONING_STAGES if voice.baked else ()
+        write([case for case in cases(voice, GOLDEN) if case.stage not in left_out], out_folder, force=force)
+
+
+def write(golden: Sequence[Case], folder: Path, *, force: bool = False) -> None:
+    """Store cases as `.npy` files with `golden.json`; equal arrays are stored once."""
+    with atomic_directory(folder, force=force) as work:
+        files: dict[str, dict[str, Any]] = {}
+        known: dict[str, str] = {}
+
+        def store(name: str, array: Array) -> str:
+            path = work / f"{name}.npy"
+            np.save(path, _compact(array), allow_pickle=False)
+            digest = sha256_file(path)
+            if digest in known:
+                path.unlink()
+                return known[digest]
+            files[path.name] = {"sha256": digest, "size": path.stat().st_size}
+            return known.setdefault(digest, path.name)
+
+        index = [
+            {
+                "name": case.name,
+                "stage": case.stage,
+                **{
+                    side: {port: store(f"{case.name}.{case.stage}.{port}", array) for port, array in arrays.items()}
+                    for side, arrays in (("inputs", case.inputs), ("outputs", case.outputs))
+                },
+            }
+            for case in golden
+        ]
+        value = {"schema": SCHEMA, "seed": SEED, "cases": index, "files": files}
+        (work / INDEX).write_text(canonical_json(value), encoding="utf-8")
+
+
+def read(folder: Path) -> tuple[Case, ...]:
+    """Read what `write` stored; sizes and hashes are checked.
+
+    Raises:
+        ArtifactError: absent, of another schema, or damaged (every file listed).
+    """
+    where, fix = folder / INDEX, "build the artifact again"
+    try:
+        value = json.loads(where.read_text(encoding="utf-8"))
+        if not isinstance(value, dict) or value["schema"] != SCHEMA:
+            raise ArtifactError(f"{where} is not an index of golden vectors, schema {SCHEMA}", fix=fix)
+        files, rows = dict(value["files"]), list(value["cases"])
+        expected = {name: str(entry["sha256"]) for name, entry in files.items()}
+        named = {file for row in rows for side in ("inputs", "outputs") for file in row[side].values()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ArtifactError(f"{where} cannot be read: {error!r}", fix=fix) from error
+    problems = [f"{name}: not in the index's files" for name in sorted(named - expected.keys())]
+    arrays: dict[str, Array] = {}
+    for name, digest in sorted(expected.items()):
+        path = folder / name
+        if Path(name).name != name or not path.is_file():
+            problems.append(f"{name}: missing")
+        elif sha256_file(path) != digest:
+            problems.append(f"{name}: has changed (SHA-256 differs)")
+        else:
+            arrays[name] = _full(np.load(path, allow_pickle=False))
+    if problems:
+        raise ArtifactError(f"the golden vectors in {folder} are damaged", problems=problems, fix=fix)
+
+    def side(row: Mapping[str, Any], which: str) -> dict[str, Array]:
+        return {port: arrays[file] for port, file in row[which].items()}
+
+    return tuple(Case(str(row["name"]), str(row["stage"]), side(row, "inputs"), side(row, "outputs")) for row in rows)
+
+
+def cases(voice: Runnable, sizes: Sequence[Size], *, baked_prompt: bool = False) -> tuple[Case, ...]:
+    """Run a reference voice on the inputs of each size, stage by stage.
+
+    A baked voice is given its own conditioning, any other what stage `reference` makes of the random spectrogram. With
+    `baked_prompt` the baked prompt and its phones go in front of the random ones where a size has a prompt.
+
+    Raises:
+        VoiceError: the reference gives NaN or infinite values.
+    """
+    found: list[Case] = []
+    for index, size in enumerate(sizes):
+        found += _cases(voice, size, np.random.Generator(np.random.PCG64([SEED, index])), baked_prompt)
+    problems = [
+        f"{case.stage}.{port}, case {case.name}"
+        for case in found
+        for port, array in case.outputs.items()
+        if not np.isfinite(array).all()
+    ]
+    if problems:
+        raise VoiceError(
+            f"voice {voice.model.name}: the FP32 source gives NaN or infinite values",
+            problems=problems,
+            fix="its training diverged: export it from an earlier epoch",
+        )
+    return tuple(found)
+
+
+def teacher_forced(
+    voice: Runnable, phones: Array, bert: Array, prompt: Array, tokens: Array | None, count: int
+) -> dict[str, Array]:
+    """Feed given tokens [count], or the greedy ones where `tokens` is None, and keep what the network says.
+
+    The greedy choice is the arg-max after the voice's own repetition penalty over codes alone, so EOS cannot end it.
+    Returns tokens [count], logits [count, V] and the projected caches keys, values [L, X + Y + count - 1, 4].
+    """
+    model = voice.model
+    out = voice.run("prefill", {"phones": phones, "bert": bert, "prompt": prompt})
+    cache = {name: out[name] for name in ("keys", "values")}
+    rows, history = [out["logits"][0]], prompt[0]
+    start = prompt.shape[1]
+    codes = min(model.eos, model.dims.codes)
+    for step in range(count):
+        if tokens is None:
+            token = int(np.argmax(penalise(rows[-1], history, model.sampling.repetition_penalty)[:codes]))
+        else:
+            token = int(tokens[step])
+        history = np.append(history, token)
+        if step == count - 1:
+            break
+        feeds = {"token": np.array([[token]]), "position": np.array([start + step]), **cache}
+        out = voice.run("step", feeds)
+        rows.append(out["logits"][0])
+        cache = {name: np.concatenate([held, out[f"new_{name}"]], axis=2) for name, held in cache.items()}
+    projected = {name: project(array) for name, array in cache.items()}
+    return {"tokens": history[start:], "logits": np.stack(rows), **projected}
+
+
+def project(cache: Array) -> NDArray[np.float32]:
+    """Cache [L, 1, S, D] → [L, S, 4]: each row on fixed directions with uniform entries in [-1, 1), over √D.
+
+    The entries come from PCG64's raw integers, which numpy promises never to change.
+    """
+    width = cache.shape[-1]
+    raw = np.asarray(np.random.PCG64(SEED).random_raw(width * DIRECTIONS)) >> np.uint64(40)
+    directions = (raw.astype(np.float64) / 2**23 - 1.0).reshape(width, DIRECTIONS) / np.sqrt(width)
+    return np.asarray(cache[:, 0].astype(np.float64) @ directions, np.float32)
+
+
+def pick(stage: Stage, values: Mapping[str, Array]) -> dict[str, Array]:
+    """The feeds of a stage from a larger set of named arrays."""
+    return {port.name: values[port.name] for port in stage.inputs}
+
+
+def _cases(voice: Runnable, size: Size, random: np.random.Generator, baked_prompt: bool) -> list[Case]:
+    model, table, found = voice.model, voice.stages, []
+    given = inputs(model, size, random)
+
+    def run(stage: str, values: Mapping[str, Array]) -> dict[str, Array]:
+        feeds = pick(table[stage], values)
+        found.append(Case(size.name, stage, feeds, voice.run(stage, feeds)))
+        return found[-1].outputs
+
+    if "prompt" in table:
+        run("prompt", given)
+    conditioning = run("reference", given) if "reference" in table else {}
+    values = {**given, **conditioning, **{name: array for name, array in voice.baked.items() if name[:2] == "ge"}}
+    teacher = {name: given[name] for name in ("phones", "bert", "prompt")}
+    if baked_prompt and size.prompt and "prompt" in voice.baked:
+        before = voice.baked.get("prompt_phones", np.empty((1, 0), np.int64))
+        silent = np.zeros((1, BERT_WIDTH, before.shape[1]), np.float32)
+        teacher = {
+            "phones": np.concatenate([before, given["phones"]], axis=1),
+            "bert": np.concatenate([silent, given["bert"]], axis=2),
+            "prompt": voice.baked["prompt"],
+        }
+    forced = teacher_forced(voice, **teacher, tokens=None, count=size.tokens)
+    tokens = forced.pop("tokens")
+    found.append(Case(size.name, TEACHER, {**teacher, "tokens": tokens}, forced))
+    values["codes"] = tokens[np.newaxis, : size.codes]
+    run("vocoder", {**values, **run("acoustic", values)})
+    return found
+
+
+def inputs(model: Model, size: Size, random: np.random.Generator) -> dict[str, Array]:
+    """Random values for every input port that does not come from another stage; exact in float16."""
+    dims = model.dims
+    phones = min(dims.phones, dims.text_phones, SYMBOL_COUNTS[model.symbols])
+
+    def normal(*shape: int) -> Array:
+        return random.standard_normal(shape).astype(np.float16).astype(np.float32)
+
+    bert = np.zeros((1, BERT_WIDTH, size.phones), np.float32)
+    if size.bert:
+        bert[:, :, ::2] = normal(1, BERT_WIDTH, (size.phones + 1) // 2)
+    falling = np.linspace(2.0, -4.0, SPECTROGRAM_BINS)[:, None]  # speech has less at high frequencies
+    spectrum = np.abs(normal(1, SPECTROGRAM_BINS, size.spectrogram)) * np.exp(falling)
+    return {
+        "phones": random.integers(phones, size=(1, size.phones)),
+        "prompt": random.integers(min(dims.codes, model.eos), size=(1, size.prompt)),
+        "bert": bert,
+        "noise": normal(1, dims.I, frames(size.codes, size.speed)),
+        "noise_scale": np.array(NOISE_SCALE, np.float32),
+        "spectrogram": spectrum.astype(np.float16).astype(np.float32),
+        "ssl_content": normal(1, SSL_WIDTH, size.ssl),
+        "speaker": normal(1, SPEAKER_WIDTH),
+    }
+
+
+def _compact(array: Array) -> Array:
+    """float16 where that loses nothing, int16 for small integers: what `_full` undoes."""
+    kind = {"f": np.float16, "i": np.int16}.get(array.dtype.kind)
+    if kind is None:
+        return array
+    with np.errstate(over="ignore"):
+        small = array.astype(kind)
+    return small if np.array_equal(small.astype(array.dtype), array) else array
+
+
+def _full(array: Array) -> Array:
+    return array.astype({"f": np.float32, "i": np.int64}.get(array.dtype.kind, array.dtype))

@@ -1,0 +1,188 @@
+"""The outcome of a verification: every check as metric, value, limit, baseline, n and status.
+
+Values are rounded to four significant digits when a check is made and judged after that, so that a stored report agrees
+with itself and equal inputs give equal bytes on one kind of machine. Nothing machine-local is in the stored form.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal, get_args
+
+from gsvexport.errors import ArtifactError
+
+SCHEMA = 1
+Status = Literal["pass", "fail", "not_run", "info"]
+Direction = Literal["max", "min"]
+
+_SIGNS = {"max": "≤", "min": "≥"}
+_WORDS = {"pass": "pass", "fail": "FAIL", "not_run": "NOT RUN", "info": "-"}
+
+
+@dataclass(frozen=True)
+class Check:
+    """One measured number and what was asked of it.
+
+    `level` is the level of proof: 0 package, 1 tensors, 2 audio of fixed tokens and noise, 3 free run, 4 on the device.
+    `against` names what the value was compared with. With direction "max" the value must not exceed the limit, with
+    "min" not fall below it. `baseline` is the reference's own value where that means something, `n` how many items
+    (rows, samples, cases) were looked at. `value` is None when there is no finite number; `reason` then says why.
+    Status "info" is a measurement without a limit: it neither passes nor fails.
+    """
+
+    level: int
+    stage: str
+    metric: str
+    against: str
+    value: float | None
+    limit: float | None
+    direction: Direction
+    n: int
+    status: Status
+    baseline: float | None = None
+    reason: str = ""
+
+    def __post_init__(self) -> None:
+        if problem := _contradiction(self):
+            raise ArtifactError(f"check {self.stage}.{self.metric} contradicts itself: {problem}")
+
+
+@dataclass(frozen=True)
+class Report:
+    """All checks of one artifact. `environment` describes the machine; it is shown, but kept out of the stored form."""
+
+    checks: tuple[Check, ...]
+    environment: dict[str, str] = field(default_factory=dict, compare=False)
+
+    @property
+    def passed(self) -> bool:
+        """No check failed and at least one passed. A check that did not run is never a pass."""
+        states = {check.status for check in self.checks}
+        return "fail" not in states and "pass" in states
+
+    @property
+    def failures(self) -> tuple[Check, ...]:
+        """The checks that failed."""
+        return tuple(check for check in self.checks if check.status == "fail")
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values without anything machine-local, ready for `canonical_json`."""
+        return {"schema": SCHEMA, "passed": self.passed, "checks": [asdict(check) for check in self.checks]}
+
+    @classmethod
+    def from_json(cls, value: Any, where: str = "the report") -> Report:
+        """Rebuild from `to_json`'s value; `where` names the file in errors.
+
+        Raises:
+            ArtifactError: unknown schema, missing or unknown keys, a status that its own numbers contradict.
+        """
+        if not isinstance(value, dict) or value.get("schema") != SCHEMA:
+            found = value.get("schema") if isinstance(value, dict) else type(value).__name__
+            raise ArtifactError(
+                f"{where} is not a report that this release reads",
+                found=f"schema {found}",
+                limit=f"schema {SCHEMA}",
+                fix="run gsvexport verify again, or install the gsvexport that wrote it",
+            )
+        checks, problems = [], []
+        rows = value.get("checks")
+        for index, row in enumerate(rows if isinstance(rows, list) else ()):
+            try:
+                checks.append(Check(**row))
+            except (TypeError, ArtifactError) as error:
+                problems.append(f"check {index}: {error}")
+        report = cls(tuple(checks))
+        if not isinstance(rows, list):
+            problems.append("'checks' is not a list")
+        elif not problems and value.get("passed") is not report.passed:
+            problems.append(f"'passed' is {value.get('passed')}, its checks say {report.passed}")
+        if problems:
+            raise ArtifactError(f"{where} is damaged", problems=problems, fix="run gsvexport verify again")
+        return report
+
+    def table(self) -> str:
+        """Fixed-width text for a terminal: one line a check, then the totals and the machine."""
+        header = ("level", "stage", "metric", "value", "limit", "baseline", "n", "against", "status", "reason")
+        rows = [
+            (
+                f"L{check.level}",
+                check.stage,
+                check.metric,
+                _number(check.value),
+                "-" if check.limit is None else f"{_SIGNS[check.direction]} {_number(check.limit)}",
+                _number(check.baseline),
+                str(check.n),
+                check.against,
+                _WORDS[check.status],
+                check.reason,
+            )
+            for check in self.checks
+        ]
+        widths = [max(len(row[column]) for row in (header, *rows)) for column in range(len(header))]
+        numeric = {3, 4, 5, 6}
+        lines = [
+            "  ".join(
+                cell.rjust(width) if column in numeric else cell.ljust(width)
+                for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+            ).rstrip()
+            for row in (header, *rows)
+        ]
+        lines.append(self.summary())
+        lines += [f"{name}: {text}" for name, text in self.environment.items()]
+        return "\n".join(lines)
+
+    def summary(self) -> str:
+        """One line: the verdict and the count of each status."""
+        count = Counter(check.status for check in self.checks)
+        verdict = "passed" if self.passed else "FAILED" if count["fail"] else "NOT VERIFIED"
+        return (
+            f"{verdict}: {count['pass']} pass, {count['fail']} fail, {count['not_run']} not run, "
+            f"{count['info']} measured without a limit"
+        )
+
+
+def rounded(value: float) -> float:
+    """The value with four significant digits."""
+    return float(f"{value:.4g}")
+
+
+def meets(value: float, limit: float, direction: Direction) -> bool:
+    """Whether a value keeps its limit."""
+    return value <= limit if direction == "max" else value >= limit
+
+
+def _contradiction(check: Check) -> str | None:
+    """Why the fields of a check cannot all be true, or None."""
+    strings = (check.stage, check.metric, check.against, check.reason)
+    numbers = {"value": check.value, "limit": check.limit, "baseline": check.baseline}
+    if check.status not in get_args(Status) or check.direction not in get_args(Direction):
+        return f"status {check.status!r} or direction {check.direction!r} is unknown"
+    if not all(isinstance(text, str) for text in strings) or not all(_whole(n) for n in (check.level, check.n)):
+        return "a field has the wrong type"
+    for name, number in numbers.items():
+        real = isinstance(number, (int, float)) and not isinstance(number, bool)
+        if number is not None and not (real and math.isfinite(number)):
+            return f"{name} is {number!r}, not a finite number"
+    if check.status == "pass" and (check.value is None or check.limit is None):
+        return "a pass needs a value and a limit"
+    if check.status == "info" and (check.value is None or check.limit is not None):
+        return "a measurement without a limit needs a value, and no limit"
+    if check.status in ("fail", "not_run") and check.value is None and not check.reason:
+        return f"{check.status} without a value needs a reason"
+    if check.status == "not_run" and check.value is not None:
+        return "a check that did not run has no value"
+    if check.status in ("pass", "fail") and check.value is not None and check.limit is not None:
+        kept = meets(check.value, check.limit, check.direction)
+        if kept != (check.status == "pass"):
+            return f"{check.status}, with value {check.value} and limit {check.direction} {check.limit}"
+    return None
+
+
+def _whole(number: object) -> bool:
+    return isinstance(number, int) and not isinstance(number, bool) and number >= 0
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4g}"
