@@ -60,8 +60,8 @@ class Store:
         """
         if not _KEY.fullmatch(key):
             raise ValueError(f"not a store key: {key!r}")
-        with disk_errors(self.root), self._locked(key):
-            self._sweep()
+        with disk_errors(self.root), self.locked(key):
+            self._sweep(besides=key)
             entry = self.root / key
             if entry.exists():
                 if (damage := self._damage(key)) is None:
@@ -96,10 +96,32 @@ class Store:
             freed += self._sweep()
             for entry in self.entries():
                 if entry.used <= limit:
-                    with contextlib.suppress(_Busy), self._locked(entry.key, wait=False):
+                    with contextlib.suppress(_Busy), self.locked(entry.key, wait=False):
                         shutil.rmtree(self.root / entry.key)
                         freed += entry.size
         return freed
+
+    @contextlib.contextmanager
+    def locked(self, key: str, *, wait: bool = True) -> Iterator[None]:
+        """Hold a key's lock; another process's is waited for, or with `wait=False` raises."""
+        try:
+            from filelock import FileLock, Timeout
+        except ImportError:
+            raise missing_package("filelock", "building", "compile") from None
+        folder = self.root / "locks"
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / f"{key}.lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            if not wait:
+                raise _Busy(key) from None
+            self._note("waiting for another gsvexport that makes the same thing")
+            lock.acquire()
+        try:
+            yield
+        finally:
+            lock.release()
 
     def _make(self, key: str, make: Callable[[Path], None], label: str) -> None:
         work = self.root / f"{key}{_PARTIAL}"
@@ -136,35 +158,16 @@ class Store:
         self._hashed.add(key)
         return None
 
-    def _sweep(self) -> int:
-        """Remove results that nobody is making any more; returns the bytes freed."""
+    def _sweep(self, besides: str = "") -> int:
+        """Remove results that nobody is making any more; returns the bytes freed. The lock of `besides` is held."""
         freed = 0
         for work in self.root.glob(f"*{_PARTIAL}"):
-            with contextlib.suppress(_Busy), self._locked(work.name.removesuffix(_PARTIAL), wait=False):
+            if work.name == besides + _PARTIAL:
+                continue
+            with contextlib.suppress(_Busy), self.locked(work.name.removesuffix(_PARTIAL), wait=False):
                 freed += sum(path.stat().st_size for path in _files(work))
                 shutil.rmtree(work, ignore_errors=True)
         return freed
-
-    @contextlib.contextmanager
-    def _locked(self, key: str, *, wait: bool = True) -> Iterator[None]:
-        try:
-            from filelock import FileLock, Timeout
-        except ImportError:
-            raise missing_package("filelock", "building", "compile") from None
-        folder = self.root / "locks"
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / f"{key}.lock")
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            if not wait:
-                raise _Busy(key) from None
-            self._note("waiting for another gsvexport that makes the same thing")
-            lock.acquire()
-        try:
-            yield
-        finally:
-            lock.release()
 
 
 class _Busy(GsvError):

@@ -79,8 +79,8 @@ class Calibration:
 class Target:
     """A device profile. `placement` maps a stage, a role or "default" to where it runs; ask `place`.
 
-    `gates` maps a verification metric, or "stage.metric", to the limit that replaces its default one; `where` maps each dotted key to the
-    "file:line" that set it, for error messages.
+    `gates` maps a verification metric, or "stage.metric", to the limit that replaces its default one; `where` maps each
+    dotted key to the "file:line" that set it, for error messages.
     """
 
     name: str

@@ -1,0 +1,177 @@
+"""Carry out plans: from a voice to one verified `.gsv` for each target.
+
+Everything that takes time happens in the store, step by step; a build that is killed goes on from its last finished
+step. An artifact reaches the output folder whole, verified and by a rename, or not at all.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gsvexport.errors import GateFailed, GsvError, InputError
+from gsvexport.files import TEMPORARY_PREFIX, atomic_file, canonical_json, disk_errors, sha256_bytes
+from gsvexport.inputs import Opened, open_voice
+from gsvexport.pack import pack_and_verify
+from gsvexport.plan import Plan, artifact_name, lowering, make_plan
+from gsvexport.store import Store
+from gsvexport.target import read_targets
+
+if TYPE_CHECKING:
+    from gsvexport.source import Source
+    from gsvexport.verify.report import Report
+
+Progress = Callable[[str], None]
+
+
+def build(
+    voice: str | Path | None = None,
+    targets: str | Sequence[str] = (),
+    out: str | Path = ".",
+    *,
+    force: bool = False,
+    progress: Progress | None = None,
+) -> list[Path]:
+    """Build one artifact for each target into the folder `out`, verify it, and return their paths.
+
+    `voice` is a folder with `voice.toml`, a `voice.toml`, an exported source, or None for the built-in demo voice;
+    `targets` are names from the registry or TOML files. Files that exist are replaced only with `force`.
+    `progress` is told in words what is being done.
+
+    Raises:
+        InputError: an output exists (before anything is done), or no target is given.
+        TargetError, VoiceError: what is wrong with the arguments, all of it.
+        GateFailed: an artifact missed a limit; it is not kept, its report is, as NAME.report.json.
+        EnvironmentProblem: the disk is full, or a package of the extra `compile` is missing.
+    """
+    say = progress or (lambda _: None)
+    chosen = read_targets([targets] if isinstance(targets, str) else targets)
+    if not chosen:
+        raise InputError("no target was named", fix="gsvexport targets lists them")
+    opened = open_voice(voice, progress=say)
+    plans = [make_plan(target, opened.subject) for target in chosen]
+    folder = Path(out)
+    outputs = [folder / artifact_name(opened.subject, plan.target) for plan in plans]
+    _refuse_outputs(folder, outputs, force=force)
+    store = Store(note=say)
+    source = obtain_source(opened, plans[0], store, say)
+    errors: list[GsvError] = []
+    for plan, path in zip(plans, outputs, strict=True):
+        try:
+            _build_one(plan, opened, source, store, path, force=force, say=_prefixed(plan.target.name, say))
+        except GsvError as error:
+            errors.append(error)
+    if len(errors) == 1:
+        raise errors[0]
+    if errors:
+        summary = f"{len(errors)} of {len(plans)} targets failed"
+        raise type(errors[0])(summary, problems=[str(error) for error in errors])
+    return outputs
+
+
+def obtain_source(opened: Opened, plan: Plan, store: Store, progress: Progress) -> Source:
+    """The ONE ONNX source of what was opened, from the store unless it is a source itself."""
+    from gsvexport.source import open_source, write_source
+
+    if opened.source is not None:
+        return opened.source
+    voice = opened.voice
+    assert voice is not None
+
+    def make(work: Path) -> None:
+        write_source(voice, work / "source", progress=_prefixed("source", progress))
+
+    folder = store.obtain(plan.step("source").key, make, label=f"source of {voice.name}")
+    return open_source(folder / "source")
+
+
+def _build_one(
+    plan: Plan, opened: Opened, source: Source, store: Store, path: Path, *, force: bool, say: Progress
+) -> None:
+    """One target: lower, pack, verify, deliver."""
+    name = f"{plan.subject.name} for {plan.target.name}"
+    parts = [
+        store.obtain(plan.step("golden").key, partial(_golden, source, say), f"golden vectors of {source.model.name}")
+    ]
+    for backend, step in plan.lowerings.items():
+        make = partial(_lower, backend, step.params["stages"], source, say)
+        parts.append(store.obtain(step.key, make, f"{name}, lowered for {backend}"))
+    failed: list[Report] = []
+
+    def finish(work: Path) -> None:
+        report = pack_and_verify(plan, opened, source, parts, work, say)
+        if not report.passed:
+            failed.append(report)
+            raise GateFailed(
+                f"{name} does not pass its verification",
+                problems=[
+                    f"{c.stage}.{c.metric} = {c.value} (limit {c.limit}) {c.reason}".rstrip() for c in report.failures
+                ],
+                fix=f"read {report_path(path)}",
+            )
+
+    try:
+        done = store.obtain(plan.step("verify").key, finish, label=name)
+    except GateFailed:
+        with atomic_file(report_path(path), force=True) as work:
+            work.write_text(canonical_json(failed[0].to_json()), encoding="utf-8")
+        raise
+    _deliver(done / "artifact.gsv", path, store, force=force)
+    report_path(path).unlink(missing_ok=True)  # of an earlier build that failed
+
+
+def report_path(artifact: Path) -> Path:
+    """Where the report of an artifact that failed its verification is left."""
+    return artifact.with_suffix(".report.json")
+
+
+def _golden(source: Source, say: Progress, work: Path) -> None:
+    from gsvexport.verify import golden
+
+    say("computing golden vectors")
+    golden.make(source.path, work / golden.FOLDER)
+
+
+def _lower(backend: str, placement: dict[str, str], source: Source, say: Progress, work: Path) -> None:
+    say(f"lowering {', '.join(placement)} for {backend}")
+    (work / "files").mkdir()
+    notes = lowering(backend).lower(source.path, source.model, placement, work / "files")
+    value = {
+        stage: {"backend": backend, "precision": placement[stage], "notes": list(notes[stage])} for stage in placement
+    }
+    (work / "stages.json").write_text(canonical_json(value), encoding="utf-8")
+
+
+def _deliver(stored: Path, path: Path, store: Store, *, force: bool) -> None:
+    """Copy a finished artifact out of the store. One process at a time, so a killed one's leftover can be removed."""
+    with disk_errors(path), store.locked(sha256_bytes(str(path.absolute()).encode())):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _refuse_outputs(path.parent, [path], force=force)
+        work = path.with_name(TEMPORARY_PREFIX + path.name)
+        try:
+            with open(stored, "rb") as data, open(work, "wb") as copy:
+                shutil.copyfileobj(data, copy, 1 << 22)
+                copy.flush()
+                os.fsync(copy.fileno())
+            os.replace(work, path)
+        finally:
+            work.unlink(missing_ok=True)
+
+
+def _refuse_outputs(folder: Path, outputs: Iterable[Path], *, force: bool) -> None:
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"the output {folder} is not a folder", fix="choose another with -o")
+    if existing := [str(path) for path in outputs if path.exists() and not force]:
+        raise InputError(
+            "outputs exist already",
+            problems=existing,
+            fix="choose another folder with -o, or replace them with --force",
+        )
+
+
+def _prefixed(name: str, say: Progress) -> Progress:
+    return lambda text: say(f"{name}: {text}")

@@ -1,0 +1,73 @@
+"""The command line. Importing it costs click alone; each command imports what it needs when it runs."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+import click
+
+from gsvexport.errors import GsvError
+
+INTERRUPTED, TERMINATED, DEFECT, USAGE = 130, 143, 70, 2
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run one command and leave the process with its exit code."""
+    sys.exit(run(list(sys.argv[1:] if arguments is None else arguments)))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command; returns its exit code. Every failure is one message on standard error."""
+    try:
+        from gsvexport.cli.commands import cli
+
+        signal.signal(signal.SIGTERM, _terminated)  # so that what is unfinished is removed, as on Ctrl-C
+        result = cli.main(_with_default(arguments, cli), prog_name="gsvexport", standalone_mode=False)
+        return result if isinstance(result, int) else 0
+    except click.exceptions.Exit as error:
+        return error.exit_code
+    except click.UsageError as error:
+        error.show()
+        return USAGE
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("gsvexport: interrupted; nothing unfinished was left behind", err=True)
+        return INTERRUPTED
+    except GsvError as error:
+        _debug()
+        click.echo(f"gsvexport: {error}", err=True)
+        return error.exit_code
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains once more at exit
+        return 0
+    except Exception as error:
+        _debug()
+        click.echo(
+            f"gsvexport: a defect in gsvexport: {type(error).__name__}: {error}\n"
+            "  fix:   please report it, with what GSVEXPORT_DEBUG=1 in the environment prints for the same command",
+            err=True,
+        )
+        return DEFECT
+
+
+def _with_default(arguments: Sequence[str], group: click.Group) -> list[str]:
+    """Without a command's name, the command is `build`."""
+    first = arguments[0] if arguments else "--help"
+    known = first in group.commands or first in ("--help", "-h", "--version")
+    return list(arguments or ["--help"]) if known else ["build", *arguments]
+
+
+def _terminated(number: int, frame: Any) -> NoReturn:
+    raise SystemExit(TERMINATED)
+
+
+def _debug() -> None:
+    if os.environ.get("GSVEXPORT_DEBUG"):
+        traceback.print_exc()

@@ -1,0 +1,218 @@
+"""The commands. They turn arguments into calls and results into text; nothing is decided here."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from gsvexport.plan import Subject
+
+_EPILOG = """\b
+Exit codes:
+  0    done
+  2    wrong arguments, or an output that exists already
+  3    a voice that is broken, hostile or not supported
+  4    a target that is unknown or contradicts itself
+  5    an artifact that missed a verification limit
+  6    an artifact that is damaged or made for another machine
+  7    the machine: a full disk, a missing package, no permission
+  8 9  a graph transformation or a backend failed
+  70   a defect in gsvexport
+  130  interrupted by Ctrl-C
+
+\b
+Environment:
+  GSVEXPORT_CACHE   folder for what is made once (default: ~/.cache/gsvexport)
+  GSVEXPORT_DEBUG   1 shows where in the code an error comes from
+"""
+_PATH = click.Path(path_type=Path)
+_target = click.option(
+    "-t", "--target", "targets", multiple=True, required=True, metavar="NAME", help="A device's name, or a TOML file."
+)
+_quiet = click.option("-q", "--quiet", is_flag=True, help="No progress on standard error.")
+_force = click.option("--force", is_flag=True, help="Replace outputs that exist.")
+
+
+def _version(context: click.Context, option: click.Parameter, asked: bool) -> None:
+    if asked:
+        from gsvexport import __version__
+
+        click.echo(f"gsvexport {__version__}")
+        context.exit()
+
+
+class _Group(click.Group):
+    def format_usage(self, context: click.Context, formatter: click.HelpFormatter) -> None:
+        formatter.write_usage("gsvexport", "--target NAME [VOICE] [-o DIR]")
+        formatter.write_usage("gsvexport", "COMMAND …", prefix="       ")
+
+    def list_commands(self, context: click.Context) -> list[str]:
+        return list(self.commands)  # in the order of use, not of the alphabet
+
+
+@click.group(
+    cls=_Group,
+    epilog=_EPILOG,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Show the version.")
+def cli() -> None:
+    """Compile a GPT-SoVITS voice into one verified artifact per device.
+
+    VOICE is a folder with a voice.toml, a voice.toml, or an exported source; without it, the built-in demo voice.
+
+    \b
+    Examples:
+      gsvexport --target x86-64 -o dist/              the demo voice, ready to speak
+      gsvexport --target x86-64 voices/alice -o dist/
+      gsvexport say dist/demo-x86-64.gsv --phones "HH AH0 L OW1 ." -o hello.wav
+    """
+
+
+@cli.command()
+@_target
+@click.argument("voice", required=False, type=_PATH)
+@click.option("-o", "--out", type=_PATH, default=Path(), show_default="this folder", help="Folder for the artifacts.")
+@_force
+@_quiet
+def build(targets: tuple[str, ...], voice: Path | None, out: Path, force: bool, quiet: bool) -> None:
+    """Compile VOICE for each target (the default).
+
+    Writes VOICE-TARGET.gsv, verified against the voice's ONNX source. Finished steps are kept in the cache, so a build
+    that was interrupted goes on where it was.
+    """
+    from gsvexport.build import build as make
+
+    for path in make(voice, targets, out, force=force, progress=_progress(quiet)):
+        click.echo(f"{path}  {path.stat().st_size / 1e6:.1f} MB")
+
+
+@cli.command()
+@click.argument("name", required=False)
+def targets(name: str | None) -> None:
+    """List the devices, or show one profile and its plan."""
+    from gsvexport.cli.show import target_list, target_page
+
+    click.echo(target_page(name) if name else target_list(), nl=False)
+
+
+@cli.command()
+@_target
+@click.argument("voice", required=False, type=_PATH)
+@click.option("--keys", is_flag=True, help="Show the key of each step, which names its result in the cache.")
+def plan(targets: tuple[str, ...], voice: Path | None, keys: bool) -> None:
+    """Show what a build would do, without doing it."""
+    from gsvexport.inputs import open_voice
+    from gsvexport.plan import make_plan
+    from gsvexport.target import read_targets
+
+    chosen = read_targets(targets)
+    subject: Subject = open_voice(voice).subject
+    click.echo("\n".join(make_plan(target, subject).text(keys=keys) for target in chosen), nl=False)
+
+
+@cli.command()
+@click.argument("voice", required=False, type=_PATH)
+@click.option("-o", "--out", type=_PATH, required=True, help="Folder to write; it must not exist.")
+@_force
+@_quiet
+def source(voice: Path | None, out: Path, force: bool, quiet: bool) -> None:
+    """Export only the ONNX source: backend-neutral graphs and one weights file."""
+    from gsvexport.inputs import export_source
+
+    written = export_source(voice, out, force=force, progress=_progress(quiet))
+    click.echo(f"{written.path}  {', '.join(written.model.files)}  digest {written.digest}")
+
+
+@cli.command()
+@click.argument("artifact", type=_PATH)
+@click.option("--source", type=_PATH, help="Compare with this ONNX source, too.")
+@click.option("--json", "as_json", is_flag=True, help="The report as JSON.")
+@_quiet
+def verify(artifact: Path, source: Path | None, as_json: bool, quiet: bool) -> int:
+    """Check ARTIFACT on this machine.
+
+    Checks every byte, runs every stage and compares it with the golden vectors inside.
+
+    Exit code 5 when a limit is missed. Checks that cannot be made here are shown as not run.
+    """
+    from gsvexport.errors import GateFailed
+    from gsvexport.files import canonical_json
+    from gsvexport.pack import verify_packed
+
+    report = verify_packed(artifact, source=source, progress=_progress(quiet))
+    click.echo(canonical_json(report.to_json()) if as_json else report.table() + "\n", nl=False)
+    return 0 if report.passed else GateFailed.exit_code
+
+
+@cli.command()
+@click.argument("artifact", type=_PATH)
+@click.option("--json", "as_json", is_flag=True, help="The manifest as JSON.")
+def inspect(artifact: Path, as_json: bool) -> None:
+    """Show what is in ARTIFACT.
+
+    Its target, stages, precisions, sizes, and the outcome of its verification when it was built.
+    """
+    from gsvexport.artifact.container import read_manifest
+    from gsvexport.cli.show import artifact_page
+    from gsvexport.files import canonical_json
+
+    text = canonical_json(read_manifest(artifact).to_json()) if as_json else artifact_page(artifact)
+    click.echo(text, nl=False)
+
+
+@cli.command()
+@click.argument("artifact", type=_PATH)
+@click.argument("text", required=False)
+@click.option("--phones", help='Phone names or ids, separated by spaces: "HH AH0 L OW1 ."')
+@click.option("-o", "--out", type=_PATH, required=True, help="WAV file to write.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Decides everything random.")
+@click.option("--speed", type=float, default=1.0, show_default=True, help="2 is twice as fast.")
+@click.option("--noise-scale", type=float, default=0.5, show_default=True, help="0 speaks the mean.")
+@click.option("--top-k", type=int, help="Sample among that many codes.")
+@click.option("--top-p", type=float, help="Sample among codes of that much probability.")
+@click.option("--temperature", type=float, help="Below 1 is more regular.")
+@click.option("--repetition-penalty", type=float, help="Above 1 avoids codes that were used.")
+@click.option("--greedy", is_flag=True, help="Always the most likely code.")
+@click.option("--no-prompt", is_flag=True, help="Do not lead with the voice's own prompt.")
+@click.option("--max-tokens", type=int, help="Stop after that many codes (25 are a second).")
+@click.option("--threads", type=click.IntRange(1), help="Processor cores to use.")
+@_force
+def say(
+    artifact: Path, text: str | None, phones: str | None, out: Path, force: bool, threads: int | None, **options: Any
+) -> None:
+    """Speak one sentence, given as phones, into a WAV file.
+
+    \b
+    Example:
+      gsvexport say dist/demo-x86-64.gsv --phones "G UH1 D M AO1 R N IH0 NG ." -o morning.wav
+    """
+    from gsvexport.cli.speak import speak
+
+    click.echo(speak(artifact, text, phones, out, force=force, threads=threads, **options))
+
+
+@cli.command()
+@click.option("--prune", is_flag=True, help="Remove finished steps, unpacked artifacts and leftovers.")
+@click.option("--older-than", type=click.FloatRange(0), default=0, metavar="DAYS", help="Only what was not used since.")
+def cache(prune: bool, older_than: float) -> None:
+    """Show, or prune, what is kept to be made only once."""
+    from gsvexport.cli.show import cache_page, prune_cache
+
+    click.echo(prune_cache(older_than) if prune else cache_page(), nl=False)
+
+
+def _progress(quiet: bool) -> Callable[[str], None]:
+    """One line on standard error for each thing that is done, with the time since the start."""
+    start = time.monotonic()
+
+    def say(text: str) -> None:
+        print(f"{time.monotonic() - start:7.1f} s  {text}", file=sys.stderr, flush=True)  # noqa: T201
+
+    return (lambda _: None) if quiet else say

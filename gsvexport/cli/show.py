@@ -1,0 +1,133 @@
+"""Text pages for a person: targets, artifacts, the cache."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from gsvexport.artifact.container import read_manifest, read_member, sweep
+from gsvexport.artifact.manifest import REPORT, media
+from gsvexport.errors import TargetError
+from gsvexport.files import cache_directory, disk_errors
+
+
+def table(rows: Iterable[Sequence[str]]) -> str:
+    """Columns as wide as their widest cell, two spaces apart."""
+    rows = [list(row) for row in rows]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    return "\n".join(lines) + "\n"
+
+
+def target_list() -> str:
+    """Every device of the registry with what it is and whether it can be built."""
+    from gsvexport.plan import check
+    from gsvexport.target import read_target, target_names
+
+    rows: list[tuple[str, ...]] = [("TARGET", "STATUS", "BACKEND", "PRECISION", "DEVICE")]
+    for name in target_names():
+        try:
+            target = read_target(name)
+            places = target.placement.values()
+            columns = [
+                " ".join(dict.fromkeys(texts)) for texts in ((p.backend for p in places), (p.precision for p in places))
+            ]
+            check(target)
+            rows.append((name, "builds", *columns, target.title))
+        except TargetError as error:
+            rows.append((name, "unusable", "-", "-", str(error).partition("\n")[0]))
+    return table(rows)
+
+
+def target_page(name: str) -> str:
+    """One profile, resolved, and its plan for a baked v2 voice."""
+    from gsvexport.plan import Subject, make_plan
+    from gsvexport.target import read_target
+
+    target = read_target(name)
+    device = target.device
+    known = {
+        "core": device.core,
+        "features": " ".join(device.features) or None,
+        "memory": device.memory_mb and f"{device.memory_mb} MB",
+        "bandwidth": device.bandwidth_gbs and f"{device.bandwidth_gbs:g} GB/s",
+        "runtimes": " ".join(f"{key} {value}" for key, value in device.runtimes.items()) or None,
+        "limits": f"{target.limits.phones} phones, {target.limits.tokens} codes, {target.limits.seconds:g} s",
+        "gates": " ".join(f"{key}={value:g}" for key, value in target.gates.items()) or None,
+        "calibration": target.calibration and f"{target.calibration.corpus}, {target.calibration.sentences} sentences",
+        "portability": target.portability,
+        "emulator": target.emulator,
+    }
+    rows = [("target", target.name), ("device", target.title), ("machine", f"{device.arch}, {device.os}")]
+    rows += [(key, str(value)) for key, value in known.items() if value]
+    plan = make_plan(target, Subject("voice", "VOICE", "v2", True, "0" * 64))
+    return table(rows) + "\n" + plan.text()
+
+
+def artifact_page(path: Path) -> str:
+    """What is in an artifact, from its manifest and report."""
+    from gsvexport.verify.report import Report
+
+    manifest = read_manifest(path)
+    size = path.stat().st_size if path.is_file() else sum(item.size for item in manifest.files.values())
+    rows = [
+        ("voice", f"{manifest.name} ({manifest.version}, {'baked' if manifest.baked_key else 'not baked'})"),
+        ("target", f"{manifest.target['name']}: {manifest.target.get('title', '')}"),
+        ("digest", manifest.digest),
+        ("source", manifest.source),
+        ("size", f"{size / 1e6:.1f} MB in {len(manifest.files) + 1} files"),
+        ("tools", ", ".join(f"{tool} {version}" for tool, version in sorted(manifest.tools.items()))),
+    ]
+    kinds: dict[str, int] = {}
+    for name, member in manifest.files.items():
+        kinds[media(name)] = kinds.get(media(name), 0) + member.size
+    stages = [("STAGE", "BACKEND", "PRECISION", "HOW")]
+    stages += [(name, item.backend, item.precision, "; ".join(item.notes)) for name, item in manifest.stages.items()]
+    sizes = [("MEMBERS", "BYTES"), *((kind, str(kinds[kind])) for kind in sorted(kinds, key=lambda kind: -kinds[kind]))]
+    text = "\n".join((table(rows), table(stages), table(sizes)))
+    if manifest.report is None:
+        return text + "\nverification: the artifact holds no report\n"
+    data = (path / REPORT).read_bytes() if path.is_dir() else read_member(path, REPORT)
+    report = Report.from_json(json.loads(data), f"{path}: {REPORT}")
+    return f"{text}\nverification when it was built: {report.summary()}\n"
+
+
+def cache_page() -> str:
+    """What the cache holds, and where."""
+    from gsvexport.store import Store
+
+    store = Store()
+    rows = [("STEP", "MB", "LAST USED", "RESULT")]
+    for entry in store.entries():
+        used = time.strftime("%Y-%m-%d %H:%M", time.localtime(entry.used))
+        rows.append((entry.key[:12], f"{entry.size / 1e6:.1f}", used, entry.label))
+    lines = table(rows) if len(rows) > 1 else "no finished steps\n"
+    total = sum(_size(cache_directory() / name) for name in ("store", "unpacked", "demo"))
+    unpacked = _size(cache_directory() / "unpacked")
+    return f"{lines}\n{cache_directory()}: {total / 1e6:.1f} MB, {unpacked / 1e6:.1f} MB of it unpacked artifacts\n"
+
+
+def prune_cache(older_than_days: float) -> str:
+    """Remove what has not been used for so long; returns what was freed in words."""
+    from gsvexport.store import Store
+
+    freed = Store().prune(older_than_days)
+    root = cache_directory() / "unpacked"
+    limit = time.time() - older_than_days * 86400
+    with disk_errors(root):
+        for folder in root.iterdir() if root.is_dir() else ():
+            with contextlib.suppress(FileNotFoundError):
+                if folder.stat().st_mtime <= limit:
+                    freed += _size(folder)
+                    shutil.rmtree(folder)
+        sweep(root)
+    return f"{freed / 1e6:.1f} MB freed in {cache_directory()}\n"
+
+
+def _size(folder: Path) -> int:
+    """Bytes of the files below a folder."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())

@@ -1,0 +1,66 @@
+"""What `say` does: options into one call of the runtime."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from gsvexport.errors import InputError
+from gsvexport.files import refuse_existing
+from gsvexport.stages import MAX_TOKENS
+
+
+def speak(
+    artifact: Path,
+    text: str | None,
+    phones: str | None,
+    out: Path,
+    *,
+    force: bool,
+    threads: int | None,
+    no_prompt: bool,
+    greedy: bool,
+    max_tokens: int | None,
+    seed: int,
+    speed: float,
+    noise_scale: float,
+    **chosen: Any,
+) -> str:
+    """Speak into `out`; returns a line that says what came of it.
+
+    `chosen` holds sampling settings by name; None leaves the voice's own.
+
+    Raises:
+        InputError: wrong arguments, unknown phones, or `out` exists and `force` is false.
+        ArtifactError, BackendError: the artifact cannot be loaded or run.
+    """
+    from gsvexport.runtime.pipeline import load
+    from gsvexport.text.symbols import phone_ids
+
+    refuse_existing(out, force=force)
+    if text is not None and phones is not None:
+        raise InputError("both a text and --phones were given", fix="give one of them")
+    if text is None and not (phones or "").split():
+        raise InputError("nothing to say", fix='--phones "HH AH0 L OW1 ."')
+    limit = MAX_TOKENS if max_tokens is None else max_tokens
+    with load(artifact, threads=threads) as voice:
+        ids = None if phones is None else phone_ids(_split(phones), voice.model.symbols)
+        settings = {name: value for name, value in chosen.items() if value is not None}
+        sampling = replace(voice.sampling, greedy=greedy, **settings)
+        audio = voice.synthesize(
+            text,
+            ids,
+            seed=seed,
+            speed=speed,
+            noise_scale=noise_scale,
+            sampling=sampling,
+            prompt=() if no_prompt else None,
+            max_tokens=limit,
+        )
+    clipped = audio.save(out, force=force)
+    return f"{out}  {audio.seconds:.2f} s at {audio.rate} Hz" + (f", {clipped} samples clipped" if clipped else "")
+
+
+def _split(phones: str) -> list[str | int]:
+    return [int(word) if word.isascii() and word.isdigit() else word for word in phones.split()]

@@ -1,0 +1,147 @@
+"""From lowered stages to one verified artifact."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gsvexport.artifact import container
+from gsvexport.artifact.manifest import REPORT, Manifest, StageEntry
+from gsvexport.errors import ArtifactError, EnvironmentProblem
+from gsvexport.files import canonical_json
+from gsvexport.inputs import NOTICE, Opened
+from gsvexport.plan import Plan, lowering, tool_version
+
+if TYPE_CHECKING:
+    from gsvexport.source import Source
+    from gsvexport.verify.report import Report
+    from gsvexport.voice.voice import Voice
+
+Progress = Callable[[str], None]
+
+
+def pack_and_verify(plan: Plan, opened: Opened, source: Source, parts: list[Path], work: Path, say: Progress) -> Report:
+    """Write `artifact.gsv` with its report into `work`.
+
+    What is verified is what a device will unpack: the container is written and unpacked again first. The report is then
+    added beside the verified members, which `Manifest.digest` (it leaves the report out) shows to be the same.
+    """
+    from gsvexport.verify import verify_artifact
+
+    say("packing")
+    files = work / "files"
+    manifest = container.with_members(_assemble(plan, opened, source, parts, files), files)
+    container.write(manifest, files, work / "unverified.gsv")
+    container.unpack(work / "unverified.gsv", work / "unpacked")
+    (work / "unverified.gsv").unlink()
+    say("verifying")
+    report = verify_artifact(
+        work / "unpacked",
+        source=source.path,
+        gates=plan.target.gates,
+        precision={stage: entry.precision for stage, entry in manifest.stages.items()},
+        references=_reference_feeds(opened.voice),
+        progress=say,
+    )
+    shutil.rmtree(work / "unpacked")
+    (files / REPORT).write_text(canonical_json(report.to_json()), encoding="utf-8")
+    final = container.with_members(manifest, files)
+    if final.digest != manifest.digest:
+        raise EnvironmentProblem("files changed while they were verified", fix="build again")
+    container.write(final, files, work / "artifact.gsv")
+    shutil.rmtree(files)
+    return report
+
+
+def verify_packed(path: Path, *, source: Path | None = None, progress: Progress | None = None) -> Report:
+    """Verify an artifact as it is on this machine: every byte, then every stage against its golden vectors.
+
+    `source`, a source folder, adds the comparison with the source.
+
+    Raises:
+        ArtifactError: the artifact or the source is damaged; names the files.
+    """
+    from gsvexport.verify import verify_artifact
+
+    say = progress or (lambda _: None)
+    say("checking every byte")
+    manifest = container.read_manifest(path)
+    folder = path if path.is_dir() else container.unpacked(path)
+    if problems := container.differences(folder, manifest, hashes=True):
+        fix = "get the artifact again" if path.is_dir() else f"remove {folder}, it is unpacked again"
+        raise ArtifactError(f"{path}: its files in {folder} are damaged", problems=problems, fix=fix)
+    precisions = {stage: entry.precision for stage, entry in manifest.stages.items()}
+    return verify_artifact(
+        folder, source=source, gates=manifest.target.get("gates"), precision=precisions, progress=say
+    )
+
+
+def _assemble(plan: Plan, opened: Opened, source: Source, parts: list[Path], files: Path) -> Manifest:
+    """Collect an artifact's files in `files`; returns its manifest, still without members."""
+    files.mkdir()
+    stages: dict[str, StageEntry] = {}
+    model = source.model
+    for part in parts:
+        if (part / "stages.json").is_file():
+            for stage, entry in json.loads((part / "stages.json").read_text(encoding="utf-8")).items():
+                entry["notes"] = tuple(entry["notes"])
+                stages[stage] = StageEntry(file=model.files[stage], **entry)
+            _link_tree(part / "files", files)
+        else:
+            _link_tree(part, files)
+    for file in model.baked.values():
+        _link(source.path / file, files / file)
+    if opened.notice:
+        shutil.copyfile(opened.notice, files / NOTICE)
+    model = replace(model, files={stage: model.files[stage] for stage in stages})
+    (files / "model.json").write_text(canonical_json(model.to_json()), encoding="utf-8")
+    tools = {tool: tool_version(tool) for tool in ("gsvexport", "numpy", "onnxruntime")}
+    for backend in plan.lowerings:
+        tools |= {tool: tool_version(tool) for tool in lowering(backend).TOOLS}
+    return Manifest(
+        name=model.name,
+        version=model.version,
+        target=plan.target.to_json(),
+        source=source.digest,
+        baked_key=model.baked_key,
+        tools=tools,
+        stages=stages,
+        members={},
+    )
+
+
+def _reference_feeds(voice: Voice | None) -> list[dict[str, Any]] | None:
+    """What stage `reference` is fed for each recording of the voice's reference; None when that is not known."""
+    if voice is None or voice.reference is None:
+        return None
+    from gsvexport.audio import read_audio, spectrogram
+    from gsvexport.model import Spectrogram
+
+    dims, feeds = voice.acoustics, []
+    parameters = Spectrogram(dims.rate, dims.n_fft, dims.hop, dims.window_length)
+    for index, path in enumerate(voice.reference.audio):
+        feed = {"spectrogram": spectrogram(read_audio(path, dims.rate), parameters)}
+        if voice.reference.speaker:
+            feed["speaker"] = voice.reference.speaker[index].reshape(1, -1)
+        feeds.append(feed)
+    return feeds
+
+
+def _link_tree(source: Path, target: Path) -> None:
+    for path in sorted(source.rglob("*")):
+        if path.is_file():
+            _link(path, target / path.relative_to(source))
+
+
+def _link(source: Path, target: Path) -> None:
+    """The same file under another name where the file system can, else a copy; neither is written to afterwards."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)

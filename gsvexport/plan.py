@@ -1,0 +1,227 @@
+"""The plan: what a build will do, as a pure function of a target and what is exported.
+
+Each step has a key: SHA-256 over its name, its parameters, the version of the code and tools that carry it out, and the
+keys of the steps it builds on. Equal keys mean equal results, so the store makes each step once.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from gsvexport.errors import TargetError
+from gsvexport.files import canonical_json, sha256_bytes
+from gsvexport.stages import CLONING_STAGES, stages
+from gsvexport.tables import nearest
+from gsvexport.target import Target
+
+PACKAGE = Path(__file__).parent
+# What each step runs, as files or folders of the package, and the distributions whose version may change its result.
+_BASE = ("stages.py", "model.py", "files.py")
+CODE: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "source": (
+        (*_BASE, "voice", "graphs", "source.py", "audio.py", "text"),
+        ("numpy", "onnx", "onnx-ir", "safetensors", "soundfile"),
+    ),
+    "golden": ((*_BASE, "runtime", "verify", "backends/onnxruntime/session.py"), ("numpy", "onnxruntime")),
+    "lower": ((*_BASE, "passes"), ()),
+    "pack": ((*_BASE, "artifact", "pack.py", "plan.py"), ("gsvexport",)),
+    "verify": ((*_BASE, "runtime", "verify", "backends/onnxruntime/session.py"), ("numpy", "onnxruntime")),
+}
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is exported. `kind` is "voice" (checkpoints) or "source" (exported already); `digest` names its content."""
+
+    kind: str
+    name: str
+    version: str
+    baked: bool
+    digest: str
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """The stages that an artifact needs: a baked voice never clones again."""
+        return tuple(name for name in stages(self.version) if not (self.baked and name in CLONING_STAGES))
+
+
+@dataclass(frozen=True)
+class Step:
+    """One thing to do; `params` is plain data, `lines` says it in words."""
+
+    name: str
+    params: dict[str, Any]
+    key: str
+    lines: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The ordered steps that make one artifact."""
+
+    target: Target
+    subject: Subject
+    steps: tuple[Step, ...]
+
+    def step(self, name: str) -> Step:
+        """The step called `name`."""
+        return next(step for step in self.steps if step.name == name)
+
+    @property
+    def lowerings(self) -> dict[str, Step]:
+        """The lowering step of each backend, by backend."""
+        return {step.params["backend"]: step for step in self.steps if step.name.startswith("lower ")}
+
+    def text(self, *, keys: bool = False) -> str:
+        """The plan as a page of text; with `keys` each step shows the first digits of its key."""
+        voice = f"{self.subject.name} ({self.subject.version}, {'baked' if self.subject.baked else 'not baked'})"
+        lines = [f"{voice} for {self.target.name}: {self.target.title}"]
+        for number, step in enumerate(self.steps, 1):
+            key = f"  [{step.key[:12]}]" if keys else ""
+            lines += [f"{number}. {step.name}{key}", *(f"   {line}" for line in step.lines)]
+        return "\n".join(lines) + "\n"
+
+
+def make_plan(
+    target: Target,
+    subject: Subject,
+    *,
+    calibration: Mapping[str, Any] | None = None,
+    versions: Mapping[str, str] | None = None,
+) -> Plan:
+    """The plan for one target.
+
+    `versions` gives the version of each step's code (default: that of the installed package); with it, the result
+    depends on the arguments alone. `calibration` is what calibrated lowerings will take.
+
+    Raises:
+        TargetError: the target asks for something that no backend does; all findings with file and line.
+    """
+    check(target)
+    known = versions if versions is not None else code_versions(target)
+    steps: list[Step] = []
+
+    def add(name: str, params: dict[str, Any], inputs: list[str], lines: list[str], code: str | None = None) -> str:
+        made = {"step": name, "params": params, "inputs": inputs, "code": known[code or name]}
+        key = sha256_bytes(canonical_json(made).encode())
+        steps.append(Step(name, params, key, tuple(lines)))
+        return key
+
+    every = stages(subject.version)
+    source_lines = {
+        "voice": [f"write the ONE ONNX source, fp32: {', '.join(every)}"],
+        "source": ["take the source as it is"],
+    }
+    if subject.baked:
+        source_lines["voice"].append("bake the reference: its conditioning becomes constants")
+    source = add("source", {"kind": subject.kind, "digest": subject.digest}, [], source_lines[subject.kind])
+    golden = add("golden", {}, [source], ["run the source on small fixed inputs and keep what it gives"])
+    lowered = []
+    places = {stage: target.place(stage) for stage in subject.stages}
+    for backend in dict.fromkeys(place.backend for place in places.values()):
+        chosen = {stage: place.precision for stage, place in places.items() if place.backend == backend}
+        lines = [f"{stage:<10} {every[stage].role:<12} {precision}" for stage, precision in chosen.items()]
+        if left := [stage for stage in every if stage not in subject.stages]:
+            lines.append(f"left out, because the voice is baked: {', '.join(left)}")
+        params = {"backend": backend, "stages": chosen, "calibration": dict(calibration or {})}
+        lowered.append(add(f"lower {backend}", params, [source], lines, code=f"lower:{backend}"))
+    packed = add(
+        "pack",
+        {"target": target.to_json(), "name": subject.name},
+        [golden, *lowered],
+        [f"{artifact_name(subject, target)}: graphs, weights, voice constants, golden vectors ({target.portability})"],
+    )
+    gates = [f"{metric} {limit:g}" for metric, limit in sorted(target.gates.items())]
+    lines = ["unpack the artifact, compare every stage and the sound with the source"]
+    lines += [f"the target's own limits: {', '.join(gates)}"] if gates else []
+    add("verify", {"gates": target.gates}, [packed], lines)
+    return Plan(target, subject, tuple(steps))
+
+
+def artifact_name(subject: Subject, target: Target) -> str:
+    """The artifact's file name, VOICE-TARGET.gsv; whatever a file name should not hold becomes "-"."""
+    safe = "".join(letter if letter.isalnum() or letter in "._-" else "-" for letter in subject.name).strip(".-")
+    return f"{safe or 'voice'}-{target.name}.gsv"
+
+
+def backends() -> tuple[str, ...]:
+    """Names of the backends that can lower, sorted: the folders that hold a `lower.py`."""
+    return tuple(sorted(path.parent.name for path in (PACKAGE / "backends").glob("*/lower.py")))
+
+
+def lowering(backend: str) -> ModuleType:
+    """The compile side of a backend: PRECISIONS, PORTABILITY, TOOLS and `lower`."""
+    return importlib.import_module(f"gsvexport.backends.{backend}.lower")
+
+
+def check(target: Target) -> None:
+    """Whether the backends and the verification can do what the target asks.
+
+    Raises:
+        TargetError: what they cannot, all at once, with file and line.
+    """
+    from gsvexport.verify.gates import resolve
+
+    problems = []
+    needs = set()
+    for name, place in target.placement.items():
+        at = target.where.get(f"placement.{name}.backend", target.where.get(f"placement.{name}", target.name))
+        if place.backend not in backends():
+            hint = nearest(place.backend, backends()) or f"; there are: {', '.join(backends())}"
+            problems.append(f"{at}: no backend '{place.backend}' can build{hint}")
+            continue
+        module = lowering(place.backend)
+        needs.add(module.PORTABILITY)
+        if place.precision not in module.PRECISIONS:
+            at = target.where.get(f"placement.{name}.precision", at)
+            can = ", ".join(module.PRECISIONS)
+            problems.append(f"{at}: backend {place.backend} cannot lower '{name}' to {place.precision}; it does {can}")
+    wanted = "build_on_device" if "build_on_device" in needs else "portable"
+    if needs and target.portability != wanted:
+        at = target.where.get("portability", target.name)
+        problems.append(f"{at}: portability is {target.portability}, its backends make it {wanted}")
+    try:
+        resolve("fp32", target.gates)
+    except TargetError as error:
+        at = target.where.get("gates", target.name)
+        problems += [f"{at}: {problem}" for problem in error.problems]
+    if problems:
+        raise TargetError(f"target {target.name} cannot be built", problems=problems, fix="correct the target")
+
+
+def code_versions(target: Target) -> dict[str, str]:
+    """What `make_plan` takes as `versions`: a hash of the code and tool versions behind each step."""
+    found = {step: _code(files, tools) for step, (files, tools) in CODE.items()}
+    for backend in dict.fromkeys(place.backend for place in target.placement.values()):
+        files, tools = CODE["lower"]
+        found[f"lower:{backend}"] = _code((*files, f"backends/{backend}"), (*tools, *lowering(backend).TOOLS))
+    return found
+
+
+def _code(files: tuple[str, ...], tools: tuple[str, ...]) -> str:
+    """SHA-256 over the text of the given files and folders, and the versions of distributions."""
+    parts = [f"{tool} {tool_version(tool)}" for tool in tools]
+    for name in files:
+        path = PACKAGE / name
+        for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
+            if file.suffix in (".py", ".json"):
+                parts.append(f"{file.relative_to(PACKAGE).as_posix()} {sha256_bytes(file.read_bytes())}")
+    return sha256_bytes("\n".join(parts).encode())
+
+
+def tool_version(distribution: str) -> str:
+    """The version of an installed distribution, or "absent"; gsvexport knows its own."""
+    if distribution == "gsvexport":
+        from gsvexport import __version__
+
+        return __version__
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return "absent"
