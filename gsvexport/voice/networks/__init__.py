@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from gsvexport.stages import FRAMES_PER_CODE, SPEAKER_WIDTH
 from gsvexport.voice.dims import SovitsDims
-from gsvexport.voice.layout import T2S_PREFIX, TRAINING_ONLY
+from gsvexport.voice.layout import T2S_PREFIX
 from gsvexport.voice.networks.encoder import TextEncoder
 from gsvexport.voice.networks.flow import Flow
 from gsvexport.voice.networks.reference import Quantizer, ReferenceEncoder
@@ -96,8 +96,7 @@ def load_networks(voice: Voice) -> tuple[Text2Semantic, Synthesizer]:
     """
     t2s, synthesizer = Text2Semantic(voice.t2s), Synthesizer(voice.acoustics)
     _fill(t2s, {name.removeprefix(T2S_PREFIX): value for name, value in voice.gpt.tensors.items()})
-    kept = {name: value for name, value in voice.sovits.tensors.items() if not name.startswith(TRAINING_ONLY)}
-    _fill(synthesizer, kept)
+    _fill(synthesizer, voice.sovits.tensors)
     return t2s, synthesizer
 
 
