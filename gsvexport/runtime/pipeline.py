@@ -14,28 +14,30 @@ from gsvexport.errors import BackendError, InputError
 from gsvexport.model import Model, read_model
 from gsvexport.runtime.audio import Audio
 from gsvexport.runtime.baked import read_baked
-from gsvexport.runtime.ports import Array, checked, convert, outside
+from gsvexport.runtime.ports import Array, as_array, checked, convert, outside
 from gsvexport.runtime.sampling import Floats, Ints, Sampling
 from gsvexport.runtime.tokens import Decoder, Generated, GrowingCacheDecoder, generate
 from gsvexport.stages import BERT_WIDTH, MAX_TOKENS, Stage, frames, stages
 
 SPEEDS = (0.25, 4.0)
 NOISE_SCALES = (0.0, 4.0)  # upstream uses 0.5; far above 1 nothing but noise is left
+_SOURCE_BACKEND = "onnxruntime"  # a source is ONNX; an artifact's manifest names the backend of each of its stages
 
 
 class LoadedVoice:
     """A voice that can speak. Graphs are opened when they are first needed and kept until `close`.
 
     `model` describes the voice, `stages` the graphs it holds, `rate` is the sample rate in Hz, `sampling` the voice's
-    own defaults and `baked` the stored results of its reference (empty for a voice without one). Each call keeps its
-    state to itself, so threads may share a voice.
+    own defaults and `baked` the stored results of its reference (empty for a voice without one). `backends` names the
+    backend of each stage that ONNX Runtime does not run. Each call keeps its state to itself, so threads may share a
+    voice.
     """
 
     def __init__(
         self,
         folder: Path,
         *,
-        backend: str = "onnxruntime",
+        backends: Mapping[str, str] | None = None,
         threads: int | None = None,
         decoder: Callable[[Session, Session], Decoder] = GrowingCacheDecoder,
     ) -> None:
@@ -46,7 +48,7 @@ class LoadedVoice:
         defaults = self.model.sampling
         self.sampling = Sampling(defaults.top_k, defaults.top_p, defaults.temperature, defaults.repetition_penalty)
         self.baked: dict[str, Array] = read_baked(folder, self.model)
-        self._backend, self._threads, self._new_decoder = backend, threads, decoder
+        self._backends, self._threads, self._new_decoder = dict(backends or {}), threads, decoder
         self._sessions: dict[str, Session] = {}
 
     def __enter__(self) -> LoadedVoice:
@@ -209,8 +211,8 @@ class LoadedVoice:
     def _session(self, stage: str) -> Session:
         if stage not in self._sessions:
             self._stage(stage)
-            file = self.model.files[stage]
-            self._sessions[stage] = open_session(self._backend, self.path, file, threads=self._threads)
+            backend, file = self._backends.get(stage, _SOURCE_BACKEND), self.model.files[stage]
+            self._sessions[stage] = open_session(backend, self.path, file, threads=self._threads)
         return self._sessions[stage]
 
     def _generate(
@@ -256,9 +258,9 @@ class LoadedVoice:
         """Checked feeds of `prefill`."""
         row = _row(phones)
         if bert is None:
-            features: Array = np.zeros((1, BERT_WIDTH, row.shape[-1]), np.float32)
+            features: Array = np.zeros((1, BERT_WIDTH, max(1, row.size)), np.float32)
         else:
-            features = np.asarray(bert)
+            features = as_array(bert)
             features = features[np.newaxis] if features.ndim == 2 else features
         feeds = checked(
             self._stage("prefill"), {"phones": row, "bert": features, "prompt": _row(prompt)}, self.model.dims
@@ -355,7 +357,7 @@ class LoadedVoice:
         return {port.name: values[port.name] for port in self.stages[stage].inputs if port.name in values}
 
 
-def load(path: str | Path, *, backend: str = "onnxruntime", threads: int | None = None) -> LoadedVoice:
+def load(path: str | Path, *, threads: int | None = None) -> LoadedVoice:
     """Load a `.gsv` artifact, an unpacked artifact folder or a source directory.
 
     `threads` limits the processor cores a graph may use; None means all of them.
@@ -364,24 +366,27 @@ def load(path: str | Path, *, backend: str = "onnxruntime", threads: int | None 
         InputError: nothing there.
         ArtifactError: it is none of the three, or damaged.
     """
-    found = Path(path)
-    if found.is_dir():
-        return LoadedVoice(found, backend=backend, threads=threads)
-    if found.is_file():
-        from gsvexport.artifact.container import unpacked
+    # Here and not above, because artifacts are built on top of the runtime.
+    from gsvexport.artifact.container import read_manifest, unpacked
+    from gsvexport.artifact.manifest import MANIFEST
 
-        return LoadedVoice(unpacked(found), backend=backend, threads=threads)
-    raise InputError(f"{found} does not exist", fix="pass a .gsv artifact or a source directory")
+    found = Path(path)
+    if not found.exists():
+        raise InputError(f"{found} does not exist", fix="pass a .gsv artifact or a source directory")
+    folder = found if found.is_dir() else unpacked(found)
+    backends = {}
+    if (folder / MANIFEST).is_file():
+        backends = {name: entry.backend for name, entry in read_manifest(folder).stages.items()}
+    return LoadedVoice(folder, backends=backends, threads=threads)
 
 
 def _row(value: Any) -> Array:
     """[n] → [1, n]; anything else is left for the port check to judge."""
-    array = np.asarray(value)
+    array = as_array(value)
     return array[np.newaxis] if array.ndim == 1 else array
 
 
 def _each(value: Any, *, axes: int) -> Sequence[Any]:
-    """The entries of a sequence of arrays; a single array is one entry."""
-    if isinstance(value, np.ndarray):
-        return [value] if value.ndim <= axes else list(value)
-    return list(value)
+    """The entries of a sequence of arrays; a single array with at most `axes` axes is one entry."""
+    several = isinstance(value, (list, tuple)) or (isinstance(value, np.ndarray) and value.ndim > axes)
+    return list(value) if several else [value]

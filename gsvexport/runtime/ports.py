@@ -48,10 +48,7 @@ def checked(stage: Stage, feeds: Mapping[str, Any], dims: Dims) -> dict[str, Arr
 def convert(stage: Stage, port: Port, value: Any, dims: Dims) -> tuple[Array, list[str]]:
     """One port's value as an array of its type, and what is wrong with it on its own."""
     where = f"{stage.name}.{port.name}"
-    try:
-        array = np.asarray(value)
-    except ValueError as error:  # a ragged list
-        return np.empty(0), [f"{where}: {error}"]
+    array = as_array(value)
     if array.size == 0 and array.dtype.kind == "f":
         array = array.astype(port.dtype)  # np.asarray([]) cannot know that it stands for integers
     if array.dtype.kind not in ("iu" if port.dtype == "int64" else "iuf"):
@@ -72,6 +69,14 @@ def convert(stage: Stage, port: Port, value: Any, dims: Dims) -> tuple[Array, li
     if broken:
         problems.append(f"{where}: {broken} of {array.size} values are NaN, infinite or beyond float32")
     return array, problems
+
+
+def as_array(value: Any) -> Array:
+    """An array of whatever was given; a ragged list becomes one of objects, which every port refuses."""
+    try:
+        return np.asarray(value)
+    except ValueError:
+        return np.empty(0, object)
 
 
 def outside(name: str, value: object, low: float, high: float | None = None, *, integer: bool = False) -> list[str]:
