@@ -147,6 +147,8 @@ def _replace_directory(work: Path, path: Path) -> None:
 def _sync_tree(root: Path) -> None:
     for folder, _, names in os.walk(root):
         for name in names:
+            # Some libraries write files that only their owner may read.
+            Path(folder, name).chmod(0o666 & ~_umask())
             _sync(Path(folder, name))
         _sync(Path(folder))
 

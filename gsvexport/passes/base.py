@@ -1,7 +1,7 @@
 """What a pass is, and how a list of them is applied.
 
-A pass is a frozen dataclass: its fields are its parameters, `name` and `version` identify it in plans and cache keys. It
-gets a private copy of the graph to change and says what it did, or why it did not apply.
+A pass is a frozen dataclass: its fields are its parameters, `name` and `version` identify it in plans and cache keys.
+It gets a private copy of the graph to change and says what it did, or why it did not apply.
 """
 
 from __future__ import annotations
@@ -88,7 +88,8 @@ def initializer(model: ir.Model, name: str, array: np.ndarray) -> ir.Value:
     known = model.graph.initializers.get(name)
     if known is not None:
         return known
-    tensor = ir.tensor(np.ascontiguousarray(array), name=name)
+    array = np.asarray(array, order="C")
+    tensor = ir.tensor(array, name=name)
     value = ir.Value(name=name, type=ir.TensorType(tensor.dtype), shape=ir.Shape(array.shape), const_value=tensor)
     model.graph.register_initializer(value)
     return value

@@ -1,8 +1,8 @@
 """1-D convolutions in their 2-D form: Conv(x [1,C,T], w [O,I,k]) = Squeeze(Conv(Unsqueeze(x), w [O,I,1,k])).
 
-Runtimes keep their fast convolution kernels for two spatial axes. What lies between two convolutions is carried along, so
-that only the ends of a chain are reshaped: f(Squeeze(x)) = Squeeze(f(x)) for every operator that works element by element
-or on the channel axis, and Unsqueeze(Squeeze(x)) = x. Exact: the numbers and their order are the same.
+Runtimes keep their fast convolution kernels for two spatial axes. What lies between two convolutions is carried along,
+so that only the ends of a chain are reshaped: f(Squeeze(x)) = Squeeze(f(x)) for every operator that works element by
+element or on the channel axis, and Unsqueeze(Squeeze(x)) = x. Exact: the numbers and their order are the same.
 """
 
 from __future__ import annotations

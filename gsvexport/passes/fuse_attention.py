@@ -4,8 +4,8 @@
 
     q, k, v = Split(qkv);  K = Concat(cache_i, k), V = Concat(cache_i', v);  softmax(q Kᵀ) V
 
-into GroupQueryAttention(qkv, cache_i, cache_i') on a cache [1, H, C, D/H] of fixed capacity C: the runtime binds the same
-memory as input and output, and nothing is copied. `FusePrefill` does the same arithmetic as MultiHeadAttention with the
+into GroupQueryAttention(qkv, cache_i, cache_i') on a cache [1, H, C, D/H] of fixed capacity C: the runtime binds the
+same memory as input and output, and nothing is copied. `FusePrefill` makes each layer one MultiHeadAttention, with the
 mask as its bias, and returns keys and values in that layout. Queries arrive scaled, so the operators scale by 1.
 
 The lowered ports are `keys_i` / `values_i` in and `new_keys_i` / `new_values_i` out for each layer i, and `cached`
@@ -24,6 +24,7 @@ from gsvexport.errors import PassError
 from gsvexport.passes.base import Outcome, constant, initializer, insert_before, producer
 
 DOMAIN = "com.microsoft"
+_KINDS = ("keys", "values")
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ class FuseStep:
         shape = [1, self.heads, "C", self.width // self.heads]
         ports: list[ir.Value] = []
         for index, layer in enumerate(layers):
-            past = [_port(f"{kind}_{index}", ir.DataType.FLOAT, shape) for kind in ("keys", "values")]
+            past = [_port(f"{kind}_{index}", ir.DataType.FLOAT, shape) for kind in _KINDS]
             graph.inputs.extend(past)
             attended, *present = insert_before(
                 layer.softmax,
@@ -70,8 +71,8 @@ class FuseStep:
                 outputs=3,
             )
             ir.convenience.replace_all_uses_with(layer.merged, attended)
-            ports += [_output(v, f"new_{kind}_{index}", shape) for v, kind in zip(present, ("keys", "values"), strict=True)]
-        _replace_ports(graph, ("keys", "values"), ("new_keys", "new_values"), ports)
+            ports += [_output(v, f"new_{kind}_{index}", shape) for v, kind in zip(present, _KINDS, strict=True)]
+        _replace_ports(graph, _KINDS, ("new_keys", "new_values"), ports)
         graph.opset_imports[DOMAIN] = 1
         return Outcome(len(layers), (f"{len(layers)} attentions write their cache in place",))
 
@@ -108,8 +109,8 @@ class FusePrefill:
                 outputs=3,
             )
             ir.convenience.replace_all_uses_with(layer.merged, attended)
-            ports += [_output(v, f"new_{kind}_{index}", shape) for v, kind in zip(present, ("keys", "values"), strict=True)]
-        _replace_ports(graph, (), ("keys", "values"), ports)
+            ports += [_output(v, f"new_{kind}_{index}", shape) for v, kind in zip(present, _KINDS, strict=True)]
+        _replace_ports(graph, (), _KINDS, ports)
         graph.opset_imports[DOMAIN] = 1
         return Outcome(len(layers), (f"{len(layers)} attentions are one operator each",))
 
@@ -158,9 +159,7 @@ def _output(value: ir.Value, name: str, shape: list[int | str]) -> ir.Value:
     return value
 
 
-def _replace_ports(
-    graph: ir.Graph, inputs: tuple[str, ...], outputs: tuple[str, ...], ports: list[ir.Value]
-) -> None:
+def _replace_ports(graph: ir.Graph, inputs: tuple[str, ...], outputs: tuple[str, ...], ports: list[ir.Value]) -> None:
     """Take the stacked cache ports away and put one pair for each layer in their place."""
     kept = [value for value in graph.outputs if value.name not in outputs]
     graph.outputs.clear()

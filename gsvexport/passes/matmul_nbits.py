@@ -45,7 +45,8 @@ class MatMulNBits:
             PassError: bits or block are not what the operator takes.
         """
         if self.bits not in (4, 8) or self.block < 16 or self.block & (self.block - 1):
-            raise PassError(f"{self.name}: bits must be 4 or 8, block a power of two ≥ 16", found=(self.bits, self.block))
+            found = f"bits {self.bits}, block {self.block}"
+            raise PassError(f"{self.name}: bits must be 4 or 8, block a power of two ≥ 16", found=found)
         changed = kept = 0
         for node in list(model.graph):
             weight = constant(node.inputs[1]) if node.op_type == "MatMul" else None
@@ -57,7 +58,8 @@ class MatMulNBits:
             self._rewrite(model, node, weight)
             changed += 1
         model.graph.opset_imports[DOMAIN] = 1
-        return Outcome(changed, (f"{changed} products have {self.bits}-bit weights in blocks of {self.block}, {kept} kept",))
+        note = f"{changed} products have {self.bits}-bit weights in blocks of {self.block}, {kept} stay float"
+        return Outcome(changed, (note,))
 
     def _rewrite(self, model: ir.Model, node: ir.Node, weight: np.ndarray) -> None:
         name = f"{node.inputs[1].name}:q{self.bits}b{self.block}"  # type: ignore[union-attr]
@@ -101,7 +103,7 @@ def quantise_blocks(weight: np.ndarray, bits: int, block: int) -> tuple[np.ndarr
 
 
 def pack(q: np.ndarray, bits: int) -> np.ndarray:
-    """Integers [N, blocks, block] → bytes [N, blocks, block·bits/8], offset to be unsigned; the low half comes first."""
+    """Integers [N, blocks, block] → bytes [N, blocks, block·bits/8], offset to be unsigned, low half first."""
     unsigned = (q.astype(np.int16) + 2 ** (bits - 1)).astype(np.uint8)
     return unsigned if bits == 8 else unsigned[..., 0::2] | (unsigned[..., 1::2] << 4)
 

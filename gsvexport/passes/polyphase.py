@@ -19,7 +19,7 @@ from gsvexport.passes.base import Outcome, attribute, constant, initializer, ins
 
 @dataclass(frozen=True)
 class Polyphase:
-    """Rewrites every ConvTranspose in 2-D form (see `conv2d`) whose output is exactly stride times as long as its input."""
+    """Rewrites every ConvTranspose in 2-D form (see `conv2d`) whose output is stride times as long as its input."""
 
     name: ClassVar[str] = "polyphase"
     version: ClassVar[int] = 1
@@ -45,8 +45,8 @@ def phases(weight: np.ndarray, stride: int, padding: int) -> tuple[np.ndarray, i
     Output channel r·out + c computes phase r of channel c.
     """
     channels, outputs, kernel = weight.shape
-    offsets = [o for o in range(-kernel, kernel + 1) if any(0 <= r + padding - stride * o < kernel for r in range(stride))]
-    first, last = min(offsets), max(offsets)
+    # Tap r + p - s·o lies in [0, k) for some phase r.
+    first, last = -((kernel - 1 - padding) // stride), (stride - 1 + padding) // stride
     result = np.zeros((stride, outputs, channels, last - first + 1), weight.dtype)
     for r in range(stride):
         for o in range(first, last + 1):
@@ -70,7 +70,8 @@ def _obstacle(node: ir.Node) -> str | None:
 
 def _rewrite(model: ir.Model, node: ir.Node) -> None:
     weight = constant(node.inputs[1])
-    assert weight is not None and node.inputs[1] is not None
+    assert weight is not None
+    assert node.inputs[1] is not None
     stride, padding = attribute(node, "strides")[1], attribute(node, "pads")[1]
     folded, first = phases(weight[:, :, 0, :], stride, padding)
     outputs, taps = weight.shape[1], folded.shape[2]
