@@ -5,9 +5,10 @@
     write_voice(Path("voice"), resblock="2", resblock_dilations=((1, 3), (1, 3)))
 
 Such a voice says noise, but noise at speech's level: every layer keeps about unit variance. Its sentences end by
-themselves; `eos_gain=0` makes one that never does. A tiny SoVITS cannot be smaller, because upstream's code fixes the
-hidden width (192), the text cross-attention (512), the codebook (1024 × 768), the flow (4 × 4 layers) and the speaker
-projection (20480).
+themselves, after tens (tiny) or hundreds (full) of codes; `eos_gain=0` makes a voice whose sentences never do.
+
+A tiny SoVITS cannot be smaller, because upstream's code fixes the hidden width (192), the text cross-attention (512),
+the codebook (1024 × 768), the flow (4 × 4 layers) and the speaker projection (20480).
 
 Torch is not needed, and equal arguments give equal bytes.
 """
