@@ -186,11 +186,12 @@ def check(target: Target) -> None:
     if needs and target.portability != wanted:
         at = target.where.get("portability", target.name)
         problems.append(f"{at}: portability is {target.portability}, its backends make it {wanted}")
-    try:
-        resolve("fp32", target.gates)
-    except TargetError as error:
-        at = target.where.get("gates", target.name)
-        problems += [f"{at}: {problem}" for problem in error.problems]
+    for name, limit in target.gates.items():
+        try:
+            resolve("fp32", {name: limit})
+        except TargetError as error:
+            at = target.where.get(f"gates.{name}", target.name)
+            problems += [f"{at}: {problem}" for problem in error.problems]
     if problems:
         raise TargetError(f"target {target.name} cannot be built", problems=problems, fix="correct the target")
 

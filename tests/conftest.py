@@ -9,3 +9,7 @@ settings.register_profile(
     "gsvexport", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 settings.load_profile("gsvexport")
+
+
+def pytest_addoption(parser):
+    parser.addoption("--golden", action="store_true", help="record golden files anew")

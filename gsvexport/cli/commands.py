@@ -123,7 +123,10 @@ def plan(targets: tuple[str, ...], voice: Path | None, keys: bool) -> None:
 @_force
 @_quiet
 def source(voice: Path | None, out: Path, force: bool, quiet: bool) -> None:
-    """Export only the ONNX source: backend-neutral graphs and one weights file."""
+    """Export only the ONNX source of VOICE.
+
+    One graph for each stage, for no backend in particular, and one file that holds every weight once.
+    """
     from gsvexport.inputs import export_source
 
     written = export_source(voice, out, force=force, progress=_progress(quiet))

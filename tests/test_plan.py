@@ -1,0 +1,97 @@
+"""Plans as text are golden files: `pytest --golden` writes them anew."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from gsvexport.plan import Subject, artifact_name, backends, code_versions, make_plan
+from gsvexport.target import Limits, read_target, target_names
+
+GOLDEN = Path(__file__).parent / "golden" / "plans"
+BAKED = Subject("voice", "alice", "v2", True, "a" * 64)
+CLONING = Subject("voice", "bob", "v2Pro", False, "b" * 64)
+
+
+def versions(target):
+    return dict.fromkeys(code_versions(target), "1")
+
+
+def plan(subject=BAKED, target=None, **changes):
+    target = target or read_target("x86-64")
+    return make_plan(target, subject, versions={**versions(target), **changes})
+
+
+@pytest.mark.parametrize("name", target_names())
+def test_the_plan_of_every_target_is_as_recorded(name, request):
+    target = read_target(name)
+    text = "\n".join(plan(subject, target).text(keys=True) for subject in (BAKED, CLONING))
+    path = GOLDEN / f"{name}.txt"
+    if request.config.getoption("--golden"):
+        path.write_text(text, encoding="utf-8")
+    assert text == path.read_text(encoding="utf-8"), "the plan changed; if that is right: pytest --golden"
+    assert len(plan(BAKED, target).text().splitlines()) <= 40
+
+
+def test_no_recorded_plan_is_without_its_target():
+    assert sorted(path.stem for path in GOLDEN.glob("*.txt")) == target_names()
+
+
+def test_a_baked_voice_leaves_the_cloning_stages_out():
+    assert BAKED.stages == ("prefill", "step", "acoustic", "vocoder")
+    assert CLONING.stages == ("prompt", "reference", "prefill", "step", "acoustic", "vocoder")
+    assert list(plan().lowerings) == ["onnxruntime"]
+
+
+def keys(made):
+    return {step.name: step.key for step in made.steps}
+
+
+def changed(before, after):
+    return {name for name, key in keys(before).items() if keys(after)[name] != key}
+
+
+def test_equal_arguments_give_equal_keys():
+    assert keys(plan()) == keys(plan())
+
+
+def test_a_change_reaches_the_steps_that_build_on_it_and_no_other():
+    every = {"source", "golden", "lower onnxruntime", "pack", "verify"}
+    assert changed(plan(), plan(replace(BAKED, digest="c" * 64))) == every
+    assert changed(plan(), plan(golden="2")) == {"golden", "pack", "verify"}
+    assert changed(plan(), plan(**{"lower:onnxruntime": "2"})) == {"lower onnxruntime", "pack", "verify"}
+    assert changed(plan(), plan(verify="2")) == {"verify"}
+    target = replace(read_target("x86-64"), limits=Limits(tokens=500))
+    assert changed(plan(), plan(target=target)) == {"pack", "verify"}
+
+
+def test_the_code_of_a_step_is_part_of_its_key(monkeypatch, tmp_path):
+    target = read_target("x86-64")
+    before = code_versions(target)
+    assert all(len(version) == 64 for version in before.values())
+    assert before == code_versions(target)
+    monkeypatch.setattr("gsvexport.plan.tool_version", lambda name: "0")
+    assert code_versions(target)["source"] != before["source"]
+
+
+def test_calibration_is_part_of_the_lowering():
+    target = read_target("x86-64")
+    one, other = (make_plan(target, BAKED, versions=versions(target), calibration=item) for item in (None, {"n": 1}))
+    assert changed(one, other) == {"lower onnxruntime", "pack", "verify"}
+
+
+def test_backends_are_found_by_their_folder():
+    assert "onnxruntime" in backends()
+
+
+@pytest.mark.parametrize(
+    ("voice", "name"),
+    [
+        ("alice", "alice-x86-64.gsv"),
+        ("../a b/c", "a-b-c-x86-64.gsv"),
+        ("...", "voice-x86-64.gsv"),
+        ("花火", "花火-x86-64.gsv"),
+    ],
+)
+def test_an_artifact_is_named_after_voice_and_target(voice, name):
+    assert artifact_name(replace(BAKED, name=voice), read_target("x86-64")) == name
