@@ -20,13 +20,10 @@ from gsvexport.model import Dims, Model, SamplingDefaults, Spectrogram, read_mod
 from gsvexport.stages import POSITIONS, stages
 
 if TYPE_CHECKING:
-    import onnx_ir as ir
-
     from gsvexport.graphs.builder import Weights
     from gsvexport.voice.voice import Voice
 
 SCHEMA = 1
-WEIGHTS = "weights.safetensors"
 Progress = Callable[[str], None]
 
 
@@ -51,6 +48,7 @@ def write_source(voice: Voice, out: Path, *, force: bool = False, progress: Prog
         EnvironmentProblem: the disk is full or not writable, or the extra `compile` is not installed.
     """
     from gsvexport.graphs import bake, build_stages
+    from gsvexport.graphs.save import save_graphs
 
     say = progress or (lambda _: None)
     with atomic_directory(out, force=force) as work:
@@ -63,7 +61,7 @@ def write_source(voice: Voice, out: Path, *, force: bool = False, progress: Prog
             arrays, baked_key = bake(voice, graphs)
             baked = {name: _save_array(work, name, array) for name, array in arrays.items()}
         say("writing the weights")
-        _save_graphs(work, graphs, weights)
+        save_graphs(work, graphs)
         model = _model(voice, {name: f"{name}.onnx" for name in graphs}, baked, baked_key)
         (work / "model.json").write_text(canonical_json(model.to_json()), encoding="utf-8")
         say("hashing")
@@ -170,33 +168,3 @@ def _save_array(work: Path, name: str, array: np.ndarray) -> str:
     (work / "baked").mkdir(exist_ok=True)
     np.save(work / file, array, allow_pickle=False)
     return file
-
-
-def _save_graphs(work: Path, graphs: dict[str, ir.Model], weights: Weights) -> None:
-    """Write the weights once, then every graph with its weights as external data by offset into that file."""
-    import onnx_ir as ir
-    from safetensors.numpy import save_file
-
-    save_file(weights.arrays, work / WEIGHTS)
-    offsets = safetensors_offsets(work / WEIGHTS)
-    for name, model in graphs.items():
-        for value in model.graph.initializers.values():
-            if value.name in weights.arrays:
-                offset, size = offsets[value.name]
-                value.const_value = ir.ExternalTensor(
-                    WEIGHTS, offset, size, value.dtype, shape=value.shape, name=value.name, base_dir=work
-                )
-        ir.save(model, work / f"{name}.onnx")
-
-
-def safetensors_offsets(path: Path) -> dict[str, tuple[int, int]]:
-    """Name → (offset in the file, bytes) of every tensor in a safetensors file."""
-    with open(path, "rb") as stream:
-        size = int.from_bytes(stream.read(8), "little")
-        header = json.loads(stream.read(size))
-    start = 8 + size
-    return {
-        name: (start + entry["data_offsets"][0], entry["data_offsets"][1] - entry["data_offsets"][0])
-        for name, entry in header.items()
-        if name != "__metadata__"
-    }

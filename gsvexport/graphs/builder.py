@@ -1,4 +1,4 @@
-"""Writing a stage as an ONNX graph: nodes by operator name, weights by name, all of it named and ordered by construction.
+"""Writing a stage as an ONNX graph: nodes by operator name, weights by name, all named and ordered by construction.
 
 Only operators of the standard domain are used, at an opset that every backend reads.
 """

@@ -16,7 +16,7 @@ from gsvexport.runtime.audio import Audio
 from gsvexport.runtime.baked import read_baked
 from gsvexport.runtime.ports import Array, as_array, checked, convert, outside
 from gsvexport.runtime.sampling import Floats, Ints, Sampling
-from gsvexport.runtime.tokens import Decoder, Generated, GrowingCacheDecoder, generate
+from gsvexport.runtime.tokens import Decoder, Generated, generate, new_decoder
 from gsvexport.stages import BERT_WIDTH, MAX_TOKENS, Stage, frames, stages
 
 SPEEDS = (0.25, 4.0)
@@ -39,7 +39,7 @@ class LoadedVoice:
         *,
         backends: Mapping[str, str] | None = None,
         threads: int | None = None,
-        decoder: Callable[[Session, Session], Decoder] = GrowingCacheDecoder,
+        decoder: Callable[[Session, Session], Decoder] = new_decoder,
     ) -> None:
         self.path = folder
         self.model: Model = read_model(folder)

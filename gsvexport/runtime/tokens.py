@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -29,6 +29,20 @@ class Decoder(Protocol):
     def step(self, token: int, position: int) -> Floats:
         """Append `token` at `position` of the audio stream (0-based, prompt included) → logits [V] of the next one."""
         ...
+
+
+@runtime_checkable
+class BringsDecoder(Protocol):
+    """A `prefill` session whose graph lays out its cache in its own way."""
+
+    def decoder(self, step: Session) -> Decoder:
+        """The decoder for this prefill and its `step`."""
+        ...
+
+
+def new_decoder(prefill: Session, step: Session) -> Decoder:
+    """The decoder that fits how these two stages were lowered."""
+    return prefill.decoder(step) if isinstance(prefill, BringsDecoder) else GrowingCacheDecoder(prefill, step)
 
 
 class GrowingCacheDecoder:

@@ -16,26 +16,33 @@ _ERRORS_ONLY = 3
 class OnnxRuntimeSession:
     """One graph in ONNX Runtime; see `gsvexport.backends.Session`."""
 
-    def __init__(self, path: Path, *, threads: int | None = None) -> None:
+    def __init__(self, path: Path, session: Any) -> None:
+        self._path, self._session = path, session
+        self._outputs = [output.name for output in session.get_outputs()]
+
+    def shape(self, port: str, *, output: bool = False) -> list[int | str]:
+        """The declared shape of an input, or of an output; a free axis is a name."""
+        ports = self._session.get_outputs() if output else self._session.get_inputs()
+        found: list[int | str] = next(item.shape for item in ports if item.name == port)
+        return found
+
+    def bind(self, inputs: Mapping[str, NDArray[Any]], outputs: Mapping[str, NDArray[Any]]) -> Any:
+        """Tie arrays to ports for many runs, which use the arrays' own memory; the caller keeps them alive."""
+        import onnxruntime
+
+        binding = self._session.io_binding()
+        for name, array in inputs.items():
+            binding.bind_ortvalue_input(name, onnxruntime.OrtValue.ortvalue_from_numpy(array))
+        for name, array in outputs.items():
+            binding.bind_ortvalue_output(name, onnxruntime.OrtValue.ortvalue_from_numpy(array))
+        return binding
+
+    def run_bound(self, binding: Any) -> None:
+        """Run on the arrays of a `bind`."""
         try:
-            import onnxruntime
-        except ImportError as error:
-            raise EnvironmentProblem(
-                f"{path.name} runs in ONNX Runtime, which cannot be imported: {error}", fix="pip install onnxruntime"
-            ) from error
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = _ERRORS_ONLY
-        options.intra_op_num_threads = threads or 0  # 0: as many as there are cores
-        options.inter_op_num_threads = 1
-        self._path = path
-        try:
-            # A path, not bytes: external data is then found beside the graph and mapped instead of read.
-            self._session: Any = onnxruntime.InferenceSession(
-                str(path), sess_options=options, providers=["CPUExecutionProvider"]
-            )
+            self._session.run_with_iobinding(binding)
         except Exception as error:  # the runtime's exceptions share no base class of their own
-            raise _failure(path, "load", error) from error
-        self._outputs = [output.name for output in self._session.get_outputs()]
+            raise _failure(self._path, "run", error) from error
 
     def run(self, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         """Every output by name. Arrays are handed over as they are: callers check them."""
@@ -43,7 +50,7 @@ class OnnxRuntimeSession:
             raise BackendError(f"{self._path} was closed", fix="load the voice again")
         try:
             values = self._session.run(self._outputs, dict(feeds))
-        except Exception as error:  # as above
+        except Exception as error:  # the runtime's exceptions share no base class of their own
             raise _failure(self._path, "run", error, feeds) from error
         return dict(zip(self._outputs, values, strict=True))
 
@@ -54,7 +61,31 @@ class OnnxRuntimeSession:
 
 def open_session(path: Path, *, threads: int | None = None) -> OnnxRuntimeSession:
     """Load one `.onnx` file; see `gsvexport.backends.open_session`."""
-    return OnnxRuntimeSession(path, threads=threads)
+    from gsvexport.backends.onnxruntime.in_place import InPlaceStep, LayeredPrefill
+
+    session = _load(path, threads)
+    ports = {port.name for port in (*session.get_inputs(), *session.get_outputs())}
+    if "cached" in ports:
+        return InPlaceStep(path, session)
+    return (LayeredPrefill if "new_keys_0" in ports else OnnxRuntimeSession)(path, session)
+
+
+def _load(path: Path, threads: int | None) -> Any:
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise EnvironmentProblem(
+            f"{path.name} runs in ONNX Runtime, which cannot be imported: {error}", fix="pip install onnxruntime"
+        ) from error
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = _ERRORS_ONLY
+    options.intra_op_num_threads = threads or 0  # 0: as many as there are cores
+    options.inter_op_num_threads = 1
+    try:
+        # A path, not bytes: external data is then found beside the graph and mapped instead of read.
+        return onnxruntime.InferenceSession(str(path), sess_options=options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # the runtime's exceptions share no base class of their own
+        raise _failure(path, "load", error) from error
 
 
 def _failure(path: Path, doing: str, error: Exception, feeds: Mapping[str, NDArray[Any]] | None = None) -> BackendError:

@@ -1,0 +1,117 @@
+"""T2S graphs whose cache is bound once and written in place (what `passes/fuse_attention.py` writes).
+
+Such a graph has a pair of ports for each layer, `keys_i` / `values_i` [1, H, C, D/H], in place of the stacked `keys`
+and `values`. The sessions here still answer to the stage table's ports; `InPlaceDecoder` is the fast way to speak.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gsvexport.backends.onnxruntime.session import OnnxRuntimeSession
+from gsvexport.errors import BackendError
+
+Floats = NDArray[np.float32]
+Ints = NDArray[np.int64]
+
+_KINDS = ("keys", "values")
+_SPARE_ROWS = 256  # room beyond the prefill before a cache grows for the first time: 10 s of speech
+
+
+class LayeredPrefill(OnnxRuntimeSession):
+    """`prefill` whose graph returns the cache layer by layer."""
+
+    def run(self, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """The stage's own ports; see `gsvexport.backends.Session`."""
+        out = super().run(feeds)
+        return {"logits": out["logits"], **{kind: _stacked(out, kind) for kind in _KINDS}}
+
+    def layered(self, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """The graph's own ports: `logits`, and `new_keys_i`, `new_values_i` [1, H, X+Y, D/H]."""
+        return super().run(feeds)
+
+    def decoder(self, step: Any) -> InPlaceDecoder:
+        """The decoder for this prefill and its `step`."""
+        if not isinstance(step, InPlaceStep):
+            raise BackendError("prefill and step were lowered differently", fix="build the artifact again")
+        return InPlaceDecoder(self, step)
+
+
+class InPlaceStep(OnnxRuntimeSession):
+    """`step` whose graph reads and writes one cache of fixed capacity for each layer."""
+
+    def run(self, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """The stage's own ports; see `gsvexport.backends.Session`. Copies the cache: for checks, not for speech."""
+        rows = feeds["keys"].shape[2]
+        heads = self.shape("keys_0")[1]
+        graph_feeds: dict[str, NDArray[Any]] = {name: feeds[name] for name in ("token", "position")}
+        graph_feeds["cached"] = np.array([rows], np.int32)
+        for kind in _KINDS:
+            for layer, cache in enumerate(feeds[kind]):
+                split = cache.reshape(1, rows, heads, -1).transpose(0, 2, 1, 3)
+                graph_feeds[f"{kind}_{layer}"] = np.pad(split, ((0, 0), (0, 0), (0, 1), (0, 0)))
+        out = super().run(graph_feeds)
+        newest = {name: value[:, :, rows : rows + 1] for name, value in out.items() if name != "logits"}
+        return {"logits": out["logits"], **{f"new_{kind}": _stacked(newest, kind) for kind in _KINDS}}
+
+
+class InPlaceDecoder:
+    """See `gsvexport.runtime.tokens.Decoder`. The cache doubles when it is full; else nothing is copied or bound."""
+
+    def __init__(self, prefill: LayeredPrefill, step: InPlaceStep) -> None:
+        self._prefill, self._step = prefill, step
+        self._token = np.zeros((1, 1), np.int64)
+        self._position = np.zeros(1, np.int64)
+        self._cached = np.zeros(1, np.int32)
+        self._logits = np.zeros(tuple(step.shape("logits", output=True)), np.float32)
+        self._cache: dict[str, Floats] = {}
+        self._binding: Any = None
+
+    def prefill(self, phones: Ints, bert: Floats, prompt: Ints) -> Floats:
+        """Start a sentence; see `Decoder.prefill`."""
+        out = self._prefill.layered({"phones": phones, "bert": bert, "prompt": prompt})
+        logits: Floats = out.pop("logits")[0]
+        self._cached[0] = next(iter(out.values())).shape[2]
+        self._hold({name.removeprefix("new_"): rows for name, rows in out.items()})
+        return logits
+
+    def step(self, token: int, position: int) -> Floats:
+        """Append a code; see `Decoder.step`."""
+        if self._binding is None:
+            raise BackendError("stage 'step' needs the cache of a prefill", fix="call prefill first")
+        if self._cached[0] == next(iter(self._cache.values())).shape[2]:
+            self._hold(self._cache)
+        self._token[0, 0], self._position[0] = token, position
+        self._step.run_bound(self._binding)
+        self._cached[0] += 1
+        return self._logits[0].copy()
+
+    def _hold(self, rows: Mapping[str, Floats]) -> None:
+        """Move cache rows into buffers with room for more, and bind those."""
+        self._cache = {name: _with_room(found) for name, found in rows.items()}
+        inputs: dict[str, NDArray[Any]] = {"token": self._token, "position": self._position, "cached": self._cached}
+        outputs: dict[str, NDArray[Any]] = {"logits": self._logits}
+        for name, buffer in self._cache.items():
+            inputs[name] = outputs[f"new_{name}"] = buffer
+        self._binding = self._step.bind(inputs, outputs)
+
+
+def _with_room(rows: Floats) -> Floats:
+    """A buffer twice as long, or longer by `_SPARE_ROWS`, that begins with `rows` [1, H, S, D/H]."""
+    _, heads, count, width = rows.shape
+    buffer = np.zeros((1, heads, count + max(count, _SPARE_ROWS), width), np.float32)
+    buffer[:, :, :count] = rows
+    return buffer
+
+
+def _stacked(out: Mapping[str, NDArray[Any]], kind: str) -> NDArray[Any]:
+    """Layers `new_{kind}_i` [1, H, S, D/H] → [L, 1, S, D]."""
+    layers = []
+    for index in range(sum(name.startswith(f"new_{kind}_") for name in out)):
+        rows = out[f"new_{kind}_{index}"].transpose(0, 2, 1, 3)
+        layers.append(rows.reshape(1, rows.shape[1], -1))
+    return np.stack(layers)
