@@ -17,7 +17,7 @@ MAX_SECONDS = 60.0
 _ZERO_CROSSINGS = 6  # on each side of the resampling filter: torchaudio's default `lowpass_filter_width`
 _ROLLOFF = 0.99  # its cutoff relative to the lower Nyquist frequency: torchaudio's default as well
 _CHUNK = 1 << 16
-_MAX_CHANNELS = 64
+_MAX_VALUES = 1 << 25  # decoded samples of all channels: 60 s at 192 kHz in stereo is 23 million
 
 
 def read_audio(path: Path, rate: int) -> Samples:
@@ -35,14 +35,14 @@ def read_audio(path: Path, rate: int) -> Samples:
         # an open file, because soundfile would guess a headerless format from the name of a path
         with open(path, "rb") as stream, soundfile.SoundFile(stream) as sound:
             frames, channels, own_rate = sound.frames, sound.channels, sound.samplerate
-            if channels > _MAX_CHANNELS or own_rate < 1 or frames > MAX_SECONDS * own_rate:
+            if frames * channels > _MAX_VALUES or frames > MAX_SECONDS * own_rate:
                 raise VoiceError(
-                    f"{path} is no recording of one voice",
+                    f"{path} is too long for a reference",
                     found=f"{frames} frames of {channels} channels at {own_rate} Hz",
-                    limit=f"{MAX_SECONDS:g} s, {_MAX_CHANNELS} channels",
+                    limit=f"{MAX_SECONDS:g} s, {_MAX_VALUES} samples",
                     fix="cut a reference of 3 to 10 seconds",
                 )
-            samples = sound.read(frames, dtype="float64", always_2d=True).mean(axis=1)
+            samples = sound.read(frames, dtype="float32", always_2d=True).mean(axis=1, dtype=np.float64)
     except OSError as error:
         raise VoiceError(f"{path} cannot be read: {error.strerror or error}", fix="check the path") from error
     except (RuntimeError, ValueError, TypeError) as error:
