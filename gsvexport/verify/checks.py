@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gsvexport.errors import GsvError
-from gsvexport.stages import CLONING_STAGES
 from gsvexport.verify import audio, tensors
 from gsvexport.verify.gates import METRICS, Gates, judge, not_run
 from gsvexport.verify.golden import TEACHER, Case, Runnable, teacher_forced
@@ -20,8 +19,9 @@ from gsvexport.verify.report import Check
 Array = NDArray[Any]
 Pair = tuple[Array, Array]  # reference, value
 
-LOGITS = ("max_error", "top1", "top15", "kl")
-LATENT = ("max_error", "cosine", "snr_db")
+# A prefill gives one row for each case: too few for a share of rows to mean anything.
+LOGITS = {"prefill": ("max_error", "kl"), "step": ("max_error", "top1", "top15", "kl")}
+LATENT = ("max_error", "cosine_distance", "snr_db")
 SOUND = ("max_error", "snr_db", "log_mel_l1", "mr_stft", "clipping_rise", "silence_change", "rms_change_db")
 CODES = ("equal",)
 CACHE = ("cache_error",)
@@ -46,17 +46,12 @@ def compare(
     rate, checks = voice.model.rate, []
     for stage in dict.fromkeys(case.stage for case in cases):
         mine = [case for case in cases if case.stage == stage]
-        progress(f"{stage}: comparing with {against}")
+        progress(f"{'prefill and step' if stage == TEACHER else stage}: comparing with {against}")
         if stage == TEACHER:
             checks += _teacher(voice, mine, gates, against)
             continue
-        metrics = _metrics(mine[0])
-        if stage not in voice.stages and stage in CLONING_STAGES:
-            reason = "the voice is baked: this artifact holds the stage's result instead"
-            checks.append(not_run(gates, stage, "valid", against, reason))
-            continue
         ran = [_run(case, partial(voice.run, stage, case.inputs)) for case in mine]
-        checks += _judge_all(gates, stage, metrics, against, ran, rate)
+        checks += _judge_all(gates, stage, _metrics(mine[0]), against, ran, rate)
     chained = _chains(cases)
     if chained:
         progress(f"acoustic and vocoder in a row: comparing with {against}")
@@ -67,12 +62,13 @@ def compare(
 
 def constants(gates: Gates, baked: Mapping[str, Array], reference: Mapping[str, Array], against: str) -> list[Check]:
     """The stored constants of a baked voice beside the reference's."""
-    codes = [name for name in reference if reference[name].dtype.kind in "iu"]
-    checks = []
-    for names, metrics in ((codes, CODES), ([name for name in reference if name not in codes], ("max_error",))):
-        ran = [_run(Case(name, "baked", {}, {name: reference[name]}), lambda: baked) for name in names]
-        if ran:
-            checks += _judge_all(gates, "baked", metrics, against, ran, 0)
+    ran = {name: _run(Case(name, "baked", {}, {name: array}), lambda: baked) for name, array in reference.items()}
+    problems = [one.problem for one in ran.values() if one.problem]
+    checks = [_valid(gates, "baked", against, problems, len(ran))]
+    for kinds, metrics in (("iu", CODES), ("f", ("max_error",))):
+        mine = [one for name, one in ran.items() if reference[name].dtype.kind in kinds]
+        if mine:
+            checks += _judge_all(gates, "baked", metrics, against, mine, 0, valid=False)
     return checks
 
 
@@ -90,7 +86,7 @@ def _teacher(voice: Runnable, cases: Sequence[Case], gates: Gates, against: str)
             held = {name: (r[:, places], x[:, places]) for name, (r, x) in one.pairs.items() if name != "logits"}
             logits.append(_Ran(pairs, one.problem))
             caches.append(_Ran(held, one.problem))
-        checks += _judge_all(gates, stage, LOGITS, against, logits, 0)
+        checks += _judge_all(gates, stage, LOGITS[stage], against, logits, 0)
         checks += _judge_all(gates, stage, CACHE, against, caches, 0, valid=False)
     return checks
 
@@ -148,22 +144,28 @@ def _judge_all(
     problems = [one.problem for one in ran if one.problem]
     checks = []
     if valid:
-        share = 0.0 if problems else 1.0
-        checks.append(judge(gates, stage, "valid", against, share, len(ran), reason="; ".join(problems)))
+        checks.append(_valid(gates, stage, against, problems, len(ran)))
     if problems:
         return checks + [not_run(gates, stage, metric, against, "the outputs are not valid") for metric in metrics]
     pairs = [pair for one in ran for pair in one.pairs.values()]
     return checks + [_measure(gates, stage, metric, against, pairs, rate) for metric in metrics]
 
 
+def _valid(gates: Gates, stage: str, against: str, problems: Sequence[str], n: int) -> Check:
+    return judge(gates, stage, "valid", against, 0.0 if problems else 1.0, n, reason="; ".join(problems))
+
+
 def _measure(gates: Gates, stage: str, metric: str, against: str, pairs: Sequence[Pair], rate: int) -> Check:
     if metric in _OF_LOGITS:
         rows = [np.concatenate(side) for side in zip(*pairs, strict=True)]
         return judge(gates, stage, metric, against, _OF_LOGITS[metric](*rows), len(rows[0]))
+    if metric in _OF_SIGNALS:
+        r, x = (np.concatenate([array.reshape(-1) for array in side]) for side in zip(*pairs, strict=True))
+        change, baseline = _OF_SIGNALS[metric](r, x, rate)
+        return judge(gates, stage, metric, against, change, r.size, baseline=baseline)
     results = [_of_pair(metric, reference, value, rate) for reference, value in pairs]
     worst = max if METRICS[metric].direction == "max" else min
-    value, baseline = worst(results, key=lambda result: result[0])
-    return judge(gates, stage, metric, against, value, len(results), baseline=baseline)
+    return judge(gates, stage, metric, against, worst(results), len(results))
 
 
 _OF_LOGITS: dict[str, Callable[[Array, Array], float]] = {
@@ -174,32 +176,39 @@ _OF_LOGITS: dict[str, Callable[[Array, Array], float]] = {
 _OF_TENSORS: dict[str, Callable[[Array, Array], float]] = {
     "max_error": tensors.scaled_error,
     "cache_error": tensors.scaled_error,
-    "cosine": tensors.cosine,
+    "cosine_distance": tensors.cosine_distance,
     "snr_db": tensors.snr_db,
     "equal": tensors.equal_share,
 }
-_LEVEL_FLOOR = 1e-6  # of full scale: keeps the logarithm of a silent signal finite
 
 
-def _of_pair(metric: str, reference: Array, value: Array, rate: int) -> tuple[float, float | None]:
-    """The metric of one pair, and the reference's own value where the metric is a change of one."""
+def _of_pair(metric: str, reference: Array, value: Array, rate: int) -> float:
     if metric in _OF_TENSORS:
-        return _OF_TENSORS[metric](reference, value), None
+        return _OF_TENSORS[metric](reference, value)
     r, x = reference.reshape(-1), value.reshape(-1)
-    if metric == "log_mel_l1":
-        return audio.log_mel_l1(r, x, rate), None
-    if metric == "mr_stft":
-        return audio.multi_resolution_stft(r, x), None
-    if metric == "clipping_rise":
-        base = audio.clipping_share(r)
-        return audio.clipping_share(x) - base, base
-    if metric == "silence_change":
-        base = audio.silence_share(r, rate)
-        return abs(audio.silence_share(x, rate) - base), base
-    if metric == "rms_change_db":
-        levels = [20.0 * float(np.log10(max(audio.rms(signal), _LEVEL_FLOOR))) for signal in (r, x)]
-        return abs(levels[1] - levels[0]), levels[0]
-    raise KeyError(metric)
+    return audio.log_mel_l1(r, x, rate) if metric == "log_mel_l1" else audio.multi_resolution_stft(r, x)
+
+
+def _clipping(r: Array, x: Array, rate: int) -> tuple[float, float]:
+    return audio.clipping_share(x) - audio.clipping_share(r), audio.clipping_share(r)
+
+
+def _silence(r: Array, x: Array, rate: int) -> tuple[float, float]:
+    return abs(audio.silence_share(x, rate) - audio.silence_share(r, rate)), audio.silence_share(r, rate)
+
+
+def _level(r: Array, x: Array, rate: int) -> tuple[float, float]:
+    floor = 1e-6  # of full scale: keeps the logarithm of a silent signal finite
+    was, now = (20.0 * float(np.log10(max(audio.rms(signal), floor))) for signal in (r, x))
+    return abs(now - was), was
+
+
+# How much a property of the sound of all cases together has changed, and what it was.
+_OF_SIGNALS: dict[str, Callable[[Array, Array, int], tuple[float, float]]] = {
+    "clipping_rise": _clipping,
+    "silence_change": _silence,
+    "rms_change_db": _level,
+}
 
 
 def _sizes(array: Array) -> str:

@@ -40,6 +40,7 @@ SEED = 20240117
 INDEX = "golden.json"
 FOLDER = "golden"  # inside an artifact
 TEACHER = "teacher"  # the case that goes through `prefill` and then `step` with given tokens
+COVERS = {TEACHER: ("prefill", "step")}
 DIRECTIONS = 4
 NOISE_SCALE = 0.5  # upstream's own
 

@@ -58,9 +58,12 @@ class Report:
 
     @property
     def passed(self) -> bool:
-        """No check failed and at least one passed. A check that did not run is never a pass."""
-        states = {check.status for check in self.checks}
-        return "fail" not in states and "pass" in states
+        """No check failed and at least one comparison passed.
+
+        A check that did not run is never a pass, and that a stage ran ("valid") says nothing about what it computed.
+        """
+        compared = any(check.status == "pass" and check.metric != "valid" for check in self.checks)
+        return compared and not self.failures
 
     @property
     def failures(self) -> tuple[Check, ...]:
@@ -185,4 +188,4 @@ def _whole(number: object) -> bool:
 
 
 def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.4g}"
+    return "-" if value is None else f"{value:g}"

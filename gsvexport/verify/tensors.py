@@ -58,13 +58,17 @@ def snr_db(reference: Array, value: Array) -> float:
     return float(np.clip(10.0 * (np.log10(signal) - np.log10(noise)), -SNR_CAP, _SNR_BEST))
 
 
-def cosine(reference: Array, value: Array) -> float:
-    """Cosine of the angle between the flattened arrays; 1 when both are zero, 0 when one is."""
+def cosine_distance(reference: Array, value: Array) -> float:
+    """1 - the cosine of the angle between the flattened arrays; 0 when both are zero, 1 when one is.
+
+    As a distance it keeps its digits where it matters, close to 0.
+    """
     r, x = _pair(reference, value)
     norms = float(np.linalg.norm(r)), float(np.linalg.norm(x))
     if 0.0 in norms:
-        return 1.0 if norms[0] == norms[1] else 0.0
-    return float(np.clip(np.vdot(r, x) / (norms[0] * norms[1]), -1.0, 1.0))
+        return 0.0 if norms[0] == norms[1] else 1.0
+    # |r/‖r‖ - x/‖x‖|² / 2 is the same number without the cancellation.
+    return float(np.sum((r / norms[0] - x / norms[1]) ** 2) / 2.0)
 
 
 def equal_share(reference: Array, value: Array) -> float:

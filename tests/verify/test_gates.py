@@ -40,6 +40,10 @@ def test_stages_of_mixed_precision_have_their_own_limits_and_the_pipeline_the_lo
     assert limits.limit("free_run", "token_prefix") is None  # INT8 asks nothing of it
 
 
+def test_stored_constants_are_held_to_the_fp32_limits_at_any_precision() -> None:
+    assert resolve("int4-weights").limit("baked", "max_error") == LIMITS["fp32"]["max_error"]
+
+
 def test_every_wrong_gate_is_reported_at_once_with_the_nearest_names() -> None:
     gates = {"snr": 30, "vocodr.snr_db": 30, "kl": math.nan, "top1": True, "valid": 0}
     with pytest.raises(TargetError) as caught:

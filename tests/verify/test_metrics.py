@@ -41,7 +41,9 @@ def test_errors_of_a_small_example() -> None:
     assert tensors.scaled_error(r, x) == 0.125
     assert tensors.scaled_error(r / 10, x / 10) == pytest.approx(0.05)
     assert tensors.relative_error(r, x) == pytest.approx(0.1)
-    assert tensors.cosine(r, -r) == pytest.approx(-1)
+    assert tensors.cosine_distance(r, -r) == pytest.approx(2)
+    assert tensors.cosine_distance(r, 3 * r) == 0
+    assert tensors.cosine_distance(np.array([1.0, 0]), np.array([1.0, 1e-6])) == pytest.approx(5e-13, rel=1e-3)
     assert tensors.equal_share(np.array([1, 2, 3, 4]), np.array([1, 2, 0, 4])) == 0.75
 
 
@@ -63,7 +65,9 @@ def test_divergence_of_two_known_distributions() -> None:
     assert tensors.kl_divergence(r + 7, r) == pytest.approx(0, abs=1e-12)
 
 
-@pytest.mark.parametrize("metric", [tensors.scaled_error, tensors.snr_db, tensors.cosine, tensors.kl_divergence])
+@pytest.mark.parametrize(
+    "metric", [tensors.scaled_error, tensors.snr_db, tensors.cosine_distance, tensors.kl_divergence]
+)
 def test_a_nan_stays_a_nan(metric: object) -> None:
     r = RANDOM.standard_normal((4, 30))
     x = r.copy()

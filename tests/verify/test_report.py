@@ -15,6 +15,7 @@ GATES = resolve()
 GOOD = judge(GATES, "vocoder", "snr_db", "source", 93.21987, 2)
 BAD = judge(GATES, "vocoder", "log_mel_l1", "source", 0.5, 2, baseline=0.25)
 ABSENT = not_run(GATES, "acoustic", "snr_db", "source", "no source was given")
+RUNS = judge(GATES, "vocoder", "valid", "itself", 1.0, 1)
 INFO = judge(resolve("int8"), "free_run", "token_prefix", "source", 0.25, 60)
 
 
@@ -25,8 +26,8 @@ def test_a_report_passes_with_one_pass_and_no_failure() -> None:
     assert Report((GOOD, BAD)).failures == (BAD,)
 
 
-@pytest.mark.parametrize("checks", [(), (ABSENT,), (INFO,), (ABSENT, INFO)])
-def test_what_did_not_run_or_has_no_limit_is_never_a_pass(checks: tuple[Check, ...]) -> None:
+@pytest.mark.parametrize("checks", [(), (ABSENT,), (INFO,), (RUNS,), (ABSENT, INFO, RUNS)])
+def test_a_report_without_a_comparison_is_never_a_pass(checks: tuple[Check, ...]) -> None:
     assert not Report(checks).passed
     assert Report(checks).summary().startswith("NOT VERIFIED")
 
