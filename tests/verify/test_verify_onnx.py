@@ -35,7 +35,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _artifact(source: Path, tmp_path: Path, change: Callable[[str, np.ndarray], np.ndarray] | None = None) -> Path:
-    """A copy of the source without its cloning stages, with golden vectors; `change(name, array)` alters the weights."""
+    """The source without its cloning stages, with golden vectors; `change(name, array)` alters the weights."""
     artifact = tmp_path / "artifact"
     shutil.copytree(source, artifact)
     model = read_model(source)
