@@ -70,10 +70,12 @@ def verify_packed(path: Path, *, source: Path | None = None, progress: Progress 
 
     say = progress or (lambda _: None)
     say("checking every byte")
+    if path.is_file() and (problems := container.damage(path)):
+        raise ArtifactError(f"{path} is damaged", problems=problems, fix="get the artifact again, or build it again")
     manifest = container.read_manifest(path)
     folder = path if path.is_dir() else container.unpacked(path)
     if problems := container.differences(folder, manifest, hashes=True):
-        fix = "get the artifact again" if path.is_dir() else f"remove {folder}, it is unpacked again"
+        fix = "get the artifact again" if path.is_dir() else f"remove {folder}; it is unpacked again"
         raise ArtifactError(f"{path}: its files in {folder} are damaged", problems=problems, fix=fix)
     precisions = {stage: entry.precision for stage, entry in manifest.stages.items()}
     return verify_artifact(

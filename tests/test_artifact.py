@@ -134,6 +134,10 @@ def test_a_changed_byte_is_found_when_every_byte_is_asked_for(artifact, manifest
     assert container.differences(folder, manifest, hashes=True) == ["step.onnx has changed (SHA-256 differs)"]
 
 
+def test_a_whole_container_has_no_damage(artifact):
+    assert container.damage(artifact) == []
+
+
 def test_many_unpack_at_once_and_all_find_it_whole(artifact, manifest):
     found = []
     threads = [threading.Thread(target=lambda: found.append(container.unpacked(artifact))) for _ in range(8)]
@@ -193,6 +197,8 @@ def test_every_changed_byte_of_every_member_is_found(artifact, tmp_path):
             changed[start + place] ^= 1
             path = tmp_path / "changed.gsv"
             path.write_bytes(changed)
+            if info.filename != "manifest.json":
+                assert container.damage(path) == [f"{info.filename} has changed (SHA-256 differs)"]
             with pytest.raises(ArtifactError):
                 container.unpack(path, tmp_path / f"out-{info.filename.replace('/', '-')}-{place}")
 

@@ -166,6 +166,23 @@ def differences(folder: Path, manifest: Manifest, *, hashes: bool = False) -> li
     return problems
 
 
+def damage(path: Path) -> list[str]:
+    """Which members of a container are not, byte for byte, what its manifest says; reads all of it.
+
+    Raises:
+        ArtifactError: the container is hostile, or so damaged that its table of contents cannot be used.
+    """
+    found = []
+    with _opened(path) as archive:
+        for name, member in _checked(archive, path).files.items():
+            try:
+                with archive.open(name) as stream, open(os.devnull, "wb") as nowhere:
+                    _copy(stream, nowhere, member, name)
+            except (ArtifactError, zipfile.BadZipFile):
+                found.append(f"{name} has changed (SHA-256 differs)")
+    return found
+
+
 def sweep(root: Path) -> None:
     """Remove what unpackings that were killed left in the cache more than a day ago."""
     for path in root.glob(f"{TEMPORARY_PREFIX}*"):

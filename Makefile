@@ -1,0 +1,47 @@
+# make demo    build the demo voice, verify it and let it say a sentence
+# make test    lint, types and tests
+# Both make the virtual environment they need in .venv; nothing outside this folder is touched but gsvexport's cache.
+
+PYTHON ?= python3
+TORCH ?= torch==2.13.0
+SENTENCE ?= 0
+DIST ?= dist
+
+BIN := .venv/bin
+ARTIFACT := $(DIST)/demo-x86-64.gsv
+WAV := $(DIST)/demo.wav
+
+.PHONY: demo test check golden clean
+
+demo: .venv/.compile
+	$(BIN)/gsvexport --target x86-64 -o $(DIST) --force
+	$(BIN)/gsvexport verify $(ARTIFACT)
+	@$(BIN)/python -c 'from gsvexport.demo import sentences; print(*sentences()[$(SENTENCE)].phones)' > $(DIST)/demo.phones
+	@$(BIN)/gsvexport say $(ARTIFACT) --phones "$$(cat $(DIST)/demo.phones)" --no-prompt --top-k 5 -o $(WAV) --force
+	@$(BIN)/python -c 'from gsvexport.demo import sentences; print("says:", sentences()[$(SENTENCE)].text)'
+
+test: check
+	$(BIN)/python -m pytest
+
+check: .venv/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+golden: .venv/.dev
+	$(BIN)/python -m pytest tests/test_plan.py --golden
+
+clean:
+	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -prune -exec rm -rf {} +
+
+.venv/.compile: pyproject.toml setup.py
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --editable '.[compile]'
+	@touch $@
+
+# Torch comes first and alone, pinned, so that the newest build of another kind is not resolved in its place.
+.venv/.dev: .venv/.compile
+	$(BIN)/python -m pip install --quiet '$(TORCH)'
+	$(BIN)/python -m pip install --quiet --editable '.[compile,torch,dev]'
+	@touch $@
