@@ -174,7 +174,7 @@ def _prompt(
         try:
             phones = phone_ids(table.phones, dims.symbols)
         except InputError as error:
-            found.add(error)
+            found.problems += [f"[reference] phones, table {dims.symbols}: {text}" for text in error.problems]
     if table.phones is not None and len(table.phones) >= POSITIONS:
         found.problems.append(f"[reference] has {len(table.phones)} phones, the limit is {POSITIONS - 1}")
     codes = None if table.prompt_codes is None else _codes(table.prompt_codes, dims, found)
