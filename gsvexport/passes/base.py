@@ -124,3 +124,11 @@ def producer(value: ir.Value | None, op_type: str) -> ir.Node | None:
     """The node that computes `value`, if it is of this type."""
     node = None if value is None else value.producer()
     return node if node is not None and node.op_type == op_type and node.domain == "" else None
+
+
+def replace(old: ir.Value, new: ir.Value) -> None:
+    """Let everything that used `old` use `new`; an output of the graph hands its name and shape on too."""
+    if old.is_graph_output():
+        new.shape, new.type = old.shape, old.type
+        old.name, new.name = f"{old.name}/replaced", old.name
+    ir.convenience.replace_all_uses_with(old, new, replace_graph_outputs=True)

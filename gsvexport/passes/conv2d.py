@@ -2,7 +2,8 @@
 
 Runtimes keep their fast convolution kernels for two spatial axes. What lies between two convolutions is carried along,
 so that only the ends of a chain are reshaped: f(Squeeze(x)) = Squeeze(f(x)) for every operator that works element by
-element or on the channel axis, and Unsqueeze(Squeeze(x)) = x. Exact: the numbers and their order are the same.
+element or on the channel axis, and Unsqueeze(Squeeze(x)) = x. Exact but for
+the order in which a kernel sums.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes import common
 
-from gsvexport.passes.base import Outcome, constant, initializer, insert_before, producer
+from gsvexport.passes.base import Outcome, constant, initializer, insert_before, producer, replace
 
 _CONVOLUTIONS = {"Conv", "ConvTranspose"}
 _ELEMENTWISE = {"Add", "Sub", "Mul", "Relu", "LeakyRelu", "Tanh", "Sigmoid", "Exp"}
@@ -42,7 +43,7 @@ class Conv2d:
         for node in list(model.graph):
             squeezed = producer(node.inputs[0], "Squeeze") if _is(node, "Unsqueeze", axes) else None
             if squeezed is not None and squeezed.inputs[1] is axes:
-                ir.convenience.replace_all_uses_with(node.outputs[0], squeezed.inputs[0])
+                replace(node.outputs[0], squeezed.inputs[0])
         return Outcome(changed, (f"{changed} convolutions have two spatial axes",))
 
 

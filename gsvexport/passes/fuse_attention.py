@@ -21,7 +21,7 @@ import numpy as np
 import onnx_ir as ir
 
 from gsvexport.errors import PassError
-from gsvexport.passes.base import Outcome, constant, initializer, insert_before, producer
+from gsvexport.passes.base import Outcome, constant, initializer, insert_before, producer, replace
 
 DOMAIN = "com.microsoft"
 _KINDS = ("keys", "values")
@@ -70,7 +70,7 @@ class FuseStep:
                 domain=DOMAIN,
                 outputs=3,
             )
-            ir.convenience.replace_all_uses_with(layer.merged, attended)
+            replace(layer.merged, attended)
             ports += [_output(v, f"new_{kind}_{index}", shape) for v, kind in zip(present, _KINDS, strict=True)]
         _replace_ports(graph, _KINDS, ("new_keys", "new_values"), ports)
         graph.opset_imports[DOMAIN] = 1
@@ -108,7 +108,7 @@ class FusePrefill:
                 domain=DOMAIN,
                 outputs=3,
             )
-            ir.convenience.replace_all_uses_with(layer.merged, attended)
+            replace(layer.merged, attended)
             ports += [_output(v, f"new_{kind}_{index}", shape) for v, kind in zip(present, _KINDS, strict=True)]
         _replace_ports(graph, (), _KINDS, ports)
         graph.opset_imports[DOMAIN] = 1

@@ -18,7 +18,7 @@ import numpy as np
 import onnx_ir as ir
 
 from gsvexport.errors import PassError
-from gsvexport.passes.base import Outcome, constant, initializer, insert_before
+from gsvexport.passes.base import Outcome, constant, initializer, insert_before, replace
 
 _CLIPPING_RATIOS = (1.0, 0.95, 0.9, 0.85, 0.8)
 _INT8_COMPUTE = 4  # MatMulNBits' accuracy_level: activations are quantised per row and block, products are int8
@@ -80,7 +80,7 @@ class MatMulNBits:
         (y,) = insert_before(
             node, "MatMulNBits", [node.inputs[0], packed, scales], attributes, name=f"{node.name}/nbits", domain=DOMAIN
         )
-        ir.convenience.replace_all_uses_with(node.outputs[0], y)
+        replace(node.outputs[0], y)
 
 
 def quantise_blocks(weight: np.ndarray, bits: int, block: int) -> tuple[np.ndarray, np.ndarray]:

@@ -14,7 +14,7 @@ from typing import ClassVar
 import numpy as np
 import onnx_ir as ir
 
-from gsvexport.passes.base import Outcome, attribute, constant, initializer, insert_before
+from gsvexport.passes.base import Outcome, attribute, constant, initializer, insert_before, replace
 
 
 @dataclass(frozen=True)
@@ -87,4 +87,4 @@ def _rewrite(model: ir.Model, node: ir.Node) -> None:
     (y,) = insert_before(node, "Transpose", [y], {"perm": [0, 2, 3, 1]}, name=f"{node.name}/interleave")
     join = initializer(model, f"int64:1,{outputs},1,-1", np.array([1, outputs, 1, -1]))
     (y,) = insert_before(node, "Reshape", [y, join], name=f"{node.name}/join")
-    ir.convenience.replace_all_uses_with(node.outputs[0], y)
+    replace(node.outputs[0], y)

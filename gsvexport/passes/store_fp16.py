@@ -12,7 +12,7 @@ from typing import ClassVar
 import numpy as np
 import onnx_ir as ir
 
-from gsvexport.passes.base import Outcome, constant, initializer
+from gsvexport.passes.base import Outcome, constant, initializer, replace
 
 _LARGEST = float(np.finfo(np.float16).max)
 
@@ -40,7 +40,7 @@ class StoreFp16:
             cast = ir.node("Cast", [half], {"to": ir.DataType.FLOAT}, name=f"{value.name}:f32")
             cast.outputs[0].name = f"{value.name}:f32"
             first.graph.insert_before(first, cast)  # type: ignore[union-attr]
-            ir.convenience.replace_all_uses_with(value, cast.outputs[0])
+            replace(value, cast.outputs[0])
             del model.graph.initializers[value.name]
             changed, saved = changed + 1, saved + array.nbytes // 2
         notes = [f"{changed} weights stored as float16, {saved / 1e6:.1f} MB saved"]
