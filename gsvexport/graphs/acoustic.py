@@ -202,7 +202,7 @@ def _wavenet(g: GraphBuilder, t: Tensors, x: ir.Value, ge: ir.Value, dims: Sovit
     pad = (dims.flow_kernel - 1) // 2
     conditions = g.Split(conv(g, t / "cond_layer", ge), axis=1, outputs=layers)
     conditions = (conditions,) if layers == 1 else conditions
-    skipped = None
+    skipped: list[ir.Value] = []
     for i in range(layers):
         gates = g.Add(conv(g, t / f"in_layers.{i}", x, pads=(pad, pad)), conditions[i])
         a, b = g.Split(gates, axis=1, outputs=2)
@@ -210,5 +210,5 @@ def _wavenet(g: GraphBuilder, t: Tensors, x: ir.Value, ge: ir.Value, dims: Sovit
         if i < layers - 1:
             residual, out = g.Split(out, g.ints(width, width), axis=1, outputs=2)
             x = g.Add(x, residual)
-        skipped = out if skipped is None else g.Add(skipped, out)
-    return skipped
+        skipped = [g.Add(*skipped, out) if skipped else out]
+    return skipped[0]

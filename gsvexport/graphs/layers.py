@@ -89,7 +89,8 @@ def conv(
     """1-D convolution of x [1, in, T]; weight norm folded, then `rewrite` applied to the weight."""
     w = g.weight(t.name("weight"), lambda: rewrite(t.folded()))
     b = plain(g, t, "bias") if "bias" in t else None
-    return g.Conv(x, w, b, kernel_shape=[w.shape[2]], pads=list(pads), dilations=[dilation], strides=[stride])
+    kernel = t.shape("weight")[2]
+    return g.Conv(x, w, b, kernel_shape=[kernel], pads=list(pads), dilations=[dilation], strides=[stride])
 
 
 def layer_norm(g: GraphBuilder, t: Tensors, x: ir.Value, gain: str, shift: str) -> ir.Value:

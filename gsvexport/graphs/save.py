@@ -42,8 +42,16 @@ def save_graphs(folder: Path, graphs: Mapping[str, ir.Model]) -> None:
         for value in outside.graph.initializers.values():
             if value.name in places:
                 offset, size = places[value.name]
+                tensor = value.const_value
+                assert tensor is not None
                 value.const_value = ir.ExternalTensor(
-                    WEIGHTS, offset, size, value.dtype, shape=value.shape, name=value.name, base_dir=folder
+                    WEIGHTS,
+                    offset,
+                    size,
+                    tensor.dtype,
+                    shape=ir.Shape(tensor.shape.numpy()),
+                    name=value.name,
+                    base_dir=folder,
                 )
         ir.save(outside, folder / f"{stage}.onnx")
 

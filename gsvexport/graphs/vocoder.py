@@ -21,12 +21,12 @@ def vocoder(g: GraphBuilder, t: Tensors, dims: SovitsDims) -> ir.Model:
     for i, (rate, kernel) in enumerate(zip(dims.upsample_rates, dims.upsample_kernels, strict=True)):
         with g.scope(f"up{i}"):
             x = _upsample(g, t / f"ups.{i}", g.LeakyRelu(x, alpha=SLOPE), rate, kernel)
-        total = None
+        total: ir.Value | None = None
         for j in range(kernels):
             with g.scope(f"up{i}/block{j}"):
                 block = _resblock(g, t / f"resblocks.{i * kernels + j}", x, dims.resblock, dims.resblock_dilations[j])
                 total = block if total is None else g.Add(total, block)
-        x = g.Mul(total, g.scalar(1.0 / kernels)) if kernels > 1 else total
+        x = g.Mul(total, g.scalar(1.0 / kernels))
     x = _same(g, t / "conv_post", g.LeakyRelu(x, alpha=LAST_SLOPE))
     return g.model({"audio": g.Squeeze(g.Tanh(x), g.ints(1))})
 

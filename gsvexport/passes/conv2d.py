@@ -42,8 +42,9 @@ class Conv2d:
             pass
         for node in list(model.graph):
             squeezed = producer(node.inputs[0], "Squeeze") if _is(node, "Unsqueeze", axes) else None
-            if squeezed is not None and squeezed.inputs[1] is axes:
-                replace(node.outputs[0], squeezed.inputs[0])
+            inner = squeezed.inputs[0] if squeezed is not None and squeezed.inputs[1] is axes else None
+            if inner is not None:
+                replace(node.outputs[0], inner)
         return Outcome(changed, (f"{changed} convolutions have two spatial axes",))
 
 

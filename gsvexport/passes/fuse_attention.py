@@ -56,7 +56,7 @@ class FuseStep:
         one = initializer(model, "scalar:int32:1", np.array([1], np.int32))
         first = next(iter(graph))
         (total,) = insert_before(first, "Add", [cached, one], name="cache/total")
-        shape = [1, self.heads, "C", self.width // self.heads]
+        shape: list[int | str] = [1, self.heads, "C", self.width // self.heads]
         ports: list[ir.Value] = []
         for index, layer in enumerate(layers):
             past = [_port(f"{kind}_{index}", ir.DataType.FLOAT, shape) for kind in _KINDS]
@@ -91,7 +91,7 @@ class FusePrefill:
         graph = model.graph
         layers = _find(graph)
         axes = initializer(model, "int64:0,1", np.array([0, 1], np.int64))
-        shape = [1, self.heads, "X+Y", self.width // self.heads]
+        shape: list[int | str] = [1, self.heads, "X+Y", self.width // self.heads]
         ports: list[ir.Value] = []
         bias: ir.Value | None = None
         for index, layer in enumerate(layers):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from dataclasses import dataclass, fields
@@ -10,7 +11,7 @@ from typing import Any
 
 from gsvexport.errors import VoiceError
 from gsvexport.stages import UNSUPPORTED_VERSIONS, VERSIONS
-from gsvexport.tables import Layers, Reader, key, key_lines
+from gsvexport.tables import Layers, Reader, Rule, key, key_lines
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -73,7 +74,7 @@ def read_profile(path: Path) -> Profile:
     Raises:
         VoiceError: absent, not TOML, or with every unknown key, wrong value and missing file, each with its line.
     """
-    path = path / "voice.toml" if path.is_dir() else path
+    path = path / "voice.toml" if os.path.isdir(path) else path
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
@@ -84,7 +85,7 @@ def read_profile(path: Path) -> Profile:
         raise VoiceError(f"{path} is no text", fix="pass a voice.toml, or the directory that holds one") from error
     try:
         values = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # numbers too long and tables too deep for Python, besides bad TOML
         raise VoiceError(f"{path} is not valid TOML: {error}", fix="correct that line") from error
     problems: list[str] = []
     lines = {name: f"{path}:{number}" for name, number in key_lines(text).items()}
@@ -129,11 +130,11 @@ def _reference(reader: _Files, language: str) -> ReferenceTable | None:
     if text is not None and not (isinstance(text, str) and text.strip()):
         reader.problem("reference.text", "'text' takes what the recording says; leave it out for a prompt-free voice")
     if phones is not None and not (
-        isinstance(phones, list) and phones and all(type(phone) in (str, int) for phone in phones)
+        isinstance(phones, list) and phones and all(type(phone) is str or _is_id(phone) for phone in phones)
     ):
         reader.problem("reference.phones", "'phones' takes a list of phone ids or names")
     language = table.get("language", language)
-    reader.check("reference.language", language, fields(VoiceTable)[1].metadata["rule"])
+    reader.check("reference.language", language, Rule(str, LANGUAGES))
     codes = table.get("prompt_codes")
     codes_file = reader.file("reference.prompt_codes", codes) if codes is not None else None
     speaker = reader.files("reference.speaker", table.get("speaker"))
@@ -142,19 +143,25 @@ def _reference(reader: _Files, language: str) -> ReferenceTable | None:
     return ReferenceTable(audio, text, language, None if phones is None else tuple(phones), codes_file, speaker)
 
 
+def _is_id(phone: Any) -> bool:
+    return type(phone) is int and abs(phone) < 1 << 63
+
+
 class _Files(Reader):
     """A reader that also finds files relative to the TOML file."""
 
     def file(self, name: str, value: Any) -> Path | None:
         """The existing file that `value` names, or None after noting why there is none."""
         last = name.rpartition(".")[2]
-        if not isinstance(value, str) or not value or "\0" in value:
+        if not isinstance(value, str) or not value:
             if not name.startswith("voice."):  # the rules of [voice] have said so already
                 self.problem(name, f"'{last}' takes the name of a file, not {value!r}")
             return None
         path = self._path.parent / value
-        if not path.is_file():
-            self.problem(name, f"'{last}' names {path}, which is {'a directory' if path.is_dir() else 'not there'}")
+        if not os.path.isfile(path):  # unlike Path's, false for a name that no file system takes
+            self.problem(
+                name, f"'{last}' names {path}, which is {'a directory' if os.path.isdir(path) else 'not there'}"
+            )
             return None
         return path
 

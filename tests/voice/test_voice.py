@@ -180,6 +180,9 @@ def test_every_problem_of_the_toml_is_listed_with_its_line(make):
         ({"language": ...}, "lacks 'language'"),
         ({"name": 3}, "takes a string"),
         ({"gpt": "."}, "a directory"),
+        ({"gpt": "a" * 5000}, "not there"),
+        ({"gpt": "a\0b"}, "not there"),
+        ({"gpt": ""}, "not there"),
         ({"name": "a" * 65}, "64"),
         ({"name": ""}, "1 to 64"),
         ({"name": ".."}, "1 to 64"),
@@ -206,6 +209,7 @@ def test_a_wrong_voice_table_is_refused(make, change, said):
         ({"phones": "HH"}, "list of phone ids"),
         ({"phones": [True]}, "list of phone ids"),
         ({"phones": [1.5]}, "list of phone ids"),
+        ({"phones": [10**100]}, "list of phone ids"),
         ({"language": "xx"}, "one of zh"),
         ({"prompt_codes": ["codes.npy"]}, "takes the name of a file"),
         ({"speaker": "absent.npy"}, "not there"),
@@ -221,7 +225,10 @@ def test_pretrained_is_accepted_and_checked(make):
     assert "did you mean 'hubert'" in problem(make(pretrained={"huber": "x"}))
 
 
-@pytest.mark.parametrize("text", ["", "[voice", "\xff", "voice = 3\n", "[[voice]]\nname = 'x'\n"])
+@pytest.mark.parametrize(
+    "text",
+    ["", "[voice", "\xff", "voice = 3\n", "[[voice]]\nname = 'x'\n", "a = " + "[" * 100_000, "a = " + "9" * 5000],
+)
 def test_what_is_no_voice_toml_is_refused(tmp_path, text):
     (tmp_path / "voice.toml").write_text(text, encoding="latin-1")
     with pytest.raises(VoiceError) as caught:

@@ -67,7 +67,7 @@ class InPlaceDecoder:
         self._token = np.zeros((1, 1), np.int64)
         self._position = np.zeros(1, np.int64)
         self._cached = np.zeros(1, np.int32)
-        self._logits = np.zeros(tuple(step.shape("logits", output=True)), np.float32)
+        self._logits = np.zeros([int(size) for size in step.shape("logits", output=True)], np.float32)
         self._cache: dict[str, Floats] = {}
         self._binding: Any = None
 
