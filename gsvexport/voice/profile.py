@@ -154,7 +154,7 @@ class _Files(Reader):
         """The existing file that `value` names, or None after noting why there is none."""
         last = name.rpartition(".")[2]
         if not isinstance(value, str) or not value:
-            if not name.startswith("voice."):  # the rules of [voice] have said so already
+            if isinstance(value, str) or not name.startswith("voice."):  # [voice]'s rules have told of other types
                 self.problem(name, f"'{last}' takes the name of a file, not {value!r}")
             return None
         path = self._path.parent / value

@@ -182,7 +182,7 @@ def test_every_problem_of_the_toml_is_listed_with_its_line(make):
         ({"gpt": "."}, "a directory"),
         ({"gpt": "a" * 5000}, "not there"),
         ({"gpt": "a\0b"}, "not there"),
-        ({"gpt": ""}, "not there"),
+        ({"gpt": ""}, "takes the name of a file"),
         ({"name": "a" * 65}, "64"),
         ({"name": ""}, "1 to 64"),
         ({"name": ".."}, "1 to 64"),
