@@ -68,8 +68,7 @@ class QuantiseConv:
         limit = 2 ** (self.weight_bits - 1) - 1
         weight_scale = channel_scales(weight, limit)
         label = node.inputs[1].name  # type: ignore[union-attr]
-        columns = weight_scale.reshape(-1, *[1] * (weight.ndim - 1))
-        integers = np.clip(np.rint(weight / columns), -limit, limit).astype(np.int8)
+        integers = to_int8(weight, weight_scale, limit)
         scales = initializer(model, f"{label}:i8.scale", weight_scale)
         zeros = initializer(model, f"{label}:i8.zero", np.zeros(len(weight), np.int8))
         values = [initializer(model, f"{label}:i8", integers), scales, zeros]
@@ -123,3 +122,9 @@ def channel_scales(weight: np.ndarray, limit: int) -> np.ndarray:
     """One float32 scale for each output channel of w [out, …], so that its largest value becomes ±limit."""
     peak = np.abs(weight.reshape(len(weight), -1)).max(axis=1)
     return (np.where(peak > 0, peak, 1) / limit).astype(np.float32)
+
+
+def to_int8(weight: np.ndarray, scales: np.ndarray, limit: int) -> np.ndarray:
+    """w [out, …] in steps of its channel's scale, within ±limit."""
+    columns = scales.reshape(-1, *[1] * (weight.ndim - 1))
+    return np.clip(np.rint(weight / columns), -limit, limit).astype(np.int8)
