@@ -4,7 +4,7 @@
 
 PYTHON ?= python3
 TORCH ?= torch==2.13.0
-SENTENCE ?= 0
+SENTENCE ?= 11
 DIST ?= dist
 
 BIN := .venv/bin
@@ -17,7 +17,7 @@ demo: .venv/.compile
 	$(BIN)/gsvexport --target x86-64 -o $(DIST) --force
 	$(BIN)/gsvexport verify $(ARTIFACT)
 	@$(BIN)/python -c 'from gsvexport.demo import sentences; print(*sentences()[$(SENTENCE)].phones)' > $(DIST)/demo.phones
-	@$(BIN)/gsvexport say $(ARTIFACT) --phones "$$(cat $(DIST)/demo.phones)" --no-prompt --top-k 5 -o $(WAV) --force
+	@$(BIN)/gsvexport say $(ARTIFACT) --phones "$$(cat $(DIST)/demo.phones)" -o $(WAV) --force
 	@$(BIN)/python -c 'from gsvexport.demo import sentences; print("says:", sentences()[$(SENTENCE)].text)'
 
 test: check

@@ -18,6 +18,7 @@ LAYERS = (
     ("passes",),
     ("backends",),
     ("runtime",),
+    ("emulate",),
     ("calibrate", "verify"),
     ("plan", "store"),
     ("inputs",),

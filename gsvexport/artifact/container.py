@@ -7,6 +7,7 @@ exactly its size and SHA-256, and nothing else may be in the file. Reading needs
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
 import shutil
@@ -132,6 +133,8 @@ def unpacked(path: Path) -> Path:
     root = cache_directory() / "unpacked"
     folder = root / sha256_bytes(canonical_json(manifest.to_json()).encode())
     if not differences(folder, manifest):
+        with contextlib.suppress(OSError):
+            os.utime(folder)  # pruning goes by the last use
         return folder
     with disk_errors(root):
         root.mkdir(parents=True, exist_ok=True)
@@ -139,12 +142,7 @@ def unpacked(path: Path) -> Path:
         work = Path(tempfile.mkdtemp(prefix=TEMPORARY_PREFIX, dir=root))
         try:
             unpack(path, work / "new")
-            # Another process may have finished the same folder meanwhile: then this one's work is not needed.
-            while differences(folder, manifest):
-                with contextlib.suppress(FileNotFoundError):
-                    os.rename(folder, Path(tempfile.mkdtemp(dir=work)) / "damaged")
-                with contextlib.suppress(FileExistsError, OSError):
-                    os.rename(work / "new", folder)
+            _put(work, folder, manifest)
         finally:
             shutil.rmtree(work, ignore_errors=True)
     return folder
@@ -191,14 +189,30 @@ def sweep(root: Path) -> None:
                 shutil.rmtree(path, ignore_errors=True)
 
 
+def _put(work: Path, folder: Path, manifest: Manifest) -> None:
+    """Move `work/new` to `folder`, unless another process has put it there meanwhile; a damaged folder goes aside."""
+    while differences(folder, manifest):
+        with contextlib.suppress(FileNotFoundError):
+            os.rename(folder, Path(tempfile.mkdtemp(dir=work)) / "damaged")
+        try:
+            os.rename(work / "new", folder)
+        except OSError as error:
+            if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
+                raise
+
+
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
     """The container as a zip; whatever the zip reader stumbles over becomes an `ArtifactError` that names `path`."""
     try:
-        with zipfile.ZipFile(path) as archive:
-            yield archive
+        stream = open(path, "rb")  # noqa: SIM115 - closed below; its errors are told apart from the zip's
     except FileNotFoundError as error:
-        raise ArtifactError(f"{error.filename or path} does not exist") from error
+        raise ArtifactError(f"{path} does not exist") from error
+    except OSError as error:
+        raise ArtifactError(f"{path} cannot be read: {error.strerror}") from error
+    try:
+        with stream, zipfile.ZipFile(stream) as archive:
+            yield archive
     except (zipfile.BadZipFile, EOFError, NotImplementedError, UnicodeDecodeError, ValueError) as error:
         raise ArtifactError(f"{path} is not a whole .gsv artifact: {error}", fix=_FIX) from error
 

@@ -92,7 +92,7 @@ class Manifest:
         """
         try:
             value = json.loads(data)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ArtifactError(f"{where}: the manifest is not JSON: {error}") from error
         if not isinstance(value, dict) or value.get("schema") != SCHEMA:
             found = value.get("schema") if isinstance(value, dict) else type(value).__name__
@@ -119,13 +119,22 @@ class Manifest:
             raise ArtifactError(f"{where}: the manifest lacks or adds something: {error}") from error
         if problems := manifest._problems():
             raise ArtifactError(f"{where}: the manifest cannot be right", problems=problems)
-        if canonical_json(manifest.to_json()).encode() != data:
+        try:
+            canonical = canonical_json(manifest.to_json()).encode()
+        except ValueError as error:  # NaN, or half of a character
+            raise ArtifactError(f"{where}: the manifest is not JSON: {error}") from error
+        if canonical != data:
             raise ArtifactError(f"{where}: the manifest is not in canonical form, so it was changed after the build")
         return manifest
 
     def _problems(self) -> list[str]:
         texts = {"name": self.name, "version": self.version, "source": self.source}
         problems = [f"{key} is not a string" for key, value in texts.items() if not isinstance(value, str)]
+        if not isinstance(self.tools, dict) or not all(isinstance(item, str) for item in self.tools.values()):
+            problems.append("tools are not versions by name")
+        for name, entry in self.stages.items():
+            if not all(isinstance(item, str) for item in (entry.file, entry.backend, entry.precision, *entry.notes)):
+                problems.append(f"stage {name}: its file, backend, precision or notes are not strings")
         if not isinstance(self.target, dict) or not isinstance(self.target.get("name"), str):
             problems.append("target has no name")
         if REPORT in self.members or MANIFEST in self.members:
