@@ -46,9 +46,8 @@ def read_audio(path: Path, rate: int) -> Samples:
     except OSError as error:
         raise VoiceError(f"{path} cannot be read: {error.strerror or error}", fix="check the path") from error
     except (RuntimeError, ValueError, TypeError) as error:
-        raise VoiceError(
-            f"{path} is not a sound file that can be decoded ({error})", fix="convert it to WAV"
-        ) from error
+        why = getattr(error, "error_string", error)  # soundfile's own text spells the file object out
+        raise VoiceError(f"{path} is not a sound file that can be decoded ({why})", fix="convert it to WAV") from error
     if not samples.size:
         raise VoiceError(f"{path} holds no sound", found="0 samples", fix="record or choose another reference")
     if not np.isfinite(samples).all():

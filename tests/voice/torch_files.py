@@ -79,8 +79,11 @@ def view(storage: Any, offset: Any, shape: Any, stride: Any) -> Call:
     return Call(Name("torch._utils._rebuild_tensor_v2"), (storage, offset, shape, stride, False, OrderedDict()))
 
 
-class _Pickler(pickle._Pickler):  # the Python one: its dispatch table can be extended
-    dispatch: ClassVar[dict[Any, Any]] = dict(pickle._Pickler.dispatch)
+_PythonPickler: Any = pickle._Pickler  # its dispatch table can be extended
+
+
+class _Pickler(_PythonPickler):  # type: ignore[misc]
+    dispatch: ClassVar[dict[Any, Any]] = dict(_PythonPickler.dispatch)
 
     def __init__(self, stream: io.BytesIO, writer: _Writer) -> None:
         super().__init__(stream, writer.protocol)
