@@ -20,7 +20,7 @@ Exit codes:
   3    a voice that is broken, hostile or not supported
   4    a target that is unknown or contradicts itself
   5    an artifact that missed a verification limit
-  6    an artifact that is damaged or made for another machine
+  6    an artifact that is damaged or of an unknown schema
   7    the machine: a full disk, a missing package, no permission
   8 9  a graph transformation or a backend failed
   70   a defect in gsvexport
