@@ -63,7 +63,7 @@ class Voice:
     notes: tuple[str, ...] = ()
 
 
-def read_voice(path: Path) -> Voice:
+def read_voice(path: Path | str) -> Voice:
     """Read and check a voice from its `voice.toml`, or from the directory that holds one.
 
     Raises:

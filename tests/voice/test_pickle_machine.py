@@ -32,7 +32,7 @@ def test_plain_values_come_back_as_python_reads_them(protocol):
 
 def test_attributes_of_an_ordered_dictionary_are_dropped():
     value = OrderedDict(a=1)
-    value._metadata = OrderedDict()  # as torch's state dicts have
+    value.__dict__["_metadata"] = OrderedDict()  # as torch's state dicts have
     assert read_pickle(pickle.dumps(value, 2)) == {"a": 1}
 
 
