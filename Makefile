@@ -1,6 +1,7 @@
-# make demo    build the demo voice, verify it and let it say a sentence
-# make test    lint, types and tests
-# Both make the virtual environment they need in .venv; nothing outside this folder is touched but gsvexport's cache.
+# make demo      build the demo voice, verify it and let it say a sentence
+# make test      lint, types and tests
+# make emulator  fetch the emulated aarch64 machine that some of them use
+# They make the virtual environment they need in .venv; nothing outside this folder is touched but gsvexport's cache.
 
 PYTHON ?= python3
 TORCH ?= torch==2.13.0
@@ -11,7 +12,7 @@ BIN := .venv/bin
 ARTIFACT := $(DIST)/demo-x86-64.gsv
 WAV := $(DIST)/demo.wav
 
-.PHONY: demo test check golden clean
+.PHONY: demo test check golden emulator clean
 
 demo: .venv/.compile
 	$(BIN)/gsvexport --target x86-64 -o $(DIST) --force
@@ -30,6 +31,10 @@ check: .venv/.dev
 
 golden: .venv/.dev
 	$(BIN)/python -m pytest tests/test_plan.py --golden
+
+# An emulated aarch64 machine, for `gsvexport verify --emulate` and the tests that use it. Debian and Ubuntu only.
+emulator: .venv/.compile
+	$(BIN)/python -m gsvexport.emulate
 
 clean:
 	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -68,8 +68,20 @@ def verify_packed(path: Path, *, source: Path | None = None, progress: Progress 
     """
     from gsvexport.verify import verify_artifact
 
-    say = progress or (lambda _: None)
-    say("checking every byte")
+    folder, manifest = intact(path, progress=progress)
+    precisions = {stage: entry.precision for stage, entry in manifest.stages.items()}
+    return verify_artifact(
+        folder, source=source, gates=manifest.target.get("gates"), precision=precisions, progress=progress
+    )
+
+
+def intact(path: Path, *, progress: Progress | None = None) -> tuple[Path, Manifest]:
+    """The folder and the manifest of an artifact, unpacked where need be, after every byte was checked.
+
+    Raises:
+        ArtifactError: it is damaged; names the files.
+    """
+    (progress or (lambda _: None))("checking every byte")
     if path.is_file() and (problems := container.damage(path)):
         raise ArtifactError(f"{path} is damaged", problems=problems, fix="get the artifact again, or build it again")
     manifest = container.read_manifest(path)
@@ -77,10 +89,7 @@ def verify_packed(path: Path, *, source: Path | None = None, progress: Progress 
     if problems := container.differences(folder, manifest, hashes=True):
         fix = "get the artifact again" if path.is_dir() else f"remove {folder}; it is unpacked again"
         raise ArtifactError(f"{path}: its files in {folder} are damaged", problems=problems, fix=fix)
-    precisions = {stage: entry.precision for stage, entry in manifest.stages.items()}
-    return verify_artifact(
-        folder, source=source, gates=manifest.target.get("gates"), precision=precisions, progress=say
-    )
+    return folder, manifest
 
 
 def _assemble(plan: Plan, opened: Opened, source: Source, parts: list[Path], files: Path) -> Manifest:

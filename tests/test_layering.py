@@ -23,6 +23,7 @@ LAYERS = (
     ("plan", "store"),
     ("inputs",),
     ("pack",),
+    ("emulate",),
     ("build",),
     ("cli",),
     ("train",),

@@ -31,6 +31,7 @@ Environment:
   GSVEXPORT_CACHE   folder for what is made once (default: ~/.cache/gsvexport)
   GSVEXPORT_DEBUG   1 shows where in the code an error comes from
 """
+_TARGETS_CORE = "the target's"
 _PATH = click.Path(path_type=Path)
 _target = click.option(
     "-t", "--target", "targets", multiple=True, required=True, metavar="NAME", help="A device's name, or a TOML file."
@@ -137,21 +138,38 @@ def source(voice: Path | None, out: Path, force: bool, quiet: bool) -> None:
 @click.argument("artifact", type=_PATH)
 @click.option("--source", type=_PATH, help="Compare with this ONNX source, too.")
 @click.option("--json", "as_json", is_flag=True, help="The report as JSON.")
+@click.option(
+    "--emulate",
+    is_flag=False,
+    flag_value=_TARGETS_CORE,
+    metavar="[CORE]",
+    help="Run it on an emulated aarch64 core (after ARTIFACT; default: the target's), as far as one is set up.",
+)
 @_quiet
-def verify(artifact: Path, source: Path | None, as_json: bool, quiet: bool) -> int:
-    """Check ARTIFACT on this machine.
+def verify(artifact: Path, source: Path | None, as_json: bool, emulate: str | None, quiet: bool) -> int:
+    """Check ARTIFACT on this machine, or on an emulated one.
 
     Checks every byte, runs every stage and compares it with the golden vectors inside.
 
-    Exit code 5 when a limit is missed. Checks that cannot be made here are shown as not run.
+    Exit code 5 when a limit is missed. Checks that cannot be made here are shown as not run. Exit code 7 when nothing
+    could be emulated.
     """
-    from gsvexport.errors import GateFailed
+    from gsvexport.errors import EnvironmentProblem, GateFailed
     from gsvexport.files import canonical_json
     from gsvexport.pack import verify_packed
 
-    report = verify_packed(artifact, source=source, progress=_progress(quiet))
+    if emulate is None:
+        report = verify_packed(artifact, source=source, progress=_progress(quiet))
+    else:
+        from gsvexport.emulate.verify import verify_emulated
+
+        core = None if emulate == _TARGETS_CORE else emulate
+        report = verify_emulated(artifact, core, source=source, progress=_progress(quiet))
     click.echo(canonical_json(report.to_json()) if as_json else report.table() + "\n", nl=False)
-    return 0 if report.passed else GateFailed.exit_code
+    if report.passed:
+        return 0
+    nothing = emulate is not None and all(check.status == "not_run" for check in report.checks)
+    return EnvironmentProblem.exit_code if nothing else GateFailed.exit_code
 
 
 @cli.command()

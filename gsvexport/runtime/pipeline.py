@@ -21,7 +21,7 @@ from gsvexport.stages import BERT_WIDTH, MAX_TOKENS, Stage, frames, stages
 
 SPEEDS = (0.25, 4.0)
 NOISE_SCALES = (0.0, 4.0)  # upstream uses 0.5; far above 1 nothing but noise is left
-_SOURCE_BACKEND = "onnxruntime"  # a source is ONNX; an artifact's manifest names the backend of each of its stages
+SOURCE_BACKEND = "onnxruntime"  # a source is ONNX; an artifact's manifest names the backend of each of its stages
 
 
 class LoadedVoice:
@@ -211,7 +211,7 @@ class LoadedVoice:
     def _session(self, stage: str) -> Session:
         if stage not in self._sessions:
             self._stage(stage)
-            backend, file = self._backends.get(stage, _SOURCE_BACKEND), self.model.files[stage]
+            backend, file = self._backends.get(stage, SOURCE_BACKEND), self.model.files[stage]
             self._sessions[stage] = open_session(backend, self.path, file, threads=self._threads)
         return self._sessions[stage]
 

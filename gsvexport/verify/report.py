@@ -51,10 +51,14 @@ class Check:
 
 @dataclass(frozen=True)
 class Report:
-    """All checks of one artifact. `environment` describes the machine; it is shown, but kept out of the stored form."""
+    """All checks of one artifact. `environment` describes the machine; it is shown, but kept out of the stored form.
+
+    `emulated` is the core that was emulated, as compilers name it; None means that the artifact ran natively.
+    """
 
     checks: tuple[Check, ...]
     environment: dict[str, str] = field(default_factory=dict, compare=False)
+    emulated: str | None = None
 
     @property
     def passed(self) -> bool:
@@ -72,7 +76,8 @@ class Report:
 
     def to_json(self) -> dict[str, Any]:
         """Plain values without anything machine-local, ready for `canonical_json`."""
-        return {"schema": SCHEMA, "passed": self.passed, "checks": [asdict(check) for check in self.checks]}
+        emulated = {"emulated": self.emulated} if self.emulated else {}
+        return {"schema": SCHEMA, "passed": self.passed, **emulated, "checks": [asdict(check) for check in self.checks]}
 
     @classmethod
     def from_json(cls, value: Any, where: str = "the report") -> Report:
@@ -96,7 +101,10 @@ class Report:
                 checks.append(Check(**row))
             except (TypeError, ArtifactError) as error:
                 problems.append(f"check {index}: {error}")
-        report = cls(tuple(checks))
+        emulated = value.get("emulated")
+        if emulated is not None and not (emulated and isinstance(emulated, str)):
+            problems.append("'emulated' is not the name of a core")
+        report = cls(tuple(checks), emulated=emulated)
         if not isinstance(rows, list):
             problems.append("'checks' is not a list")
         elif not problems and value.get("passed") is not report.passed:
@@ -133,6 +141,7 @@ class Report:
             for row in (header, *rows)
         ]
         lines.append(self.summary())
+        lines += [f"emulated: {self.emulated}"] if self.emulated else []
         lines += [f"{name}: {text}" for name, text in self.environment.items()]
         return "\n".join(lines)
 
