@@ -48,18 +48,27 @@ def disk_errors(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            free = shutil.disk_usage(_existing_parent(path)).free
-            raise EnvironmentProblem(
-                f"the disk is full while writing {path}",
-                found=f"{free / 1e6:.0f} MB free",
-                fix="free some space, or choose another place with -o or GSVEXPORT_CACHE",
-            ) from error
+            raise _disk_full(path) from error
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             raise EnvironmentProblem(
                 f"{path} cannot be written: {error.strerror}",
                 fix="choose another place with -o or GSVEXPORT_CACHE",
             ) from error
         raise
+    except Exception as error:
+        # A library that does its own writing (safetensors) raises its own exception with the system's text in it.
+        if os.strerror(errno.ENOSPC) in str(error):
+            raise _disk_full(path) from error
+        raise
+
+
+def _disk_full(path: Path) -> EnvironmentProblem:
+    free = shutil.disk_usage(_existing_parent(path)).free
+    return EnvironmentProblem(
+        f"the disk is full while writing {path}",
+        found=f"{free / 1e6:.0f} MB free",
+        fix="free some space, or choose another place with -o or GSVEXPORT_CACHE",
+    )
 
 
 @contextlib.contextmanager

@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+import errno
+import os
+
+import pytest
+
+from gsvexport.errors import EnvironmentProblem, InputError
+from gsvexport.files import atomic_directory, atomic_file, canonical_json
+
+
+def test_an_interrupted_directory_leaves_nothing_and_keeps_the_old_one(tmp_path):
+    path = tmp_path / "out"
+    with atomic_directory(path) as work:
+        (work / "a").write_text("old")
+    with pytest.raises(KeyboardInterrupt), atomic_directory(path, force=True) as work:
+        (work / "a").write_text("new")
+        raise KeyboardInterrupt
+    assert [p.name for p in tmp_path.iterdir()] == ["out"]
+    assert (path / "a").read_text() == "old"
+
+
+def test_force_replaces_a_directory_as_a_whole(tmp_path):
+    path = tmp_path / "out"
+    for name in ("a", "b"):
+        with atomic_directory(path, force=True) as work:
+            (work / name).write_text(name)
+    assert [p.name for p in path.iterdir()] == ["b"]
+    assert [p.name for p in tmp_path.iterdir()] == ["out"]
+
+
+def test_an_existing_output_is_refused_before_anything_is_done(tmp_path):
+    path = tmp_path / "out"
+    path.write_text("mine")
+    with pytest.raises(InputError, match="--force"), atomic_file(path):
+        pytest.fail("the block must not run")
+    assert path.read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    "error", [OSError(errno.ENOSPC, "full"), RuntimeError(f"I/O error: {os.strerror(errno.ENOSPC)} (os error 28)")]
+)
+def test_a_full_disk_is_the_machines_problem_whoever_notices_it(tmp_path, error):
+    with pytest.raises(EnvironmentProblem, match="the disk is full"), atomic_directory(tmp_path / "out"):
+        raise error
+    assert not list(tmp_path.iterdir())
+
+
+def test_other_errors_are_not_touched(tmp_path):
+    with pytest.raises(RuntimeError, match="something else"), atomic_file(tmp_path / "out"):
+        raise RuntimeError("something else")
+
+
+def test_files_are_readable_as_the_umask_says_even_if_a_library_was_stricter(tmp_path):
+    with atomic_directory(tmp_path / "out") as work:
+        (work / "a").write_text("a")
+        (work / "a").chmod(0o600)
+    mask = os.umask(0)
+    os.umask(mask)
+    assert (tmp_path / "out" / "a").stat().st_mode & 0o777 == 0o666 & ~mask
+
+
+def test_equal_values_give_equal_text():
+    assert canonical_json({"b": 1, "a": [1.5, "ä"]}) == canonical_json({"a": [1.5, "ä"], "b": 1})
+    with pytest.raises(ValueError, match="JSON"):
+        canonical_json(float("nan"))
