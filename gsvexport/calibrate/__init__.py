@@ -1,0 +1,24 @@
+"""What the stages of a voice really see, and the ranges of integer activations that follow from it.
+
+result = calibrate(source_folder, Settings(corpus="voice", sentences=36))
+ranges = observe(float_graph, tensor_names, result.feeds["vocoder"], Estimator("percentile"))
+"""
+
+from gsvexport.calibrate.coverage import Coverage, Finding
+from gsvexport.calibrate.observe import observe
+from gsvexport.calibrate.ranges import Estimator, Observer
+from gsvexport.calibrate.run import CalibrationResult, Spoken, calibrate, read_result
+from gsvexport.calibrate.settings import Settings
+
+__all__ = [
+    "CalibrationResult",
+    "Coverage",
+    "Estimator",
+    "Finding",
+    "Observer",
+    "Settings",
+    "Spoken",
+    "calibrate",
+    "observe",
+    "read_result",
+]

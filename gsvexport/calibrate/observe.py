@@ -1,0 +1,131 @@
+"""Ranges of a graph's inner tensors, found by running it with some of them as outputs."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gsvexport.backends import open_session
+from gsvexport.calibrate.ranges import Estimator, Observer, Range
+from gsvexport.errors import InputError
+from gsvexport.tables import nearest
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+BUDGET = 256_000_000  # bytes of outputs that one run may return; a runtime holds them twice for a moment
+
+
+def observe(
+    model: ir.Model,
+    tensors: Sequence[str],
+    feeds: Iterable[Mapping[str, NDArray[Any]]],
+    estimator: Estimator,
+    *,
+    budget: int = BUDGET,
+    threads: int | None = None,
+) -> dict[str, Range]:
+    """(low, high) of each of `tensors` in the float graph `model` over all `feeds`, by name.
+
+    Tensors are taken in groups, in the order of the graph; a group's outputs have at most `budget` bytes (a single
+    tensor may have more), and nothing is computed beyond what a group needs. The groups change nothing in the result.
+
+    Raises:
+        InputError: unknown names, or no feeds.
+        BackendError: the graph cannot be run, or gives NaN or infinite values.
+    """
+    several = list(feeds)
+    if not several:
+        raise InputError("there is nothing to observe the graph with", fix="calibrate with at least one sentence")
+    wanted = _in_order(model, tensors)
+    observer = Observer(estimator)
+    largest = max(several, key=lambda one: sum(array.nbytes for array in one.values()))
+    for group in _groups(_sizes(model, wanted, largest, threads), budget):
+        with _Probe(model, group, threads) as probe:
+            for one in several:
+                for name, array in probe.run(one).items():
+                    observer.add(name, array)
+    found = observer.ranges()
+    return {name: found[name] for name in tensors}
+
+
+def _in_order(model: ir.Model, tensors: Sequence[str]) -> list[str]:
+    """The names, each once, sorted by where the graph computes them."""
+    known = [value.name for value in model.graph.inputs]
+    known += [value.name for node in model.graph for value in node.outputs]
+    asked = set(tensors)
+    if unknown := sorted(asked.difference(known)):
+        raise InputError(
+            f"graph {model.graph.name} does not compute these tensors",
+            problems=[f"'{name}'{nearest(name, [one for one in known if one])}" for name in unknown[:10]],
+            found=f"{len(unknown)} of {len(asked)} names",
+        )
+    return [name for name in known if name in asked]
+
+
+def _sizes(
+    model: ir.Model, names: Sequence[str], feeds: Mapping[str, NDArray[Any]], threads: int | None
+) -> dict[str, int]:
+    """Bytes of each tensor for one feed: a run that returns nothing but their sizes."""
+    with _Probe(model, names, threads, sizes=True) as probe:
+        return {name: 4 * int(size) for name, size in probe.run(feeds).items()}
+
+
+def _groups(sizes: Mapping[str, int], budget: int) -> list[list[str]]:
+    groups: list[list[str]] = []
+    room = 0
+    for name, size in sizes.items():
+        if not groups or size > room:
+            groups.append([])
+            room = budget
+        groups[-1].append(name)
+        room -= size
+    return groups
+
+
+class _Probe:
+    """A copy of a graph whose outputs are the given tensors (with `sizes`, the number of values in each)."""
+
+    def __init__(self, model: ir.Model, names: Sequence[str], threads: int | None, *, sizes: bool = False) -> None:
+        import onnx_ir as ir
+        from onnx_ir.passes import common
+
+        copy = model.clone()
+        values = {value.name: value for value in copy.graph.inputs}
+        values |= {value.name: value for node in copy.graph for value in node.outputs}
+        copy.graph.outputs.clear()
+        self._feeds = [str(value.name) for value in copy.graph.inputs]
+        self._names = {f"observed:{number}": name for number, name in enumerate(names)}
+        for output, name in self._names.items():
+            # A new node, because an input may not be an output, and a name for it that no tensor of the graph has.
+            node = ir.node("Size" if sizes else "Identity", [values[name]], name=output)
+            node.outputs[0].name = output
+            node.outputs[0].type = ir.TensorType(ir.DataType.INT64) if sizes else values[name].type
+            copy.graph.append(node)
+            copy.graph.outputs.append(node.outputs[0])
+        common.RemoveUnusedNodesPass()(copy)
+        copy.graph.sort()
+        self._folder = tempfile.TemporaryDirectory(prefix="gsvexport-observe-")
+        try:
+            ir.save(ir.external_data.load_to_model(copy), Path(self._folder.name, "probe.onnx"))
+            self._session = open_session("onnxruntime", Path(self._folder.name), "probe.onnx", threads=threads)
+        except BaseException:
+            self._folder.cleanup()
+            raise
+
+    def __enter__(self) -> _Probe:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._session.close()
+        self._folder.cleanup()
+
+    def run(self, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """The observed tensors, by their names in the graph."""
+        found = self._session.run({name: np.asarray(feeds[name]) for name in self._feeds})
+        return {self._names[output]: array for output, array in found.items()}
