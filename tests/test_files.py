@@ -13,11 +13,16 @@ def test_an_interrupted_directory_leaves_nothing_and_keeps_the_old_one(tmp_path)
     path = tmp_path / "out"
     with atomic_directory(path) as work:
         (work / "a").write_text("old")
-    with pytest.raises(KeyboardInterrupt), atomic_directory(path, force=True) as work:
-        (work / "a").write_text("new")
-        raise KeyboardInterrupt
+    with pytest.raises(KeyboardInterrupt):
+        _interrupted(path)
     assert [p.name for p in tmp_path.iterdir()] == ["out"]
     assert (path / "a").read_text() == "old"
+
+
+def _interrupted(path):
+    with atomic_directory(path, force=True) as work:
+        (work / "a").write_text("new")
+        raise KeyboardInterrupt
 
 
 def test_force_replaces_a_directory_as_a_whole(tmp_path):
