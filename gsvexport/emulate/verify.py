@@ -6,7 +6,8 @@ Stages run in the guest; sampling, metrics and, where it is given, the source ru
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from gsvexport.runtime.pipeline import LoadedVoice, load
 from gsvexport.tables import nearest
 from gsvexport.verify import GOLDEN, checks, golden, verify_voice
 from gsvexport.verify.gates import Gates, not_run, resolve
+from gsvexport.verify.golden import Case
 from gsvexport.verify.report import Check, Report
 
 Progress = Callable[[str], None]
@@ -70,14 +72,24 @@ def verify_emulated(
     return Report(report, environment, emulated=asked)
 
 
-def compare_kernels(voice: LoadedVoice, emulated: LoadedVoice, progress: Progress | None = None) -> list[Check]:
+def compare_kernels(
+    voice: LoadedVoice, emulated: LoadedVoice, cases: Sequence[Case] = (), progress: Progress | None = None
+) -> list[Check]:
     """How far the emulated kernels' outputs are from this machine's, for one artifact: measurements without limits.
 
-    The golden inputs, teacher-forced with the codes that this machine's kernels choose: error, top-1, top-15 and
-    divergence of the logits, error and signal-to-noise of latents and sound.
+    Both get the inputs of `cases` (without any: the golden inputs, with the codes that this machine's kernels choose).
+    Error, top-1, top-15 and divergence of teacher-forced logits; error and signal-to-noise of latents and sound.
     """
-    here = golden.cases(voice, golden.GOLDEN)
+    here = [_here(voice, case) for case in cases] or golden.cases(voice, golden.GOLDEN)
     return checks.compare(emulated, here, MEASURED, f"{platform.machine()} kernels", progress or (lambda _: None))
+
+
+def _here(voice: LoadedVoice, case: Case) -> Case:
+    """A case with what this machine's kernels make of its inputs."""
+    if case.stage != golden.TEACHER:
+        return replace(case, outputs=voice.run(case.stage, case.inputs))
+    outputs = golden.teacher_forced(voice, **case.inputs, count=len(case.inputs["tokens"]))
+    return replace(case, outputs={name: outputs[name] for name in case.outputs})
 
 
 def target_core(target: Mapping[str, Any]) -> str:
@@ -108,7 +120,7 @@ def _verify(
             with load(source) as original:
                 found = verify_voice(voice, gates, cases, original, progress=say)
         with load(folder, threads=1) as here:
-            return (*found.checks, *compare_kernels(here, voice, say))
+            return (*found.checks, *compare_kernels(here, voice, cases, say))
 
 
 def _not_run(manifest: Manifest, gates: Gates, core: str, problem: EnvironmentProblem) -> Report:
