@@ -11,20 +11,24 @@ import shutil
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gsvexport.errors import GateFailed, GsvError, InputError
 from gsvexport.files import TEMPORARY_PREFIX, atomic_file, canonical_json, disk_errors, sha256_bytes
 from gsvexport.inputs import Opened, open_voice
 from gsvexport.pack import pack_and_verify
-from gsvexport.plan import Plan, artifact_name, lowering, make_plan
+from gsvexport.plan import Plan, Step, artifact_name, lowering, make_plan
 from gsvexport.store import Store
 from gsvexport.target import read_targets
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from gsvexport.calibrate import Calibrated
     from gsvexport.source import Source
     from gsvexport.verify.report import Report
 
+CALIBRATION = "calibration.json"  # the member that says what an integer stage was calibrated with
 Progress = Callable[[str], None]
 
 
@@ -97,8 +101,9 @@ def _build_one(
     parts = [
         store.obtain(plan.step("golden").key, partial(_golden, source, say), f"golden vectors of {source.model.name}")
     ]
+    calibration = _calibration(plan, source, store, name, say)
     for backend, step in plan.lowerings.items():
-        make = partial(_lower, backend, step.params["stages"], source, say)
+        make = partial(_lower, step, source, calibration, say)
         parts.append(store.obtain(step.key, make, f"{name}, lowered for {backend}"))
     failed: list[Report] = []
 
@@ -136,10 +141,39 @@ def _golden(source: Source, say: Progress, work: Path) -> None:
     golden.make(source.path, work / golden.FOLDER)
 
 
-def _lower(backend: str, placement: dict[str, str], source: Source, say: Progress, work: Path) -> None:
+def _calibration(plan: Plan, source: Source, store: Store, name: str, say: Progress) -> Calibrated | None:
+    """What the stages of the source really see, for plans that need to know; spoken once for all targets."""
+    step = next((step for step in plan.steps if step.name == "calibrate"), None)
+    if step is None:
+        return None
+    from gsvexport.calibrate import Calibrated, Settings, calibrate, read_result
+    from gsvexport.verify.audio import log_mel_l1
+
+    def make(work: Path) -> None:
+        calibrate(source.path, Settings.from_json(step.params["settings"]), progress=say).write(work)
+
+    def distance(expected: NDArray[Any], found: NDArray[Any]) -> float:
+        return log_mel_l1(expected[0], found[0], source.model.rate)
+
+    return Calibrated(read_result(store.obtain(step.key, make, f"calibration of {name}")), distance)
+
+
+def _lower(step: Step, source: Source, calibration: Calibrated | None, say: Progress, work: Path) -> None:
+    backend, placement = step.params["backend"], step.params["stages"]
     say(f"lowering {', '.join(placement)} for {backend}")
-    (work / "files").mkdir()
-    notes = lowering(backend).lower(source.path, source.model, placement, work / "files")
+    files = work / "files"
+    files.mkdir()
+    notes = lowering(backend).lower(
+        source.path,
+        source.model,
+        placement,
+        files,
+        features=step.params["features"],
+        limits=step.params["limits"],
+        calibration=calibration,
+    )
+    if calibration is not None:
+        (files / CALIBRATION).write_text(canonical_json(calibration.result.to_json()), encoding="utf-8")
     value = {
         stage: {"backend": backend, "precision": placement[stage], "notes": list(notes[stage])} for stage in placement
     }

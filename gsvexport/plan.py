@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gsvexport.errors import TargetError
 from gsvexport.files import canonical_json, sha256_bytes
@@ -20,6 +20,10 @@ from gsvexport.stages import CLONING_STAGES, stages
 from gsvexport.tables import nearest
 from gsvexport.target import Target
 
+if TYPE_CHECKING:
+    from gsvexport.calibrate.settings import Settings
+
+_MARGIN = 0.7
 PACKAGE = Path(__file__).parent
 # What each step runs, as files or folders of the package, and the distributions whose version may change its result.
 _BASE = ("stages.py", "model.py", "files.py")
@@ -29,7 +33,11 @@ CODE: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         ("numpy", "onnx", "onnx-ir", "safetensors", "soundfile"),
     ),
     "golden": ((*_BASE, "runtime", "verify", "backends/onnxruntime/session.py"), ("numpy", "onnxruntime")),
-    "lower": ((*_BASE, "passes"), ()),
+    "calibrate": (
+        (*_BASE, "runtime", "calibrate", "text", "backends/onnxruntime/session.py"),
+        ("numpy", "onnxruntime"),
+    ),
+    "lower": ((*_BASE, "passes", "graphs/save.py", "calibrate"), ()),
     "pack": ((*_BASE, "artifact", "pack.py", "plan.py"), ("gsvexport",)),
     "verify": ((*_BASE, "runtime", "verify", "backends/onnxruntime/session.py"), ("numpy", "onnxruntime")),
 }
@@ -92,13 +100,12 @@ def make_plan(
     target: Target,
     subject: Subject,
     *,
-    calibration: Mapping[str, Any] | None = None,
     versions: Mapping[str, str] | None = None,
 ) -> Plan:
     """The plan for one target.
 
     `versions` gives the version of each step's code (default: that of the installed package); with it, the result
-    depends on the arguments alone. `calibration` is what calibrated lowerings will take.
+    depends on the arguments and the calibration corpora alone.
 
     Raises:
         TargetError: the target asks for something that no backend does; all findings with file and line.
@@ -124,13 +131,24 @@ def make_plan(
     golden = add("golden", {}, [source], ["run the source on small fixed inputs and keep what it gives"])
     lowered = []
     places = {stage: target.place(stage) for stage in subject.stages}
+    calibrated = [stage for stage, place in places.items() if place.precision in lowering(place.backend).CALIBRATED]
+    inputs = [source]
+    if calibrated:
+        settings = calibration_settings(target)
+        lines = [
+            f"speak {settings.sentences} sentences of corpus '{settings.corpus}' with the source",
+            f"keep what {', '.join(calibrated)} is given",
+        ]
+        inputs.append(add("calibrate", {"settings": settings.to_json(), "corpora": corpora_digest()}, [source], lines))
     for backend in dict.fromkeys(place.backend for place in places.values()):
         chosen = {stage: place.precision for stage, place in places.items() if place.backend == backend}
         lines = [f"{stage:<10} {every[stage].role:<12} {precision}" for stage, precision in chosen.items()]
         if left := [stage for stage in every if stage not in subject.stages]:
             lines.append(f"left out, because the voice is baked: {', '.join(left)}")
-        params = {"backend": backend, "stages": chosen, "calibration": dict(calibration or {})}
-        lowered.append(add(f"lower {backend}", params, [source], lines, code=f"lower:{backend}"))
+        limits = {stage: sound_limit(target, stage) for stage in calibrated if stage in chosen}
+        lines += [f"{stage}: layers stay float until its log-mel error is {limit:g}" for stage, limit in limits.items()]
+        params = {"backend": backend, "stages": chosen, "features": list(target.device.features), "limits": limits}
+        lowered.append(add(f"lower {backend}", params, inputs, lines, code=f"lower:{backend}"))
     packed = add(
         "pack",
         {"target": target.to_json(), "name": subject.name},
@@ -142,6 +160,30 @@ def make_plan(
     lines += [f"the target's own limits: {', '.join(gates)}"] if gates else []
     add("verify", {"gates": target.gates}, [packed], lines)
     return Plan(target, subject, tuple(steps))
+
+
+def calibration_settings(target: Target) -> Settings:
+    """What a target's calibration speaks; the defaults where its profile says nothing."""
+    from gsvexport.calibrate.settings import Settings
+
+    chosen = target.calibration
+    return Settings() if chosen is None else Settings(corpus=chosen.corpus, sentences=chosen.sentences)
+
+
+def sound_limit(target: Target, stage: str) -> float:
+    """The log-mel error that a lowering may cause on calibration data: the target's own gate with a margin, because
+    verification hears other sentences."""
+    from gsvexport.verify.gates import resolve
+
+    limit = resolve(target.place(stage).precision, target.gates).limit(stage, "log_mel_l1")
+    return _MARGIN * (limit or 0.0)
+
+
+def corpora_digest() -> str:
+    """SHA-256 over the texts that calibration can speak."""
+    from gsvexport.calibrate.corpus import folder
+
+    return sha256_bytes("\n".join(sha256_bytes(path.read_bytes()) for path in sorted(folder().glob("*.toml"))).encode())
 
 
 def artifact_name(subject: Subject, target: Target) -> str:

@@ -74,10 +74,20 @@ def test_the_code_of_a_step_is_part_of_its_key(monkeypatch, tmp_path):
     assert code_versions(target)["source"] != before["source"]
 
 
-def test_calibration_is_part_of_the_lowering():
+def test_a_calibrated_stage_adds_its_step_and_the_gate_that_it_has_to_keep():
+    target = read_target("x86-64-vnni")
+    one = make_plan(target, BAKED, versions=versions(target))
+    assert [step.name for step in one.steps][2:4] == ["calibrate", "lower onnxruntime"]
+    assert one.lowerings["onnxruntime"].params["limits"]["vocoder"] == pytest.approx(0.035)
+    other = replace(target, gates={"vocoder.log_mel_l1": 0.1})
+    assert "lower onnxruntime" in changed(one, make_plan(other, BAKED, versions=versions(target)))
+    longer = replace(target, calibration=replace(target.calibration, sentences=7))
+    assert "calibrate" in changed(one, make_plan(longer, BAKED, versions=versions(target)))
+
+
+def test_float_stages_need_no_calibration():
     target = read_target("x86-64")
-    one, other = (make_plan(target, BAKED, versions=versions(target), calibration=item) for item in (None, {"n": 1}))
-    assert changed(one, other) == {"lower onnxruntime", "pack", "verify"}
+    assert "calibrate" not in [step.name for step in make_plan(target, BAKED, versions=versions(target)).steps]
 
 
 def test_backends_are_found_by_their_folder():

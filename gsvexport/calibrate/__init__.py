@@ -4,13 +4,15 @@ result = calibrate(source_folder, Settings(corpus="voice", sentences=36))
 ranges = observe(float_graph, tensor_names, result.feeds["vocoder"], Estimator("percentile"))
 """
 
+from gsvexport.calibrate.calibrated import Calibrated
 from gsvexport.calibrate.coverage import Coverage, Finding
-from gsvexport.calibrate.observe import observe
+from gsvexport.calibrate.probe import observe
 from gsvexport.calibrate.ranges import Estimator, Observer
 from gsvexport.calibrate.run import CalibrationResult, Spoken, calibrate, read_result
 from gsvexport.calibrate.settings import Settings
 
 __all__ = [
+    "Calibrated",
     "CalibrationResult",
     "Coverage",
     "Estimator",

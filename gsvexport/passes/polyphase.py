@@ -16,6 +16,8 @@ import onnx_ir as ir
 
 from gsvexport.passes.base import Outcome, attribute, constant, initializer, insert_before, replace
 
+PHASES = "gsvexport.phases"  # a convolution's metadata: how many phases its output channels hold
+
 
 @dataclass(frozen=True)
 class Polyphase:
@@ -82,6 +84,7 @@ def _rewrite(model: ir.Model, node: ir.Node) -> None:
         inputs.append(initializer(model, f"{node.inputs[2].name}:phases", np.tile(bias, stride)))  # type: ignore[union-attr]
     pads = {"kernel_shape": [1, taps], "pads": [0, -first, 0, taps - 1 + first]}
     (y,) = insert_before(node, "Conv", inputs, pads, name=f"{node.name}/phases")
+    y.producer().metadata_props[PHASES] = str(stride)  # type: ignore[union-attr]
     split = initializer(model, f"int64:1,{stride},{outputs},-1", np.array([1, stride, outputs, -1]))
     (y,) = insert_before(node, "Reshape", [y, split], name=f"{node.name}/split")
     (y,) = insert_before(node, "Transpose", [y], {"perm": [0, 2, 3, 1]}, name=f"{node.name}/interleave")

@@ -18,7 +18,7 @@ from gsvexport.tables import nearest
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-BUDGET = 256_000_000  # bytes of outputs that one run may return; a runtime holds them twice for a moment
+BUDGET = 256_000_000  # bytes of outputs that one run may return; while the next one runs, they exist twice
 
 
 def observe(
@@ -32,8 +32,8 @@ def observe(
 ) -> dict[str, Range]:
     """(low, high) of each of `tensors` in the float graph `model` over all `feeds`, by name.
 
-    Tensors are taken in groups, in the order of the graph; a group's outputs have at most `budget` bytes (a single
-    tensor may have more), and nothing is computed beyond what a group needs. The groups change nothing in the result.
+    Where a feed's tensors have more than about `budget` bytes, it runs several times, each time for a part of them, and
+    computes nothing beyond what that part needs. This changes nothing in the result.
 
     Raises:
         InputError: unknown names, or no feeds.
@@ -44,12 +44,18 @@ def observe(
         raise InputError("there is nothing to observe the graph with", fix="calibrate with at least one sentence")
     wanted = _in_order(model, tensors)
     observer = Observer(estimator)
-    largest = max(several, key=lambda one: sum(array.nbytes for array in one.values()))
-    for group in _groups(_sizes(model, wanted, largest, threads), budget):
-        with _Probe(model, group, threads) as probe:
-            for one in several:
-                for name, array in probe.run(one).items():
-                    observer.add(name, array)
+    largest = max(several, key=_bytes)
+    sizes = _sizes(model, wanted, largest, threads)
+    by_parts: dict[int, list[Mapping[str, NDArray[Any]]]] = {}
+    for one in several:  # a shorter sentence has smaller tensors, in proportion
+        parts = -(-sum(sizes.values()) * _bytes(one) // (_bytes(largest) * budget))
+        by_parts.setdefault(min(parts, len(wanted)), []).append(one)
+    for parts, alike in by_parts.items():
+        for group in _groups(sizes, parts):
+            with _Probe(model, group, threads) as probe:
+                for one in alike:
+                    for name, array in probe.run(one).items():
+                        observer.add(name, array)
     found = observer.ranges()
     return {name: found[name] for name in tensors}
 
@@ -76,16 +82,18 @@ def _sizes(
         return {name: 4 * int(size) for name, size in probe.run(feeds).items()}
 
 
-def _groups(sizes: Mapping[str, int], budget: int) -> list[list[str]]:
-    groups: list[list[str]] = []
-    room = 0
+def _groups(sizes: Mapping[str, int], parts: int) -> list[list[str]]:
+    """The names, in order, in at most `parts` groups of about the same number of bytes."""
+    total, before = max(1, sum(sizes.values())), 0
+    groups: list[list[str]] = [[] for _ in range(parts)]
     for name, size in sizes.items():
-        if not groups or size > room:
-            groups.append([])
-            room = budget
-        groups[-1].append(name)
-        room -= size
-    return groups
+        groups[before * parts // total].append(name)
+        before += size
+    return [group for group in groups if group]
+
+
+def _bytes(feeds: Mapping[str, NDArray[Any]]) -> int:
+    return sum(array.nbytes for array in feeds.values())
 
 
 class _Probe:
@@ -112,7 +120,8 @@ class _Probe:
         copy.graph.sort()
         self._folder = tempfile.TemporaryDirectory(prefix="gsvexport-observe-")
         try:
-            ir.save(ir.external_data.load_to_model(copy), Path(self._folder.name, "probe.onnx"))
+            path = Path(self._folder.name, "probe.onnx")
+            ir.save(ir.external_data.load_to_model(copy), path, external_data="weights")  # to be mapped, not read
             self._session = open_session("onnxruntime", Path(self._folder.name), "probe.onnx", threads=threads)
         except BaseException:
             self._folder.cleanup()

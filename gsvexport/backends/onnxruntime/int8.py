@@ -1,0 +1,112 @@
+"""An integer vocoder: ranges from calibration, and a measured decision about which layers stay float.
+
+Layers are grouped by the rate at which they run (1 at the latent's frames, then multiplied by each upsampling). Each
+group is quantised alone and its damage to the sound measured; then groups become float again, the most harmful first,
+until the whole is within the limit.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from gsvexport.backends.onnxruntime.recipes import quantised
+from gsvexport.backends.onnxruntime.session import open_session
+from gsvexport.graphs.save import save_graphs
+from gsvexport.passes.base import run_passes
+from gsvexport.passes.polyphase import PHASES
+
+Array = NDArray[Any]
+Feeds = Mapping[str, Array]
+_PROBES = 4
+_PROBE_FRAMES = 48  # about one second of latent: enough to rank layers
+
+
+@dataclass(frozen=True)
+class Quantised:
+    """The lowered graph, and in words what was measured and decided."""
+
+    model: ir.Model
+    notes: tuple[str, ...]
+
+
+def convolution_tensors(model: ir.Model) -> list[str]:
+    """Names of every convolution's input and output: what needs a range."""
+    names = {
+        value.name
+        for node in model.graph
+        if node.op_type == "Conv"
+        for value in (node.inputs[0], node.outputs[0])
+        if value is not None
+    }
+    return sorted(name for name in names if name)
+
+
+def groups(model: ir.Model) -> dict[str, tuple[str, ...]]:
+    """Convolutions by the rate of their output relative to the latent's frames: "x1", "x10", …, and the "last" one."""
+    rates: dict[ir.Value, int] = {}
+    found: dict[str, list[str]] = {}
+    last = ""
+    for node in model.graph:
+        rate = max((rates.get(value, 1) for value in node.inputs if value is not None), default=1)
+        rate *= int(node.metadata_props.get(PHASES, "1"))
+        rates.update(dict.fromkeys(node.outputs, rate))
+        if node.op_type == "Conv":
+            assert node.name is not None
+            last = node.name
+            found.setdefault(f"x{rate}", []).append(last)
+    named = {name: tuple(n for n in nodes if n != last) for name, nodes in found.items()}
+    return {**{name: nodes for name, nodes in named.items() if nodes}, "last": (last,)}
+
+
+def quantise(
+    model: ir.Model,
+    ranges: Mapping[str, tuple[float, float]],
+    feeds: Sequence[Feeds],
+    features: Sequence[str],
+    damage: Callable[[Array, Array], float],
+    limit: float,
+) -> Quantised:
+    """`model` (float, 2-D, polyphase) on integers, with as many layers float as `damage` within `limit` takes.
+
+    Damage is measured on the longest feeds, cut to `_PROBE_FRAMES`; the worst of them counts.
+    """
+    longest = sorted(feeds, key=lambda one: -one["latent"].shape[2])[:_PROBES]
+    probes = [{**one, "latent": one["latent"][:, :, :_PROBE_FRAMES]} for one in longest]
+    expected = _run(model, probes)
+    layers = groups(model)
+    every = tuple(name for nodes in layers.values() for name in nodes)
+
+    def attempt(skip: Sequence[str]) -> tuple[ir.Model, float, tuple[str, ...]]:
+        result = run_passes(model, quantised(ranges, features, skip))
+        worst = max(damage(one, other) for one, other in zip(expected, _run(result.model, probes), strict=True))
+        return result.model, worst, result.applied[0][1].notes
+
+    alone = {name: attempt([other for other in every if other not in nodes])[1] for name, nodes in layers.items()}
+    kept: list[str] = []
+    lowered, reached, notes = attempt(())
+    for name in sorted(alone, key=lambda name: -alone[name]):
+        if reached <= limit:
+            break
+        kept.append(name)
+        lowered, reached, notes = attempt([node for group in kept for node in layers[group]])
+    measured = ", ".join(f"{name} {value:.3g}" for name, value in alone.items())
+    decided = f"float: {', '.join(kept)}" if kept else "none stays float"
+    more = (f"log-mel error with one group quantised: {measured}", f"{decided}; {reached:.3g} within {limit:.3g}")
+    return Quantised(lowered, (*notes, *more))
+
+
+def _run(model: ir.Model, feeds: Sequence[Feeds]) -> list[Array]:
+    """The stage's only output for each of `feeds`."""
+    with tempfile.TemporaryDirectory() as folder:
+        save_graphs(Path(folder), {"stage": model})
+        session = open_session(Path(folder, "stage.onnx"))
+        outputs = [next(iter(session.run(one).values())) for one in feeds]
+        session.close()
+    return outputs

@@ -1,0 +1,78 @@
+"""Which passes lower a stage for ONNX Runtime, by its role and the precision that a target asks for.
+
+    precision       prefill, step                        acoustic                       vocoder
+    fp32            cache in place                       as it is                       as it is
+    fp16            + weights stored as float16          weights stored as float16      weights stored as float16
+    int8-weights    8-bit blocks, head float16           8-bit blocks, convs int8       convolution weights int8
+    int4-weights    4-bit blocks, head float16           -                              -
+    int8            -                                    -                              integer convolutions
+
+Weight-only precisions compute in float (the products of `int8-weights` and `int4-weights` in integers of the
+activations' own row); `int8` runs convolutions on integers with calibrated ranges. `-` is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from gsvexport.errors import BackendError
+from gsvexport.model import Model
+from gsvexport.passes.base import GraphPass
+from gsvexport.passes.conv2d import Conv2d
+from gsvexport.passes.fuse_attention import FusePrefill, FuseStep
+from gsvexport.passes.matmul_nbits import MatMulNBits
+from gsvexport.passes.polyphase import Polyphase
+from gsvexport.passes.quantise_conv import QuantiseConv
+from gsvexport.passes.store_fp16 import StoreFp16
+from gsvexport.passes.store_int8 import StoreInt8
+
+PRECISIONS = ("fp32", "fp16", "int8-weights", "int4-weights", "int8")
+# On a 24x512 network with 2 threads, blocks of 128 take 5.2 ms a step and blocks of 32 6.1 ms. 4 bits need small ones.
+_T2S_BLOCKS = {"int8-weights": (8, 128), "int4-weights": (4, 32)}
+_ACOUSTIC_BLOCK = 64  # divides the 192 and 512 channels that upstream fixes
+_HEAD = ("logits",)  # the product that gives the scores keeps float weights: its errors reach the sampler undamped
+# Widths below a block would be padding; a network this narrow gains nothing from blocks.
+_SMALLEST_BLOCK = 16
+
+
+def recipe(stage: str, role: str, precision: str, model: Model) -> list[GraphPass]:
+    """The passes for one stage. A vocoder in `int8` gets its float form here; `quantised` finishes it with ranges.
+
+    Raises:
+        BackendError: this stage cannot have this precision.
+    """
+    if role == "ar":
+        return _t2s(stage, precision, model)
+    if precision == "fp32":
+        return []
+    if precision == "fp16":
+        return [StoreFp16()]
+    if precision == "int8-weights" and role in ("acoustic", "vocoder"):
+        return [MatMulNBits(8, _ACOUSTIC_BLOCK), StoreInt8(), StoreFp16()]
+    if precision == "int8" and role == "vocoder":
+        return [Conv2d(), Polyphase()]
+    raise BackendError(f"backend onnxruntime cannot lower stage {stage} to {precision}", fix="choose another precision")
+
+
+def quantised(
+    ranges: Mapping[str, tuple[float, float]], features: Sequence[str], skip: Sequence[str]
+) -> list[GraphPass]:
+    """What follows the float form of an integer vocoder, once the ranges of its tensors are known.
+
+    x86 without VNNI adds pairs of products in 16 bits and would saturate with 8-bit weights; ARM does not.
+    """
+    saturates = "avx2" in features and not any("vnni" in feature for feature in features)
+    return [QuantiseConv(dict(ranges), 7 if saturates else 8, tuple(skip)), StoreFp16()]
+
+
+def _t2s(stage: str, precision: str, model: Model) -> list[GraphPass]:
+    heads, width = model.dims.H, model.dims.D
+    passes: list[GraphPass] = [(FusePrefill if stage == "prefill" else FuseStep)(heads, width)]
+    if precision in _T2S_BLOCKS:
+        bits, block = _T2S_BLOCKS[precision]
+        while block > _SMALLEST_BLOCK and width % block:
+            block //= 2
+        passes.append(MatMulNBits(bits, block, keep_outputs=_HEAD))
+    elif precision not in ("fp32", "fp16"):
+        raise BackendError(f"backend onnxruntime cannot lower stage {stage} to {precision}", fix="use int8-weights")
+    return passes if precision == "fp32" else [*passes, StoreFp16()]
