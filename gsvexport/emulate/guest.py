@@ -23,7 +23,9 @@ from gsvexport.runtime.pipeline import SOURCE_BACKEND, LoadedVoice
 from gsvexport.runtime.ports import checked
 from gsvexport.runtime.sampling import Floats, Ints
 
-TIMEOUT = 600.0  # s for one answer: emulation takes some 50 times as long as the processor
+# s for one answer. Emulation takes 50 to 100 times as long as the processor: a full-size float vocoder some 200 s for
+# each second of sound.
+TIMEOUT = 1800.0
 _CHILD = "from gsvexport.emulate.child import main; main()"
 _LAST_WORDS = 600  # characters of standard error in a message
 _FAREWELL = 10.0  # s that a process has to end by itself
