@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from gsvexport.errors import TargetError
 from gsvexport.files import canonical_json, sha256_bytes
-from gsvexport.stages import CLONING_STAGES, stages
+from gsvexport.stages import CLONING_STAGES, VERSIONS, stages
 from gsvexport.tables import nearest
 from gsvexport.target import Target
 
@@ -212,18 +212,21 @@ def check(target: Target) -> None:
 
     problems = []
     needs = set()
-    for name, place in target.placement.items():
-        at = target.where.get(f"placement.{name}.backend", target.where.get(f"placement.{name}", target.name))
+    every = {name: stage for release in VERSIONS for name, stage in stages(release).items()}
+    for name, stage in every.items():
+        place, key = target.place(name), target.placed_by(name)
+        at = target.where.get(f"placement.{key}.backend", target.where.get(f"placement.{key}", target.name))
         if place.backend not in backends():
             hint = nearest(place.backend, backends()) or f"; there are: {', '.join(backends())}"
             problems.append(f"{at}: no backend '{place.backend}' can build{hint}")
             continue
         module = lowering(place.backend)
         needs.add(module.PORTABILITY)
-        if place.precision not in module.PRECISIONS:
-            at = target.where.get(f"placement.{name}.precision", at)
-            can = ", ".join(module.PRECISIONS)
+        if place.precision not in module.PRECISIONS[stage.role]:
+            at = target.where.get(f"placement.{key}.precision", at)
+            can = ", ".join(module.PRECISIONS[stage.role])
             problems.append(f"{at}: backend {place.backend} cannot lower '{name}' to {place.precision}; it does {can}")
+    problems = list(dict.fromkeys(problems))
     wanted = "build_on_device" if "build_on_device" in needs else "portable"
     if needs and target.portability != wanted:
         at = target.where.get("portability", target.name)

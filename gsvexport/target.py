@@ -21,33 +21,71 @@ FEATURES = {
     "x86-64": ("avx2", "fma", "f16c", "avx512", "avx512-vnni", "avx-vnni", "amx"),
     "aarch64": ("neon", "dotprod", "fp16", "bf16", "i8mm", "sve", "sve2", "sme"),
 }
+_V82 = ("neon", "dotprod", "fp16")
+_V9 = (*_V82, "bf16", "i8mm", "sve", "sve2")
+# Cores by the name that compilers and qemu know them by, and which of the features above they have, as listed in gcc's
+# config/aarch64/aarch64-cores.def (apple-m1: sysctl hw.optional.arm). A profile may claim fewer, not more.
+CORES: dict[str, tuple[str, tuple[str, ...]]] = {
+    **dict.fromkeys(("cortex-a35", "cortex-a53", "cortex-a57", "cortex-a72"), ("aarch64", ("neon",))),
+    **dict.fromkeys(("cortex-a55", "cortex-a76", "cortex-a78", "cortex-a78ae", "neoverse-n1"), ("aarch64", _V82)),
+    "apple-m1": ("aarch64", _V82),
+    "neoverse-v1": ("aarch64", (*_V82, "bf16", "i8mm", "sve")),
+    **dict.fromkeys(("cortex-a510", "cortex-a710", "cortex-x2", "neoverse-n2", "neoverse-v2"), ("aarch64", _V9)),
+}
 # "int8" quantises activations with calibrated ranges; the others need no calibration.
 PRECISIONS = ("fp32", "fp16", "int8", "int8-dynamic", "int8-weights", "int4-weights")
 SYSTEMS = ("linux", "android", "macos", "windows")
 PORTABILITY = ("portable", "build_on_device")
-EMULATORS = {"qemu-aarch64": "aarch64", "qemu-x86_64": "x86-64"}
+EMULATORS = {"qemu-aarch64": "aarch64"}
+LINKS = ("soc", "pcie", "usb3", "usb2")  # how an accelerator is attached
+CONFIDENCE = ("measured", "read", "secondary", "recall")  # who vouches for a figure: we, its maker, others, memory
 LONGEST_SECONDS = MAX_TOKENS / CODES_PER_SECOND
 
+_CAPABILITY = re.compile(r"\d{1,2}\.\d")
+_RELEASES = re.compile(r"(>=|<=|==|!=|~=|<|>)\d+(\.\d+)*(\s*,\s*(>=|<=|==|!=|~=|<|>)\d+(\.\d+)*)*")
 _NAME = re.compile(r"[a-z0-9][a-z0-9.-]*")
 _ROLES = {name: stage.role for version in VERSIONS for name, stage in stages(version).items()}
 _PLACES = ("default", *dict.fromkeys(_ROLES.values()), *(name for name in _ROLES if name not in _ROLES.values()))
 
 
 @dataclass(frozen=True)
+class Gpu:
+    """An NVIDIA GPU. Without `memory_mb` and `bandwidth_gbs` of its own it shares the device's memory."""
+
+    compute_capability: str = key(str)
+    memory_mb: int | None = key(int, low=512, high=1_000_000, unit="MB", default=None)
+    bandwidth_gbs: float | None = key(float, low=0.5, high=20_000, unit="GB/s", default=None)
+
+
+@dataclass(frozen=True)
+class Tpu:
+    """An Edge TPU: its memory for parameters, what it computes at its peak, and how it is attached."""
+
+    sram_mb: float = key(float, low=1, high=64, unit="MB")
+    tops_int8: float = key(float, low=0.1, high=1000, unit="TOPS")
+    link: str = key(str, *LINKS)
+    link_gbs: float = key(float, low=0.01, high=64, unit="GB/s")
+
+
+@dataclass(frozen=True)
 class Device:
     """What the device is.
 
-    `core` is the name that compilers and emulators know it by, `bandwidth_gbs` its memory bandwidth in 10^9 bytes/s,
-    `runtimes` the versions of what runs the graphs there ("onnxruntime" -> ">=1.23,<2").
+    `core` is the name that compilers and emulators know it by, `memory_mb` that of the smallest one sold,
+    `bandwidth_gbs` its memory bandwidth in 10^9 bytes/s, as far as one is known the one that programs reach, `runtimes`
+    the versions of what runs the graphs there ("onnxruntime" -> ">=1.23,<2"), `confidence` who vouches for a figure.
     """
 
     arch: str = key(str, *FEATURES)
-    core: str | None = key(str, default=None)
+    core: str | None = key(str, *CORES, default=None)
     features: tuple[str, ...] = key(list, default=())
     memory_mb: int | None = key(int, low=64, high=4_000_000, unit="MB", default=None)
     bandwidth_gbs: float | None = key(float, low=0.5, high=20_000, unit="GB/s", default=None)
     os: str = key(str, *SYSTEMS, default="linux")
     runtimes: dict[str, str] = key(dict, default_factory=dict)  # noqa: RUF009 - a field specifier
+    confidence: dict[str, str] = key(dict, default_factory=dict)  # noqa: RUF009
+    gpu: Gpu | None = key(Gpu, default=None)
+    tpu: Tpu | None = key(Tpu, default=None)
 
 
 @dataclass(frozen=True)
@@ -96,8 +134,11 @@ class Target:
 
     def place(self, stage: str) -> Placement:
         """Where a stage runs: its own entry, else its role's, else the default."""
-        chosen = next(name for name in (stage, _ROLES[stage], "default") if name in self.placement)
-        return self.placement[chosen]
+        return self.placement[self.placed_by(stage)]
+
+    def placed_by(self, stage: str) -> str:
+        """The key of `placement` that decides about a stage."""
+        return next(name for name in (stage, _ROLES[stage], "default") if name in self.placement)
 
     def to_json(self) -> dict[str, Any]:
         """Plain values; nothing that depends on where the profile was read."""
@@ -232,11 +273,8 @@ def _gates(reader: Reader) -> dict[str, float]:
 
 def _combinations(target: Target, reader: Reader) -> None:
     """Things that are fine alone and cannot be true together."""
-    device, limits = target.device, target.limits
-    for feature in device.features:
-        if feature not in FEATURES[device.arch]:
-            hint = nearest(feature, FEATURES[device.arch])
-            reader.problem("device.features", f"{device.arch} has no feature '{feature}'{hint}")
+    limits = target.limits
+    _device(target.device, reader)
     if limits.tokens > limits.seconds * CODES_PER_SECOND:
         spoken = f"limits.tokens = {limits.tokens} are {limits.tokens / CODES_PER_SECOND:g} s of speech"
         reader.problem("limits.tokens", f"{spoken}, more than limits.seconds = {limits.seconds:g}")
@@ -244,7 +282,38 @@ def _combinations(target: Target, reader: Reader) -> None:
         if place.precision == "int8" and target.calibration is None:
             reader.problem(f"placement.{name}", f"placement.{name} is int8, which needs a [calibration] table")
     if target.emulator:
-        if EMULATORS[target.emulator] != device.arch:
-            reader.problem("emulator", f"{target.emulator} does not run {device.arch}")
-        if device.core is None:
+        if EMULATORS[target.emulator] != target.device.arch:
+            reader.problem("emulator", f"{target.emulator} does not run {target.device.arch}")
+        if target.device.core is None:
             reader.problem("emulator", "an emulator needs device.core: the processor that it plays")
+
+
+def _device(device: Device, reader: Reader) -> None:
+    """What a processor, a GPU or a TPU cannot be or have."""
+    arch, able = CORES.get(device.core or "", (device.arch, FEATURES[device.arch]))
+    if arch != device.arch:
+        reader.problem("device.core", f"{device.core} is {arch}, not {device.arch}")
+    for feature in device.features:
+        if feature not in FEATURES[device.arch]:
+            hint = nearest(feature, FEATURES[device.arch])
+            reader.problem("device.features", f"{device.arch} has no feature '{feature}'{hint}")
+        elif arch == device.arch and feature not in able:
+            reader.problem("device.features", f"{device.core} has no {feature}; it has {', '.join(able)}")
+    for name, releases in device.runtimes.items():
+        if not _RELEASES.fullmatch(releases):
+            text = f"'{name}' takes versions such as '>=1.23,<2', not '{releases}'"
+            reader.problem(f"device.runtimes.{name}", text)
+    known = [item.name for item in fields(Device) if item.name not in ("gpu", "tpu", "confidence", "runtimes")]
+    for name, word in device.confidence.items():
+        if name not in known or getattr(device, name) is None:
+            text = f"confidence in '{name}', which [device] does not give{nearest(name, known)}"
+            reader.problem(f"device.confidence.{name}", text)
+        if word not in CONFIDENCE:
+            text = f"confidence is one of {', '.join(CONFIDENCE)}, not '{word}'{nearest(word, CONFIDENCE)}"
+            reader.problem(f"device.confidence.{name}", text)
+    if device.gpu and not _CAPABILITY.fullmatch(device.gpu.compute_capability):
+        text = f"a compute capability is written as '8.7', not '{device.gpu.compute_capability}'"
+        reader.problem("device.gpu.compute_capability", text)
+    if device.gpu and (device.gpu.memory_mb is None) != (device.gpu.bandwidth_gbs is None):
+        text = "a GPU with memory of its own has both memory_mb and bandwidth_gbs; one without shares the device's"
+        reader.problem("device.gpu", text)

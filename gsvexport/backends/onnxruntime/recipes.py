@@ -26,7 +26,12 @@ from gsvexport.passes.quantise_conv import QuantiseConv
 from gsvexport.passes.store_fp16 import StoreFp16
 from gsvexport.passes.store_int8 import StoreInt8
 
-PRECISIONS = ("fp32", "fp16", "int8-weights", "int4-weights", "int8")
+PRECISIONS = {  # of each role
+    "conditioning": ("fp32",),
+    "ar": ("fp32", "fp16", "int8-weights", "int4-weights"),
+    "acoustic": ("fp32", "fp16", "int8-weights"),
+    "vocoder": ("fp32", "fp16", "int8-weights", "int8"),
+}
 # On a 24x512 network with 2 threads, blocks of 128 take 5.2 ms a step and blocks of 32 6.1 ms. 4 bits need small ones.
 _T2S_BLOCKS = {"int8-weights": (8, 128), "int4-weights": (4, 32)}
 _ACOUSTIC_BLOCK = 64  # divides the 192 and 512 channels that upstream fixes
@@ -41,17 +46,18 @@ def recipe(stage: str, role: str, precision: str, model: Model) -> list[GraphPas
     Raises:
         BackendError: this stage cannot have this precision.
     """
+    if precision not in PRECISIONS[role]:
+        raise BackendError(
+            f"backend onnxruntime cannot lower stage {stage} to {precision}", limit=", ".join(PRECISIONS[role])
+        )
     if role == "ar":
         return _t2s(stage, precision, model)
-    if precision == "fp32":
-        return []
-    if precision == "fp16":
-        return [StoreFp16()]
-    if precision == "int8-weights" and role in ("acoustic", "vocoder"):
-        return [MatMulNBits(8, _ACOUSTIC_BLOCK), StoreInt8(), StoreFp16()]
-    if precision == "int8" and role == "vocoder":
-        return [Conv2d(), Polyphase()]
-    raise BackendError(f"backend onnxruntime cannot lower stage {stage} to {precision}", fix="choose another precision")
+    return {
+        "fp32": [],
+        "fp16": [StoreFp16()],
+        "int8-weights": [MatMulNBits(8, _ACOUSTIC_BLOCK), StoreInt8(), StoreFp16()],
+        "int8": [Conv2d(), Polyphase()],
+    }[precision]
 
 
 def quantised(
@@ -73,6 +79,4 @@ def _t2s(stage: str, precision: str, model: Model) -> list[GraphPass]:
         while block > _SMALLEST_BLOCK and width % block:
             block //= 2
         passes.append(MatMulNBits(bits, block, keep_outputs=_HEAD))
-    elif precision not in ("fp32", "fp16"):
-        raise BackendError(f"backend onnxruntime cannot lower stage {stage} to {precision}", fix="use int8-weights")
     return passes if precision == "fp32" else [*passes, StoreFp16()]

@@ -1,0 +1,28 @@
+"""What the compile side of a backend is given. A backend's `lower.py` offers PRECISIONS, CALIBRATED, PORTABILITY, TOOLS
+and `lower(source, model, placement, out, *, features, limits, calibration)`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+
+class Calibration(Protocol):
+    """What a lowering may ask about the data that stages really see."""
+
+    def feeds(self, stage: str) -> Sequence[Mapping[str, NDArray[Any]]]:
+        """What the stage was given, utterance by utterance."""
+        ...
+
+    def damage(self, expected: NDArray[Any], found: NDArray[Any]) -> float:
+        """How differently two outputs of a stage that makes sound would be heard; 0 for equal ones."""
+        ...
+
+    def ranges(self, stage: str, model: ir.Model, tensors: Sequence[str]) -> dict[str, tuple[float, float]]:
+        """The range of each inner tensor of `model`, a form of the stage's graph in float, over those feeds."""
+        ...
