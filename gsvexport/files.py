@@ -9,14 +9,15 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from gsvexport.errors import EnvironmentProblem, InputError
 
 TEMPORARY_PREFIX = ".partial-"
 _CHUNK = 1 << 20
+_MadeT = TypeVar("_MadeT")
 
 
 def canonical_json(value: Any) -> str:
@@ -43,17 +44,14 @@ def sha256_file(path: Path) -> str:
 
 @contextlib.contextmanager
 def disk_errors(path: Path) -> Iterator[None]:
-    """Turn a full disk or a directory without write permission into an `EnvironmentProblem` that names `path`."""
+    """Turn a full disk, a missing permission or too long a name into an `EnvironmentProblem` that names `path`."""
     try:
         yield
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise _disk_full(path) from error
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-            raise EnvironmentProblem(
-                f"{path} cannot be written: {error.strerror}",
-                fix="choose another place with -o or GSVEXPORT_CACHE",
-            ) from error
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG):
+            raise _unwritable(path, error) from error
         raise
     except Exception as error:
         # A library that does its own writing (safetensors) raises its own exception with the system's text in it.
@@ -71,6 +69,12 @@ def _disk_full(path: Path) -> EnvironmentProblem:
     )
 
 
+def _unwritable(path: Path, error: OSError) -> EnvironmentProblem:
+    return EnvironmentProblem(
+        f"{path} cannot be written: {error.strerror}", fix="choose another place with -o or GSVEXPORT_CACHE"
+    )
+
+
 @contextlib.contextmanager
 def atomic_directory(path: Path, *, force: bool = False) -> Iterator[Path]:
     """Yield a temporary directory beside `path` that becomes `path` when the block ends without an exception.
@@ -78,13 +82,14 @@ def atomic_directory(path: Path, *, force: bool = False) -> Iterator[Path]:
     On an exception (Ctrl-C included) nothing is left behind and an existing `path` is untouched.
 
     Raises:
-        InputError: `path` exists and `force` is false.
+        InputError: `path` exists and `force` is false, or it is a file.
         EnvironmentProblem: the disk is full or not writable.
     """
     refuse_existing(path, force=force)
+    if os.path.isfile(path):
+        raise InputError(f"{path} is a file; a folder is to be written", fix="choose another output with -o")
     with disk_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        work = Path(tempfile.mkdtemp(prefix=TEMPORARY_PREFIX, dir=path.parent))
+        work = Path(_beside(path, tempfile.mkdtemp))
         try:
             yield work
             work.chmod(0o777 & ~_umask())
@@ -98,12 +103,15 @@ def atomic_directory(path: Path, *, force: bool = False) -> Iterator[Path]:
 def atomic_file(path: Path, *, force: bool = False) -> Iterator[Path]:
     """Yield a temporary file name beside `path` that becomes `path` when the block ends without an exception.
 
-    Raises: as `atomic_directory`.
+    Raises:
+        InputError: `path` exists and `force` is false, or it is a folder.
+        EnvironmentProblem: the disk is full or not writable.
     """
     refuse_existing(path, force=force)
+    if os.path.isdir(path):
+        raise InputError(f"{path} is a folder; a file is to be written", fix="choose another output with -o")
     with disk_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=TEMPORARY_PREFIX, dir=path.parent)
+        handle, name = _beside(path, tempfile.mkstemp)
         os.close(handle)
         work = Path(name)
         try:
@@ -118,7 +126,7 @@ def atomic_file(path: Path, *, force: bool = False) -> Iterator[Path]:
 
 def refuse_existing(path: Path, *, force: bool) -> None:
     """Raise `InputError` when `path` exists, unless `force` is set."""
-    if path.exists() and not force:
+    if os.path.exists(path) and not force:  # unlike Path's, false for a name that no file system takes
         raise InputError(f"{path} exists already", fix="choose another output with -o, or replace it with --force")
 
 
@@ -128,6 +136,15 @@ def cache_directory() -> Path:
         return Path(chosen)
     base = os.environ.get("XDG_CACHE_HOME")
     return (Path(base) if base else Path.home() / ".cache") / "gsvexport"
+
+
+def _beside(path: Path, make: Callable[..., _MadeT]) -> _MadeT:
+    """What `make` (`mkdtemp` or `mkstemp`) makes in the folder of `path`; the folder is made first."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return make(prefix=TEMPORARY_PREFIX, dir=path.parent)
+    except (FileNotFoundError, FileExistsError, NotADirectoryError) as error:  # a file in the way, or such as /proc
+        raise _unwritable(path, error) from error
 
 
 def _existing_parent(path: Path) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -79,12 +80,17 @@ def export_source(
     """Write only the ONNX source of a voice to the folder `out`, with the voice's notice.
 
     Raises:
-        InputError: `out` exists and `force` is false, or `path` is a source already.
+        InputError: `out` exists and `force` is false or it is no source, or `path` is a source already.
         VoiceError: the voice is broken; all findings.
     """
     from gsvexport.source import open_source, write_source
 
     refuse_existing(out, force=force)
+    if os.path.isdir(out) and any(out.iterdir()) and not (out / "source.json").is_file():
+        raise InputError(
+            f"{out} is a folder with other things in it; --force replaces only a source",
+            fix="choose another output with -o",
+        )
     opened = open_voice(path, progress=progress)
     if opened.voice is None:
         raise InputError(f"{path} is a source already", fix="give a voice, or copy the folder")

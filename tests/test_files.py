@@ -42,6 +42,25 @@ def test_an_existing_output_is_refused_before_anything_is_done(tmp_path):
     assert path.read_text() == "mine"
 
 
+def test_a_file_never_replaces_a_folder_nor_a_folder_a_file(tmp_path):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(InputError, match="is a folder"), atomic_file(tmp_path / "folder", force=True):
+        pytest.fail("the block must not run")
+    with pytest.raises(InputError, match="is a file"), atomic_directory(tmp_path / "file", force=True):
+        pytest.fail("the block must not run")
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+@pytest.mark.parametrize("write", [atomic_file, atomic_directory])
+@pytest.mark.parametrize("name", ["file/out", "/proc/out", "x" * 300], ids=["below-a-file", "proc", "long"])
+def test_a_place_that_takes_no_files_is_the_machines_problem(tmp_path, write, name):
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(EnvironmentProblem, match="cannot be written"), write(tmp_path / name):
+        pass
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
 @pytest.mark.parametrize(
     "error", [OSError(errno.ENOSPC, "full"), RuntimeError(f"I/O error: {os.strerror(errno.ENOSPC)} (os error 28)")]
 )
