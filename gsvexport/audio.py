@@ -24,7 +24,8 @@ def read_audio(path: Path, rate: int) -> Samples:
     """Decode a sound file to mono float32 [N] at `rate` Hz; channels are averaged.
 
     Raises:
-        VoiceError: absent, not a sound file, empty, longer than `MAX_SECONDS`, or with NaN or infinite samples.
+        VoiceError: absent, not a sound file, empty, all zero, longer than `MAX_SECONDS`, or with NaN or infinite
+            samples.
         EnvironmentProblem: the extra `compile` is not installed.
     """
     try:
@@ -48,8 +49,9 @@ def read_audio(path: Path, rate: int) -> Samples:
     except (RuntimeError, ValueError, TypeError) as error:
         why = getattr(error, "error_string", error)  # soundfile's own text spells the file object out
         raise VoiceError(f"{path} is not a sound file that can be decoded ({why})", fix="convert it to WAV") from error
-    if not samples.size:
-        raise VoiceError(f"{path} holds no sound", found="0 samples", fix="record or choose another reference")
+    if not samples.any():
+        found = f"{samples.size} samples" + (", all of them zero" if samples.size else "")
+        raise VoiceError(f"{path} holds no sound", found=found, fix="record or choose another reference")
     if not np.isfinite(samples).all():
         raise VoiceError(f"{path} has NaN or infinite samples", fix="record or choose another reference")
     return resample(samples, own_rate, rate).astype(np.float32)

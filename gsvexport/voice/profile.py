@@ -76,13 +76,15 @@ def read_profile(path: Path) -> Profile:
     """
     path = path / "voice.toml" if os.path.isdir(path) else path
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")  # some editors put a mark before the first line
     except OSError as error:
         raise VoiceError(
             f"there is no voice at {path}: {error.strerror}", fix="pass a voice.toml, or the directory that holds one"
         ) from error
     except UnicodeDecodeError as error:
-        raise VoiceError(f"{path} is no text", fix="pass a voice.toml, or the directory that holds one") from error
+        raise VoiceError(
+            f"{path} is no UTF-8 text", fix="pass a voice.toml, saved as UTF-8, or the directory that holds one"
+        ) from error
     try:
         values = tomllib.loads(text)
     except (ValueError, RecursionError) as error:  # numbers too long and tables too deep for Python, besides bad TOML

@@ -78,7 +78,8 @@ def read_voice(path: Path | str) -> Voice:
         _compare(gpt[1], sovits[1], found)
     reference = _reference(profile.reference, sovits and sovits[1], found) if profile.reference else None
     if found.problems or gpt is None or sovits is None:
-        raise VoiceError(f"the voice of {profile.path} cannot be used", problems=found.problems, fix=found.fix)
+        fix = found.fix or f"correct {profile.path.name}, or the files that it names"
+        raise VoiceError(f"the voice of {profile.path} cannot be used", problems=found.problems, fix=fix)
     return Voice(
         profile.name,
         profile.language,

@@ -108,6 +108,7 @@ def write(path, samples, rate=32000):
     ("make", "said"),
     [
         (lambda path: write(path, np.zeros(0)), "holds no sound"),
+        (lambda path: write(path, np.zeros(96000)), "96000 samples, all of them zero"),
         (lambda path: path.write_bytes(b""), "not a sound file"),
         (lambda path: path.write_bytes(b"RIFF, but no more"), "not a sound file"),
         (lambda path: path.mkdir(), "cannot be read"),

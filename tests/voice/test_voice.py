@@ -290,6 +290,22 @@ def test_a_version_that_contradicts_the_tensors_is_refused(make):
     assert read_voice(make(voice={"version": "v2"})).version == "v2"
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda text: b"\xef\xbb\xbf" + text.encode(),
+        lambda text: text.replace("\n", "\r\n").encode(),
+        lambda text: text.replace(" = ", "\t=\t").encode(),
+    ],
+    ids=["byte-order-mark", "crlf", "tabs"],
+)
+def test_a_toml_may_come_from_any_editor(make, change):
+    folder = make(reference=REFERENCE)
+    text = (folder / "voice.toml").read_text(encoding="utf-8")
+    (folder / "voice.toml").write_bytes(change(text.replace("hello", "Hällo, 你好 🎤")))
+    assert read_voice(folder).reference.text == "Hällo, 你好 🎤"
+
+
 def test_only_the_toml_can_tell_the_pro_versions_apart_against_the_header(make):
     assert read_voice(make("v2Pro", voice={"version": "v2ProPlus"})).version == "v2ProPlus"
 
@@ -303,8 +319,15 @@ def test_only_the_toml_can_tell_the_pro_versions_apart_against_the_header(make):
 )
 def test_an_empty_or_tiny_reference_is_refused(make, samples, said):
     folder = make(reference=REFERENCE)
-    write_wav(folder / "ref.wav", np.zeros(samples, np.float32), 32000, force=True)
+    write_wav(folder / "ref.wav", np.full(samples, 0.5, np.float32), 32000, force=True)
     assert said in problem(folder)
+
+
+def test_every_refusal_says_what_to_do(make):
+    folder = make(reference=REFERENCE | {"phones": [732]})
+    with pytest.raises(VoiceError) as caught:
+        read_voice(folder)
+    assert caught.value.fix == "correct voice.toml, or the files that it names"
 
 
 def test_a_reference_that_is_no_sound_is_refused(make):
