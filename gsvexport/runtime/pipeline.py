@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -14,6 +15,7 @@ from gsvexport.errors import BackendError, InputError
 from gsvexport.model import Model, read_model
 from gsvexport.runtime.audio import Audio
 from gsvexport.runtime.baked import read_baked
+from gsvexport.runtime.machine import check_machine
 from gsvexport.runtime.ports import Array, as_array, checked, convert, outside
 from gsvexport.runtime.sampling import Floats, Ints, Sampling
 from gsvexport.runtime.tokens import Decoder, Generated, generate, new_decoder
@@ -50,6 +52,7 @@ class LoadedVoice:
         self.baked: dict[str, Array] = read_baked(folder, self.model)
         self._backends, self._threads, self._new_decoder = dict(backends or {}), threads, decoder
         self._sessions: dict[str, Session] = {}
+        self._opening = threading.Lock()
 
     def __enter__(self) -> LoadedVoice:
         return self
@@ -151,14 +154,15 @@ class LoadedVoice:
         prompt-free. `conditioning` is a result of `condition` and defaults to the baked one.
 
         Raises:
-            InputError: arguments out of range (all listed), or a voice without conditioning.
+            InputError: arguments out of range (all listed), a voice without conditioning, or an artifact that lacks a
+                stage.
             BackendError: the backend failed.
         """
         if text is not None:
             raise InputError(
                 "this release cannot turn text into phones",
                 found=f"text={text!r}",
-                fix="give the sentence's phone ids with phones=",
+                fix="give the sentence's phones: phones= in Python, --phones on the command line",
             )
         if phones is None:
             raise InputError("nothing to say", fix="give the sentence's phone ids with phones=")
@@ -209,11 +213,12 @@ class LoadedVoice:
         raise InputError(f"{self.path} holds no stage '{name}'", limit=", ".join(self.stages), fix=fix)
 
     def _session(self, stage: str) -> Session:
-        if stage not in self._sessions:
-            self._stage(stage)
-            backend, file = self._backends.get(stage, SOURCE_BACKEND), self.model.files[stage]
-            self._sessions[stage] = open_session(backend, self.path, file, threads=self._threads)
-        return self._sessions[stage]
+        self._stage(stage)
+        with self._opening:  # two threads that came at once would hold the graph's weights twice
+            if stage not in self._sessions:
+                backend, file = self._backends.get(stage, SOURCE_BACKEND), self.model.files[stage]
+                self._sessions[stage] = open_session(backend, self.path, file, threads=self._threads)
+            return self._sessions[stage]
 
     def _generate(
         self,
@@ -315,6 +320,8 @@ class LoadedVoice:
         max_tokens: int,
     ) -> None:
         """Everything that can be known before the first code, in one error."""
+        for stage in ("prefill", "step", "acoustic", "vocoder"):
+            self._stage(stage)
         problems = []
         for stage in ("prefill", "acoustic"):
             for port in self.stages[stage].inputs:
@@ -357,14 +364,15 @@ class LoadedVoice:
         return {port.name: values[port.name] for port in self.stages[stage].inputs if port.name in values}
 
 
-def load(path: str | Path, *, threads: int | None = None) -> LoadedVoice:
+def load(path: str | Path, *, threads: int | None = None, any_machine: bool = False) -> LoadedVoice:
     """Load a `.gsv` artifact, an unpacked artifact folder or a source directory.
 
-    `threads` limits the processor cores a graph may use; None means all of them.
+    `threads` limits the processor cores a graph may use; None means all of them. `any_machine` opens an artifact that
+    was made for another architecture or processor, too: graphs for ONNX Runtime run everywhere, with other kernels.
 
     Raises:
         InputError: nothing there.
-        ArtifactError: it is none of the three, or damaged.
+        ArtifactError: it is none of the three, or damaged, or made for another machine.
     """
     # Here and not above, because artifacts are built on top of the runtime.
     from gsvexport.artifact.container import read_manifest, unpacked
@@ -376,7 +384,10 @@ def load(path: str | Path, *, threads: int | None = None) -> LoadedVoice:
     folder = found if found.is_dir() else unpacked(found)
     backends = {}
     if (folder / MANIFEST).is_file():
-        backends = {name: entry.backend for name, entry in read_manifest(folder).stages.items()}
+        manifest = read_manifest(folder)
+        if not any_machine:
+            check_machine(manifest.target, found)
+        backends = {name: entry.backend for name, entry in manifest.stages.items()}
     return LoadedVoice(folder, backends=backends, threads=threads)
 
 

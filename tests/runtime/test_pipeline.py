@@ -1,5 +1,8 @@
 import json
 import shutil
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -9,6 +12,7 @@ from gsvexport import Sampling
 from gsvexport.artifact import container
 from gsvexport.artifact.manifest import Manifest, StageEntry
 from gsvexport.errors import ArtifactError, BackendError, InputError
+from gsvexport.runtime import pipeline
 
 PHONES = [10, 20, 30, 40, 50]
 GREEDY = Sampling(greedy=True)
@@ -209,6 +213,39 @@ def test_the_manifest_says_which_backend_runs_a_stage(tmp_path, baked, monkeypat
     monkeypatch.setenv("GSVEXPORT_CACHE", str(tmp_path / "cache"))
     with pytest.raises(BackendError, match="no backend is called 'abacus'"):
         gsvexport.load(pack(baked, tmp_path, backend="abacus")).tokens(PHONES)
+
+
+def test_threads_that_come_at_once_share_one_session(baked, monkeypatch):
+    opened, together = [], threading.Barrier(4)
+    original = pipeline.open_session
+
+    def slow(backend, folder, file, **options):
+        opened.append(file)
+        time.sleep(0.05)
+        return original(backend, folder, file, **options)
+
+    monkeypatch.setattr(pipeline, "open_session", slow)
+    with gsvexport.load(baked.folder, threads=1) as voice, ThreadPoolExecutor(4) as pool:
+
+        def say(seed):
+            together.wait()
+            return voice.synthesize(phones=PHONES, seed=seed, max_tokens=11).samples
+
+        found = list(pool.map(say, range(4)))
+    assert sorted(opened) == ["acoustic.onnx", "prefill.onnx", "step.onnx", "vocoder.onnx"]
+    for seed, samples in enumerate(found):
+        np.testing.assert_array_equal(samples, baked.voice.synthesize(phones=PHONES, seed=seed, max_tokens=11).samples)
+
+
+@pytest.mark.parametrize("stage", ["step", "vocoder"])
+def test_an_artifact_that_lacks_a_stage_says_so_before_it_works(tmp_path, baked, stage):
+    copy = tmp_path / "source"
+    shutil.copytree(baked.folder, copy)
+    model = json.loads((copy / "model.json").read_text())
+    del model["files"][stage]
+    (copy / "model.json").write_text(json.dumps(model))
+    with gsvexport.load(copy) as voice, pytest.raises(InputError, match=f"holds no stage '{stage}'"):
+        voice.synthesize(phones=PHONES)
 
 
 def test_loading_what_is_no_voice_says_so(tmp_path):
