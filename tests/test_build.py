@@ -3,6 +3,7 @@
 import json
 import shutil
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +13,14 @@ from safetensors.numpy import load_file
 
 from gsvexport.artifact import container
 from gsvexport.build import build, report_path
-from gsvexport.errors import ArtifactError, EnvironmentProblem, GateFailed, InputError, TargetError
+from gsvexport.errors import ArtifactError, EnvironmentProblem, GateFailed, InputError, TargetError, VoiceError
 from gsvexport.files import sha256_file
 from gsvexport.inputs import export_source, open_voice
 from gsvexport.pack import verify_packed
 from gsvexport.runtime.pipeline import load
+from gsvexport.source import write_source
 from gsvexport.synthetic import write_voice
+from gsvexport.voice.voice import read_voice
 
 NAME = "synthetic-x86-64.gsv"
 
@@ -187,6 +190,29 @@ def test_a_full_disk_on_delivery_leaves_no_file(cache, voice, tmp_path, monkeypa
     with pytest.raises(EnvironmentProblem, match="the disk is full"):
         build(voice, "x86-64", tmp_path / "out")
     assert left(tmp_path / "out") == []
+
+
+def test_force_replaces_a_source_and_nothing_else(voice, tmp_path):
+    export_source(voice, tmp_path / "source")
+    export_source(voice, tmp_path / "source", force=True)
+    mine = tmp_path / "mine" / "file"
+    mine.parent.mkdir()
+    mine.write_text("mine")
+    for out in (mine.parent, mine):
+        with pytest.raises(InputError, match="choose another output"):
+            export_source(voice, out, force=True)
+    assert mine.read_text() == "mine"
+
+
+def test_weights_that_become_nan_are_named_without_a_warning(voice, tmp_path, recwarn):
+    read = read_voice(voice)
+    name = "dec.ups.0.weight_v"
+    zero = np.zeros_like(read.sovits.tensors[name])
+    broken = replace(read, sovits=replace(read.sovits, tensors={**read.sovits.tensors, name: zero}))
+    with pytest.raises(VoiceError, match=r"sovits\.dec\.ups\.0\.weight"):
+        write_source(broken, tmp_path / "source")
+    assert not recwarn.list
+    assert not list(tmp_path.iterdir())
 
 
 def test_another_notice_is_another_artifact(voice, tmp_path):

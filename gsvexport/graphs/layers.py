@@ -55,7 +55,8 @@ class Tensors:
         g = self.arrays[f"{self.prefix}{name}_g"].astype(np.float64)
         v = self.arrays[f"{self.prefix}{name}_v"].astype(np.float64)
         norm = np.sqrt(np.sum(v * v, axis=tuple(range(1, v.ndim)), keepdims=True))
-        return (g * (v / norm)).astype(np.float32)
+        with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is refused with every weight's name
+            return (g * (v / norm)).astype(np.float32)
 
 
 def plain(g: GraphBuilder, t: Tensors, name: str) -> ir.Value:
