@@ -6,6 +6,7 @@ any machine-learning library.
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -15,6 +16,10 @@ if TYPE_CHECKING:
     from gsvexport.runtime.sampling import Sampling
 
     __version__: str
+
+# ONNX Runtime's official builds report to their maker over the network and leave a device's identifier in its cache
+# folder (its Privacy.md). Only this, set before it is imported, keeps all of that from happening.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 __all__ = ["Audio", "Sampling", "__version__", "build", "load"]
 

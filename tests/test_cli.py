@@ -208,14 +208,17 @@ def test_a_defect_asks_for_a_report_and_shows_the_place_only_on_request(monkeypa
     assert "Traceback" in capsys.readouterr().err
 
 
-def test_a_termination_cleans_up(cache, tmp_path):
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_termination_cleans_up_however_often_it_is_asked_for(tmp_path, number, code):
     process = start(tmp_path / "cache", "--target", "x86-64", "-o", tmp_path / "out")
     for line in process.stderr:
-        if "building the graphs" in line:
-            process.send_signal(signal.SIGTERM)
+        if "baking the reference" in line:
+            while process.poll() is None:
+                process.send_signal(number)
+                time.sleep(0.001)
             break
     process.communicate(timeout=60)
-    assert process.returncode == 143
+    assert process.returncode == code
     assert not (tmp_path / "out").exists()
     assert not list((tmp_path / "cache" / "store").glob("*.partial"))
 

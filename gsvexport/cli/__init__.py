@@ -18,6 +18,8 @@ INTERRUPTED, TERMINATED, DEFECT, USAGE = 130, 143, 70, 2
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run one command and leave the process with its exit code."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _stop)
     sys.exit(run(list(sys.argv[1:] if arguments is None else arguments)))
 
 
@@ -26,7 +28,6 @@ def run(arguments: Sequence[str]) -> int:
     try:
         from gsvexport.cli.commands import cli
 
-        signal.signal(signal.SIGTERM, _terminated)  # so that what is unfinished is removed, as on Ctrl-C
         result = cli.main(_with_default(arguments, cli), prog_name="gsvexport", standalone_mode=False)
         return result if isinstance(result, int) else 0
     except click.exceptions.Exit as error:
@@ -64,7 +65,12 @@ def _with_default(arguments: Sequence[str], group: click.Group) -> list[str]:
     return list(arguments or ["--help"]) if known else ["build", *arguments]
 
 
-def _terminated(number: int, frame: Any) -> NoReturn:
+def _stop(number: int, frame: Any) -> NoReturn:
+    """Unwind, so that what is unfinished gets removed; a second signal would leave the rest of it behind."""
+    for other in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(other, signal.SIG_IGN)
+    if number == signal.SIGINT:
+        raise KeyboardInterrupt
     raise SystemExit(TERMINATED)
 
 

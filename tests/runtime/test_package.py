@@ -33,6 +33,14 @@ def test_the_device_side_loads_numpy_and_nothing_of_the_compile_side():
     assert ours <= allowed
 
 
+def test_onnx_runtime_reports_nothing_and_leaves_no_identifier(tmp_path, monkeypatch):
+    monkeypatch.delenv("ORT_DISABLE_TELEMETRY", raising=False)
+    for name in ("HOME", "TMPDIR", "XDG_CACHE_HOME", "XDG_DATA_HOME"):
+        monkeypatch.setenv(name, str(tmp_path))
+    fresh("import gsvexport, onnxruntime; onnxruntime.SessionOptions()")
+    assert not list(tmp_path.rglob("*"))
+
+
 def test_importing_the_package_takes_a_fraction_of_a_second():
     fastest = min(_seconds("import gsvexport") - _seconds("pass") for _ in range(3))
     assert fastest < 0.5
