@@ -16,6 +16,7 @@ from gsvexport.errors import ArtifactError, EnvironmentProblem
 from gsvexport.files import canonical_json
 from gsvexport.inputs import NOTICE, Opened
 from gsvexport.plan import Plan, lowering, tool_version
+from gsvexport.runtime.machine import check_machine, mismatch
 
 if TYPE_CHECKING:
     from gsvexport.source import Source
@@ -39,7 +40,8 @@ def pack_and_verify(plan: Plan, opened: Opened, source: Source, parts: list[Path
     container.write(manifest, files, work / "unverified.gsv")
     container.unpack(work / "unverified.gsv", work / "unpacked")
     (work / "unverified.gsv").unlink()
-    say("verifying")
+    elsewhere = mismatch(manifest.target)
+    say(f"verifying on {elsewhere}, which is no {plan.target.name}" if elsewhere else "verifying")
     report = verify_artifact(
         work / "unpacked",
         source=source.path,
@@ -48,6 +50,7 @@ def pack_and_verify(plan: Plan, opened: Opened, source: Source, parts: list[Path
         references=_reference_feeds(opened.voice),
         progress=say,
     )
+    report = replace(report, elsewhere=elsewhere)
     shutil.rmtree(work / "unpacked")
     (files / REPORT).write_text(canonical_json(report.to_json()), encoding="utf-8")
     final = container.with_members(manifest, files)
@@ -58,21 +61,27 @@ def pack_and_verify(plan: Plan, opened: Opened, source: Source, parts: list[Path
     return report
 
 
-def verify_packed(path: Path, *, source: Path | None = None, progress: Progress | None = None) -> Report:
+def verify_packed(
+    path: Path, *, source: Path | None = None, any_machine: bool = False, progress: Progress | None = None
+) -> Report:
     """Verify an artifact as it is on this machine: every byte, then every stage against its golden vectors.
 
-    `source`, a source folder, adds the comparison with the source.
+    `source`, a source folder, adds the comparison with the source. `any_machine` takes an artifact that was made for
+    another machine, and the report says so.
 
     Raises:
-        ArtifactError: the artifact or the source is damaged; names the files.
+        ArtifactError: the artifact or the source is damaged (names the files), or it was made for another machine.
     """
     from gsvexport.verify import verify_artifact
 
     folder, manifest = intact(path, progress=progress)
+    if not any_machine:
+        check_machine(manifest.target, path)
     precisions = {stage: entry.precision for stage, entry in manifest.stages.items()}
-    return verify_artifact(
+    report = verify_artifact(
         folder, source=source, gates=manifest.target.get("gates"), precision=precisions, progress=progress
     )
+    return replace(report, elsewhere=mismatch(manifest.target))
 
 
 def intact(path: Path, *, progress: Progress | None = None) -> tuple[Path, Manifest]:

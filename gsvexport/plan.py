@@ -23,7 +23,6 @@ from gsvexport.target import Target
 if TYPE_CHECKING:
     from gsvexport.calibrate.settings import Settings
 
-_MARGIN = 0.7
 PACKAGE = Path(__file__).parent
 # What each step runs, as files or folders of the package, and the distributions whose version may change its result.
 _BASE = ("stages.py", "model.py", "files.py")
@@ -145,9 +144,9 @@ def make_plan(
         lines = [f"{stage:<10} {every[stage].role:<12} {precision}" for stage, precision in chosen.items()]
         if left := [stage for stage in every if stage not in subject.stages]:
             lines.append(f"left out, because the voice is baked: {', '.join(left)}")
-        limits = {stage: sound_limit(target, stage) for stage in calibrated if stage in chosen}
-        lines += [f"{stage}: layers stay float until its log-mel error is {limit:g}" for stage, limit in limits.items()]
-        params = {"backend": backend, "stages": chosen, "features": list(target.device.features), "limits": limits}
+        gates = {stage: sound_gates(target, stage) for stage in calibrated if stage in chosen}
+        lines += [f"{stage}: layers stay float until its sound is well within its gates" for stage in gates]
+        params = {"backend": backend, "stages": chosen, "features": list(target.device.features), "gates": gates}
         lowered.append(add(f"lower {backend}", params, inputs, lines, code=f"lower:{backend}"))
     packed = add(
         "pack",
@@ -170,13 +169,13 @@ def calibration_settings(target: Target) -> Settings:
     return Settings() if chosen is None else Settings(corpus=chosen.corpus, sentences=chosen.sentences)
 
 
-def sound_limit(target: Target, stage: str) -> float:
-    """The log-mel error that a lowering may cause on calibration data: the target's own gate with a margin, because
-    verification hears other sentences."""
+def sound_gates(target: Target, stage: str) -> dict[str, float]:
+    """The gates that decide which layers of a calibrated stage may be integers."""
     from gsvexport.verify.gates import resolve
 
-    limit = resolve(target.place(stage).precision, target.gates).limit(stage, "log_mel_l1")
-    return _MARGIN * (limit or 0.0)
+    gates = resolve(target.place(stage).precision, target.gates)
+    limits = {metric: gates.limit(stage, metric) for metric in ("log_mel_l1", "snr_db")}
+    return {metric: limit for metric, limit in limits.items() if limit is not None}
 
 
 def corpora_digest() -> str:
@@ -218,7 +217,7 @@ def check(target: Target) -> None:
         at = target.where.get(f"placement.{key}.backend", target.where.get(f"placement.{key}", target.name))
         if place.backend not in backends():
             hint = nearest(place.backend, backends()) or f"; there are: {', '.join(backends())}"
-            problems.append(f"{at}: no backend '{place.backend}' can build{hint}")
+            problems.append(f"{at}: no backend '{place.backend}' in this release{hint}")
             continue
         module = lowering(place.backend)
         needs.add(module.PORTABILITY)
@@ -238,7 +237,13 @@ def check(target: Target) -> None:
             at = target.where.get(f"gates.{name}", target.name)
             problems += [f"{at}: {problem}" for problem in error.problems]
     if problems:
-        raise TargetError(f"target {target.name} cannot be built", problems=problems, fix="correct the target")
+        fix = "gsvexport targets shows what can be built" if missing_backends(target) else "correct the target"
+        raise TargetError(f"target {target.name} cannot be built", problems=problems, fix=fix)
+
+
+def missing_backends(target: Target) -> tuple[str, ...]:
+    """The backends that a target wants and this release has not."""
+    return tuple(dict.fromkeys(place.backend for place in target.placement.values() if place.backend not in backends()))
 
 
 def code_versions(target: Target) -> dict[str, str]:

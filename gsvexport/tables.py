@@ -6,7 +6,7 @@ import difflib
 import re
 import sys
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,10 @@ _WORDS = {str: "a string", int: "a whole number", float: "a number", list: "a li
 
 @dataclass(frozen=True)
 class Rule:
-    """What one key may hold. `low`..`high` is the plausible range in `unit`; lists and tables hold strings."""
+    """What one key may hold. `low`..`high` is the plausible range in `unit`; lists and tables hold strings.
+
+    A `kind` that is itself a dataclass of `key` fields is a table of its own.
+    """
 
     kind: type
     choices: tuple[str, ...] = ()
@@ -148,7 +151,10 @@ class Reader:
         arguments = {}
         for item in fields(cls):
             rule = item.metadata["rule"]
-            if item.name in values:
+            if item.name in values and is_dataclass(rule.kind):
+                inner = self.table(rule.kind, f"{name}.{item.name}", self.mapping(f"{name}.{item.name}", values))
+                arguments[item.name] = inner
+            elif item.name in values:
                 if self.check(f"{name}.{item.name}", values[item.name], rule):
                     arguments[item.name] = converted(values[item.name], rule)
             elif item.default is MISSING and item.default_factory is MISSING:

@@ -37,7 +37,7 @@ PRECISIONS = ("fp32", "fp16", "int8", "int8-dynamic", "int8-weights", "int4-weig
 SYSTEMS = ("linux", "android", "macos", "windows")
 PORTABILITY = ("portable", "build_on_device")
 EMULATORS = {"qemu-aarch64": "aarch64"}
-LINKS = ("soc", "pcie", "usb3", "usb2")  # how an accelerator is attached
+LINKS = ("pcie", "usb3", "usb2")  # how an accelerator is attached
 CONFIDENCE = ("measured", "read", "secondary", "recall")  # who vouches for a figure: we, its maker, others, memory
 LONGEST_SECONDS = MAX_TOKENS / CODES_PER_SECOND
 
@@ -84,8 +84,8 @@ class Device:
     os: str = key(str, *SYSTEMS, default="linux")
     runtimes: dict[str, str] = key(dict, default_factory=dict)  # noqa: RUF009 - a field specifier
     confidence: dict[str, str] = key(dict, default_factory=dict)  # noqa: RUF009
-    gpu: Gpu | None = key(Gpu, default=None)
-    tpu: Tpu | None = key(Tpu, default=None)
+    gpu: Gpu | None = key(Gpu, default=None)  # noqa: RUF009
+    tpu: Tpu | None = key(Tpu, default=None)  # noqa: RUF009
 
 
 @dataclass(frozen=True)
@@ -303,7 +303,7 @@ def _device(device: Device, reader: Reader) -> None:
         if not _RELEASES.fullmatch(releases):
             text = f"'{name}' takes versions such as '>=1.23,<2', not '{releases}'"
             reader.problem(f"device.runtimes.{name}", text)
-    known = [item.name for item in fields(Device) if item.name not in ("gpu", "tpu", "confidence", "runtimes")]
+    known = [item.name for item in fields(Device) if item.name != "confidence"]
     for name, word in device.confidence.items():
         if name not in known or getattr(device, name) is None:
             text = f"confidence in '{name}', which [device] does not give{nearest(name, known)}"

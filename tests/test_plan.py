@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from gsvexport.plan import Subject, artifact_name, backends, code_versions, make_plan
+from gsvexport.plan import Subject, artifact_name, backends, code_versions, make_plan, missing_backends
 from gsvexport.target import Limits, read_target, target_names
 
 GOLDEN = Path(__file__).parent / "golden" / "plans"
@@ -22,7 +22,10 @@ def plan(subject=BAKED, target=None, **changes):
     return make_plan(target, subject, versions={**versions(target), **changes})
 
 
-@pytest.mark.parametrize("name", target_names())
+BUILDABLE = [name for name in target_names() if not missing_backends(read_target(name))]
+
+
+@pytest.mark.parametrize("name", BUILDABLE)
 def test_the_plan_of_every_target_is_as_recorded(name, request):
     target = read_target(name)
     text = "\n".join(plan(subject, target).text(keys=True) for subject in (BAKED, CLONING))
@@ -34,7 +37,7 @@ def test_the_plan_of_every_target_is_as_recorded(name, request):
 
 
 def test_no_recorded_plan_is_without_its_target():
-    assert sorted(path.stem for path in GOLDEN.glob("*.txt")) == target_names()
+    assert sorted(path.stem for path in GOLDEN.glob("*.txt")) == BUILDABLE
 
 
 def test_a_baked_voice_leaves_the_cloning_stages_out():
@@ -78,7 +81,7 @@ def test_a_calibrated_stage_adds_its_step_and_the_gate_that_it_has_to_keep():
     target = read_target("x86-64-vnni")
     one = make_plan(target, BAKED, versions=versions(target))
     assert [step.name for step in one.steps][2:4] == ["calibrate", "lower onnxruntime"]
-    assert one.lowerings["onnxruntime"].params["limits"]["vocoder"] == pytest.approx(0.035)
+    assert one.lowerings["onnxruntime"].params["gates"]["vocoder"] == {"log_mel_l1": 0.05, "snr_db": 25.0}
     other = replace(target, gates={"vocoder.log_mel_l1": 0.1})
     assert "lower onnxruntime" in changed(one, make_plan(other, BAKED, versions=versions(target)))
     longer = replace(target, calibration=replace(target.calibration, sentences=7))

@@ -3,8 +3,9 @@ import re
 import pytest
 
 from gsvexport.errors import TargetError
-from gsvexport.plan import check
-from gsvexport.target import Placement, read_target, read_targets, registry, target_names
+from gsvexport.plan import check, missing_backends
+from gsvexport.runtime.machine import FLAGS
+from gsvexport.target import CORES, FEATURES, Placement, read_target, read_targets, registry, target_names
 
 GOOD = """\
 title = "A board"
@@ -35,11 +36,18 @@ def problems(tmp_path, text, name="board"):
 
 
 @pytest.mark.parametrize("name", target_names())
-def test_every_profile_of_the_registry_can_be_built(name):
+def test_every_profile_of_the_registry_is_right_but_for_backends_that_this_release_lacks(name):
     target = read_target(name)
     assert target.name == name
     assert target.title
-    check(target)
+    if missing := missing_backends(target):
+        with pytest.raises(TargetError) as caught:
+            check(target)
+        assert caught.value.exit_code == 4
+        for problem in caught.value.problems:
+            assert re.search(rf"\.toml:\d+: no backend '({'|'.join(missing)})' in this release", problem)
+    else:
+        check(target)
 
 
 def test_the_registry_holds_x86_64_and_hides_families():
@@ -103,6 +111,8 @@ def test_a_near_miss_gets_the_right_name_with_file_and_line(tmp_path):
         ('features = ["dotprod"]', "features = [1]", 6, "holds strings only"),
         ('features = ["dotprod"]', 'features = ["avx2"]', 6, "aarch64 has no feature 'avx2'"),
         ('features = ["dotprod"]', 'features = ["dot-prod"]', 6, "did you mean 'dotprod'?"),
+        ('features = ["dotprod"]', 'features = ["i8mm"]', 6, "cortex-a76 has no i8mm; it has neon, dotprod, fp16"),
+        ('"cortex-a76"', '"cortex-a67"', 5, "'core' is one of cortex-a35, "),
         ('precision = "fp32"', 'precision = "fp23"', 12, "did you mean 'fp32'"),
         ('precision = "fp32"', 'precision = "int8"', 10, "int8, which needs a [calibration] table"),
         ('title = "A board"', 'titel = "A board"', 1, "unknown key 'titel' at the top level; did you mean 'title'?"),
@@ -129,11 +139,53 @@ def test_impossible_combinations_and_tables_are_named(tmp_path, extra, says):
     assert any(says in item and re.match(r".*/board.toml:\d+: ", item) for item in found), found
 
 
+@pytest.mark.parametrize(
+    ("extra", "line", "says"),
+    [
+        ('[device.gpu]\ncompute_capability = "8,7"', 15, "a compute capability is written as '8.7', not '8,7'"),
+        ("[device.gpu]\nmemory_mb = 8192", 14, "[device.gpu] lacks 'compute_capability'"),
+        ('[device.gpu]\ncompute_capability = "8.7"\nmemory_mb = 8192', 14, "has both memory_mb and bandwidth_gbs"),
+        ('[device.gpu]\ncompute_capabilty = "8.7"', 15, "did you mean 'compute_capability'?"),
+        ("[device.tpu]\nsram_mb = 8192", 15, "'sram_mb' = 8192 MB is not between 1 and 64 MB: wrong unit?"),
+        ('[device.tpu]\nlink = "usb"', 15, "'link' is one of pcie, usb3, usb2, not 'usb'; did you mean"),
+        ('[device.runtimes]\nonnxruntime = "1.23"', 15, "takes versions such as '>=1.23,<2', not '1.23'"),
+        ('[device.confidence]\nbandwidth = "read"', 15, "does not give; did you mean 'bandwidth_gbs'?"),
+        ('[device.confidence]\ntpu = "read"', 15, "confidence in 'tpu', which [device] does not give"),
+        ('[device.confidence]\ncore = "red"', 15, "not 'red'; did you mean 'read'"),
+    ],
+)
+def test_what_a_device_cannot_be_is_named_with_its_line(tmp_path, extra, line, says):
+    found = problems(tmp_path, f"{GOOD}\n{extra}\n")
+    assert any(item.startswith(f"{tmp_path}/board.toml:{line}: ") and says in item for item in found), found
+
+
+def test_a_core_of_another_architecture_is_named(tmp_path):
+    text = GOOD.replace("aarch64", "x86-64").replace('["dotprod"]', '["avx2"]')
+    assert problems(tmp_path, text) == (f"{tmp_path}/board.toml:5: cortex-a76 is aarch64, not x86-64",)
+    found = problems(tmp_path, GOOD.replace("aarch64", "x86-64").replace('core = "cortex-a76"\n', ""))
+    assert "x86-64 has no feature 'dotprod'" in found[0]
+
+
+def test_a_graphics_card_and_an_accelerator_are_parts_of_a_device(tmp_path):
+    text = GOOD + '[device.gpu]\ncompute_capability = "8.7"\n[device.confidence]\ngpu = "read"\n'
+    target = read_target(write(tmp_path, "board", text))
+    assert (target.device.gpu.compute_capability, target.device.gpu.memory_mb) == ("8.7", None)
+    assert target.to_json()["device"]["gpu"]["compute_capability"] == "8.7"
+    tpu = read_target("coral-usb-pi5").device.tpu
+    assert (tpu.sram_mb, tpu.link) == (8.0, "usb3")
+
+
+def test_every_feature_of_a_profile_can_be_found_on_a_machine():
+    assert {arch: tuple(table) for arch, table in FLAGS.items()} == FEATURES
+    assert all(set(able) <= set(FEATURES[arch]) for arch, able in CORES.values())
+
+
 def test_an_emulator_has_to_fit_the_device(tmp_path):
-    text = 'emulator = "qemu-x86_64"\n' + GOOD.replace('core = "cortex-a76"\n', "")
+    text = 'emulator = "qemu-aarch64"\n' + GOOD.replace('core = "cortex-a76"\n', "").replace("aarch64", "x86-64")
+    text = text.replace('["dotprod"]', '["avx2"]')
     found = problems(tmp_path, text)
     assert len(found) == 2
-    assert "does not run aarch64" in found[0]
+    assert "does not run x86-64" in found[0]
     assert "needs device.core" in found[1]
 
 
@@ -183,7 +235,7 @@ def test_what_no_backend_can_do_is_named_with_its_line(tmp_path):
         check(read_target(write(tmp_path, "board", text)))
     found = caught.value.problems
     assert any(
-        "board.toml:12: no backend 'onnxruntim' can build; did you mean 'onnxruntime'?" in item for item in found
+        "board.toml:12: no backend 'onnxruntim' in this release; did you mean 'onnxruntime'?" in item for item in found
     )
     assert any("board.toml:16: backend onnxruntime cannot lower 'vocoder' to int4-weights" in item for item in found)
     assert any("board.toml:1: portability is build_on_device" in item for item in found)

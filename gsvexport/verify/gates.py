@@ -14,7 +14,9 @@ from dataclasses import dataclass
 
 from gsvexport.errors import TargetError
 from gsvexport.stages import VERSIONS, stages
+from gsvexport.verify.audio import log_mel_l1
 from gsvexport.verify.report import Check, Direction, Status, meets, rounded
+from gsvexport.verify.tensors import Array, snr_db
 
 
 @dataclass(frozen=True)
@@ -240,3 +242,16 @@ def _nearest(name: str, known: Iterable[str]) -> str:
     known = list(known)
     close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
     return f"; did you mean {', '.join(close)}?" if close else f"; known: {', '.join(known)}"
+
+
+def share_of_gates(expected: Array, found: Array, rate: int, limits: Mapping[str, float]) -> float:
+    """How much of its gates for sound the difference of two audio outputs [1, N] uses up; 1 is at the gate.
+
+    The larger of log_mel_l1 / limit and the ratio of noise amplitudes 10^((limit - snr_db) / 20).
+    """
+    shares = [0.0]
+    if "log_mel_l1" in limits:
+        shares.append(log_mel_l1(expected[0], found[0], rate) / limits["log_mel_l1"])
+    if "snr_db" in limits:
+        shares.append(10 ** ((limits["snr_db"] - snr_db(expected, found)) / 20))
+    return float(max(shares))

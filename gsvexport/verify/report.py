@@ -17,6 +17,7 @@ SCHEMA = 1
 Status = Literal["pass", "fail", "not_run", "info"]
 Direction = Literal["max", "min"]
 
+_PLACES = {"emulated": "a core", "elsewhere": "a machine"}
 _SIGNS = {"max": "≤", "min": "≥"}
 _WORDS = {"pass": "pass", "fail": "FAIL", "not_run": "NOT RUN", "info": "-"}
 
@@ -54,11 +55,13 @@ class Report:
     """All checks of one artifact. `environment` describes the machine; it is shown, but kept out of the stored form.
 
     `emulated` is the core that was emulated, as compilers name it; None means that the artifact ran natively.
+    `elsewhere` names the machine it ran on where that is not what the artifact was made for: "x86-64", say.
     """
 
     checks: tuple[Check, ...]
     environment: dict[str, str] = field(default_factory=dict, compare=False)
     emulated: str | None = None
+    elsewhere: str | None = None
 
     @property
     def passed(self) -> bool:
@@ -76,8 +79,8 @@ class Report:
 
     def to_json(self) -> dict[str, Any]:
         """Plain values without anything machine-local, ready for `canonical_json`."""
-        emulated = {"emulated": self.emulated} if self.emulated else {}
-        return {"schema": SCHEMA, "passed": self.passed, **emulated, "checks": [asdict(check) for check in self.checks]}
+        ran = {name: text for name in _PLACES if (text := getattr(self, name))}
+        return {"schema": SCHEMA, "passed": self.passed, **ran, "checks": [asdict(check) for check in self.checks]}
 
     @classmethod
     def from_json(cls, value: Any, where: str = "the report") -> Report:
@@ -101,10 +104,11 @@ class Report:
                 checks.append(Check(**row))
             except (TypeError, ArtifactError) as error:
                 problems.append(f"check {index}: {error}")
-        emulated = value.get("emulated")
-        if emulated is not None and not (emulated and isinstance(emulated, str)):
-            problems.append("'emulated' is not the name of a core")
-        report = cls(tuple(checks), emulated=emulated)
+        ran = {name: value.get(name) for name in _PLACES}
+        for name, text in ran.items():
+            if text is not None and not (text and isinstance(text, str)):
+                problems.append(f"'{name}' is not the name of {_PLACES[name]}")
+        report = cls(tuple(checks), **ran)
         if not isinstance(rows, list):
             problems.append("'checks' is not a list")
         elif not problems and value.get("passed") is not report.passed:
@@ -142,6 +146,7 @@ class Report:
         ]
         lines.append(self.summary())
         lines += [f"emulated: {self.emulated}"] if self.emulated else []
+        lines += [f"ran on {self.elsewhere}, not on what it was made for"] if self.elsewhere else []
         lines += [f"{name}: {text}" for name, text in self.environment.items()]
         return "\n".join(lines)
 
