@@ -64,7 +64,7 @@ def _disk_full(path: Path) -> EnvironmentProblem:
     free = shutil.disk_usage(_existing_parent(path)).free
     return EnvironmentProblem(
         f"the disk is full while writing {path}",
-        found=f"{free / 1e6:.0f} MB free",
+        found=f"{free / 1e6:.0f} MB free without what was being written",
         fix="free some space, or choose another place with -o or GSVEXPORT_CACHE",
     )
 
