@@ -1,5 +1,6 @@
 # make demo      build the demo voice, verify it and let it say a sentence
 # make test      lint, types and tests
+# make bench     measure a full-size voice against its FP32 source
 # make emulator  fetch the emulated aarch64 machine that some of them use
 # They make the virtual environment they need in .venv; nothing outside this folder is touched but gsvexport's cache.
 
@@ -7,12 +8,14 @@ PYTHON ?= python3
 TORCH ?= torch==2.13.0
 SENTENCE ?= 11
 DIST ?= dist
+THREADS ?= 2
+BENCH_TARGET ?= x86-64-vnni
 
 BIN := .venv/bin
 ARTIFACT := $(DIST)/demo-x86-64.gsv
 WAV := $(DIST)/demo.wav
 
-.PHONY: demo test check golden emulator clean
+.PHONY: demo test check golden bench emulator clean
 
 demo: .venv/.compile
 	$(BIN)/gsvexport --target x86-64 -o $(DIST) --force
@@ -31,6 +34,10 @@ check: .venv/.dev
 
 golden: .venv/.dev
 	$(BIN)/python -m pytest tests/test_plan.py --golden
+
+# A synthetic v2 voice of upstream's size: compiled without any cache, then artifact and FP32 source in turn.
+bench: .venv/.compile
+	$(BIN)/python -m gsvexport.bench --target $(BENCH_TARGET) --threads $(THREADS) -o $(DIST)/bench
 
 # An emulated aarch64 machine, for `gsvexport verify --emulate` and the tests that use it. Debian and Ubuntu only.
 emulator: .venv/.compile

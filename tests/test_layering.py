@@ -25,6 +25,7 @@ LAYERS = (
     ("pack",),
     ("emulate",),
     ("build",),
+    ("bench",),
     ("cli",),
     ("train",),
 )

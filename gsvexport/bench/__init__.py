@@ -1,0 +1,169 @@
+"""How fast and how large a voice is on this machine, beside a baseline and beside what the machine could do at best.
+
+`bench` measures, `report` shows. Each subject is measured in processes of its own, one for each run (`child`,
+`subject`), so that one's memory is not another's; nothing measured is judged here.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from gsvexport.bench.child import call
+from gsvexport.bench.machine import describe
+from gsvexport.bench.report import Bench, Figure, Subject
+from gsvexport.errors import ArtifactError, InputError
+from gsvexport.model import Model, read_model
+from gsvexport.stages import MAX_TOKENS, frames
+
+__all__ = ["Bench", "Figure", "Subject", "bench"]
+
+Progress = Callable[[str], None]
+_RUNS = 100
+
+
+def bench(
+    path: Path,
+    baseline: Path | None = None,
+    *,
+    threads: int = 2,
+    runs: int = 5,
+    tokens: int = 100,
+    prompt: int = 125,
+    phones: int = 70,
+    progress: Progress | None = None,
+) -> Bench:
+    """Measure an artifact (or a source), and a baseline in turn with it, run by run.
+
+    Each speaks `tokens` codes (25 are a second) after `prompt` codes and `phones` phones. Where the package `onnx` is
+    installed, the work of the stages is counted in their graphs, too.
+
+    Raises:
+        InputError: arguments out of range (all listed), or a path that does not exist.
+        ArtifactError: neither an artifact nor a source, or a damaged one.
+        BackendError: a subject could not be measured; says what its process said.
+    """
+    say = progress or (lambda _: None)
+    given = [path] if baseline is None else [path, baseline]
+    folders = [_folder(one) for one in given]
+    models = [read_model(folder) for folder in folders]
+    _check(models, threads=threads, runs=runs, tokens=tokens, prompt=prompt, phones=phones)
+    machine = describe()
+    results: list[list[dict[str, Any]]] = [[] for _ in folders]
+    for run in range(runs):
+        for folder, name, found in zip(folders, given, results, strict=True):
+            say(f"run {run + 1} of {runs}: {name.name}")
+            arguments = {"folder": str(folder.resolve()), "tokens": tokens, "prompt": prompt, "phones": phones}
+            found.append(call("gsvexport.bench.subject:measure", threads=threads, **arguments))
+    say("what the machine allows")
+    limits = call("gsvexport.bench.machine:limits", threads=threads)
+    return Bench(
+        command=_command(given, threads, runs, tokens, prompt, phones),
+        machine=machine,
+        workload={
+            "threads": threads,
+            "runs": runs,
+            "tokens": tokens,
+            "prompt": prompt,
+            "phones": phones,
+            "audio_s": results[0][0]["audio_s"],
+        },
+        subjects=tuple(
+            Subject(name.name, _figures(found), _sizes(name, folder), _work(folder, model, tokens))
+            for name, folder, model, found in zip(given, folders, models, results, strict=True)
+        ),
+        limits={name: Figure.of(rates) for name, rates in limits.items()},
+    )
+
+
+def _folder(path: Path) -> Path:
+    """The folder of a source or of an unpacked artifact."""
+    from gsvexport.artifact.container import unpacked
+
+    if not path.exists():
+        raise InputError(f"{path} does not exist", fix="pass a .gsv artifact or a source directory")
+    return path if path.is_dir() else unpacked(path)
+
+
+def _check(models: list[Model], **given: int) -> None:
+    """All arguments against what every subject can take, before anything runs."""
+    positions = min(model.dims.positions for model in models)
+    limits = {
+        "threads": (1, 1024),
+        "runs": (1, _RUNS),
+        "tokens": (2, min(MAX_TOKENS, positions - max(0, given["prompt"]))),  # the first code takes no step
+        "prompt": (0, positions - 2),
+        "phones": (1, positions),
+    }
+    problems = [
+        f"{name} = {given[name]}; it must be {low} to {high}"
+        for name, (low, high) in limits.items()
+        if not low <= given[name] <= high
+        # A prompt that fills all positions leaves no room for tokens: that is one problem, not two.
+        and not (name == "tokens" and high < low and given["tokens"] >= low)
+    ]
+    if problems:
+        raise InputError("this cannot be measured", problems=problems)
+    for model in models:
+        if missing := [stage for stage in ("prefill", "step", "acoustic", "vocoder") if stage not in model.files]:
+            raise ArtifactError(f"{model.name} cannot speak", problems=[f"it holds no stage {one}" for one in missing])
+
+
+def _figures(results: list[dict[str, Any]]) -> dict[str, Figure]:
+    """Every quantity over the runs; a step's median and p90 are over all steps, its range is that of the runs."""
+
+    def over(quantity: Callable[[dict[str, Any]], float]) -> Figure:
+        return Figure.of([quantity(result) for result in results])
+
+    figures = {
+        "load_s": over(lambda one: one["load_s"]),
+        "import_s": over(lambda one: one["import_s"]),
+        "prefill_s": over(lambda one: one["prefill_s"]),
+        "step_ms": Figure.of_groups([one["step_ms"] for one in results]),
+        "sampling_ms": Figure.of_groups([one["sampling_ms"] for one in results]),
+        "acoustic_s": over(lambda one: one["acoustic_s"]),
+        "vocoder_s": over(lambda one: one["vocoder_s"]),
+        "sovits_s": over(lambda one: one["acoustic_s"] + one["vocoder_s"]),
+        "first_audio_s": over(lambda one: one["sentence_s"]),  # all of it is vocoded at once today
+        "rtf": over(lambda one: one["sentence_s"] / one["audio_s"]),
+    }
+    for name in ("peak_mb", "anonymous_mb", "mapped_mb"):
+        if all(one["memory"][name] is not None for one in results):
+            figures[name] = over(lambda one, name=name: one["memory"][name])  # type: ignore[misc]
+    return figures
+
+
+def _sizes(path: Path, folder: Path) -> dict[str, float]:
+    """MB (10^6 bytes) on disk: of what was given, and of the weights in it."""
+    files = [path] if path.is_file() else [one for one in folder.rglob("*") if one.is_file()]
+    sizes = {"disk_mb": sum(one.stat().st_size for one in files) / 1e6}
+    if weights := list(folder.glob("*.safetensors")):
+        sizes["weights_mb"] = sum(one.stat().st_size for one in weights) / 1e6
+    return sizes
+
+
+def _work(folder: Path, model: Model, tokens: int) -> dict[str, float]:
+    """What can be counted in the graphs; nothing without the package `onnx`, or for a backend with other files."""
+    from gsvexport.bench.work import convolution_macs, weight_bytes
+
+    step, vocoder = (folder / model.files[stage] for stage in ("step", "vocoder"))
+    if step.suffix != ".onnx" or vocoder.suffix != ".onnx":
+        return {}
+    try:
+        found = {"step_read_mb": weight_bytes(step) / 1e6}
+        macs = convolution_macs(vocoder, {"F": frames(tokens, 1)})
+    except ImportError:
+        return {}
+    if macs is not None:
+        found["vocoder_float_gmac"], found["vocoder_integer_gmac"] = (count / 1e9 for count in macs)
+    return found
+
+
+def _command(given: list[Path], threads: int, runs: int, tokens: int, prompt: int, phones: int) -> str:
+    """The command line that measures this again, every option said."""
+    line: list[object] = ["gsvexport", "bench", given[0]]
+    line += ["--baseline", given[1]] if len(given) > 1 else []
+    line += ["--threads", threads, "--runs", runs, "--tokens", tokens, "--prompt", prompt, "--phones", phones]
+    return shlex.join(map(str, line))

@@ -1,0 +1,64 @@
+"""One voice, measured: loaded, made to speak a sentence of fixed length, and its memory read. Runs in a child process.
+
+The sentence goes the way that every sentence goes (`LoadedVoice.synthesize`), with two changes. Each call into a stage
+is timed, and the scores that the network returns are replaced by scores that favour one fixed code, so that every
+voice speaks the same codes, as many as were asked for. The sampler still does all of its work.
+"""
+
+from __future__ import annotations
+
+import time
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from gsvexport.bench.child import memory
+
+
+def measure(folder: str, threads: int, tokens: int, prompt: int, phones: int) -> dict[str, Any]:
+    """Load the voice in `folder` and speak one sentence twice; the first one warms up, the second one is measured.
+
+    Times are in the unit that their name ends with; `memory` is that of `child.memory`, once all of this is done.
+    """
+    start = time.perf_counter()
+    import numpy as np
+    import onnxruntime  # noqa: F401 - the import is timed apart from what loads the voice
+
+    from gsvexport.bench.timed import SPEAKING, TimedVoice
+
+    import_s = time.perf_counter() - start
+    start = time.perf_counter()
+    voice = TimedVoice(Path(folder), threads)
+    load_s = time.perf_counter() - start
+    random = np.random.Generator(np.random.PCG64(0))
+    dims = voice.model.dims
+    voice.forced = random.integers(0, dims.codes, tokens)
+    given: dict[str, Any] = {
+        "phones": random.integers(0, min(dims.phones, dims.text_phones), phones),
+        "prompt": random.integers(0, dims.codes, prompt),
+        "conditioning": {
+            port.name: voice.baked.get(port.name, random.standard_normal(port.shape, np.float32))  # type: ignore[arg-type]
+            for port in voice.stages["acoustic"].inputs
+            if port.name in ("ge", "ge_text")
+        },
+        "max_tokens": tokens,
+    }
+    for _ in range(2):
+        voice.calls.clear()
+        start = time.perf_counter()
+        audio = voice.synthesize(**given)
+        sentence_s = time.perf_counter() - start
+    spans = {stage: [end - begin for name, begin, end in voice.calls if name == stage] for stage in SPEAKING}
+    loop = [(begin, end) for name, begin, end in voice.calls if name in ("prefill", "step")]
+    return {
+        "import_s": import_s,
+        "load_s": load_s,
+        "prefill_s": spans["prefill"][0],
+        "step_ms": [1e3 * span for span in spans["step"]],
+        "sampling_ms": [1e3 * (later[0] - earlier[1]) for earlier, later in pairwise(loop)],
+        "acoustic_s": spans["acoustic"][0],
+        "vocoder_s": spans["vocoder"][0],
+        "sentence_s": sentence_s,
+        "audio_s": audio.seconds,
+        "memory": memory(),
+    }
