@@ -11,7 +11,7 @@ import shutil
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from gsvexport.errors import GateFailed, GsvError, InputError
 from gsvexport.files import TEMPORARY_PREFIX, atomic_file, canonical_json, disk_errors, sha256_bytes
@@ -22,8 +22,6 @@ from gsvexport.store import Store
 from gsvexport.target import read_targets
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from gsvexport.calibrate import Calibrated
     from gsvexport.source import Source
     from gsvexport.verify.report import Report
@@ -147,15 +145,14 @@ def _calibration(plan: Plan, source: Source, store: Store, name: str, say: Progr
     if step is None:
         return None
     from gsvexport.calibrate import Calibrated, Settings, calibrate, read_result
-    from gsvexport.verify.audio import log_mel_l1
+    from gsvexport.verify.gates import share_of_gates
 
     def make(work: Path) -> None:
         calibrate(source.path, Settings.from_json(step.params["settings"]), progress=say).write(work)
 
-    def distance(expected: NDArray[Any], found: NDArray[Any]) -> float:
-        return log_mel_l1(expected[0], found[0], source.model.rate)
-
-    return Calibrated(read_result(store.obtain(step.key, make, f"calibration of {name}")), distance)
+    result = read_result(store.obtain(step.key, make, f"calibration of {name}"))
+    gates = {stage: limits for step in plan.lowerings.values() for stage, limits in step.params["gates"].items()}
+    return Calibrated(result, lambda stage, a, b: share_of_gates(a, b, source.model.rate, gates[stage]))
 
 
 def _lower(step: Step, source: Source, calibration: Calibrated | None, say: Progress, work: Path) -> None:
@@ -169,7 +166,6 @@ def _lower(step: Step, source: Source, calibration: Calibrated | None, say: Prog
         placement,
         files,
         features=step.params["features"],
-        limits=step.params["limits"],
         calibration=calibration,
     )
     if calibration is not None:

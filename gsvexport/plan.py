@@ -144,9 +144,9 @@ def make_plan(
         lines = [f"{stage:<10} {every[stage].role:<12} {precision}" for stage, precision in chosen.items()]
         if left := [stage for stage in every if stage not in subject.stages]:
             lines.append(f"left out, because the voice is baked: {', '.join(left)}")
-        gates = {stage: sound_gates(target, stage) for stage in calibrated if stage in chosen}
-        lines += [f"{stage}: layers stay float until its sound is well within its gates" for stage in gates]
-        params = {"backend": backend, "stages": chosen, "features": list(target.device.features), "gates": gates}
+        sound = {stage: sound_gates(target, stage) for stage in calibrated if stage in chosen}
+        lines += [f"{stage}: layers stay float until its sound is well within its gates" for stage in sound]
+        params = {"backend": backend, "stages": chosen, "features": list(target.device.features), "gates": sound}
         lowered.append(add(f"lower {backend}", params, inputs, lines, code=f"lower:{backend}"))
     packed = add(
         "pack",

@@ -1,5 +1,5 @@
 """What the compile side of a backend is given. A backend's `lower.py` offers PRECISIONS, CALIBRATED, PORTABILITY, TOOLS
-and `lower(source, model, placement, out, *, features, limits, calibration)`."""
+and `lower(source, model, placement, out, *, features, calibration)`."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ class Calibration(Protocol):
         """What the stage was given, utterance by utterance."""
         ...
 
-    def damage(self, expected: NDArray[Any], found: NDArray[Any]) -> float:
-        """How differently two outputs of a stage that makes sound would be heard; 0 for equal ones."""
+    def damage(self, stage: str, expected: NDArray[Any], found: NDArray[Any]) -> float:
+        """How much of the stage's gates the difference of two outputs uses up: 0 for equal ones, 1 at a gate."""
         ...
 
     def ranges(self, stage: str, model: ir.Model, tensors: Sequence[str]) -> dict[str, tuple[float, float]]:

@@ -21,16 +21,16 @@ class Calibrated:
     """A result, how two outputs are compared (see `damage`), and how ranges are chosen."""
 
     result: CalibrationResult
-    distance: Callable[[NDArray[Any], NDArray[Any]], float]
+    distance: Callable[[str, NDArray[Any], NDArray[Any]], float]
     estimator: Estimator = field(default_factory=lambda: Estimator("mse"))
 
     def feeds(self, stage: str) -> Sequence[Mapping[str, NDArray[Any]]]:
         """What the stage was given, utterance by utterance."""
         return self.result.feeds[stage]
 
-    def damage(self, expected: NDArray[Any], found: NDArray[Any]) -> float:
-        """How differently two outputs of a stage that makes sound would be heard; 0 for equal ones."""
-        return self.distance(expected, found)
+    def damage(self, stage: str, expected: NDArray[Any], found: NDArray[Any]) -> float:
+        """How much of the stage's gates the difference of two outputs uses up: 0 for equal ones, 1 at a gate."""
+        return self.distance(stage, expected, found)
 
     def ranges(self, stage: str, model: ir.Model, tensors: Sequence[str]) -> dict[str, Range]:
         """The range of each tensor of `model` over those feeds, as the estimator chooses it."""

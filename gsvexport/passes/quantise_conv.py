@@ -17,7 +17,7 @@ from typing import ClassVar
 import numpy as np
 import onnx_ir as ir
 
-from gsvexport.passes.base import Outcome, constant, initializer, insert_before
+from gsvexport.passes.base import Outcome, constant, initializer, insert_before, replace
 
 _LEVELS = 255
 
@@ -41,23 +41,23 @@ class QuantiseConv:
         """Change `model`; says how many convolutions stay float."""
         changed, kept = 0, 0
         dequantised: dict[str, ir.Value] = {}
-        for node in list(model.graph):
-            if node.op_type != "Conv":
-                continue
+        convolutions = [(node, node.inputs[0], node.outputs[0]) for node in model.graph if node.op_type == "Conv"]
+        for node, x, y in convolutions:  # as they were: a rewritten neighbour puts its own nodes in between
             weight = constant(node.inputs[1])
-            names = (node.inputs[0].name, node.outputs[0].name)  # type: ignore[union-attr]
-            if weight is None or node.name in self.skip or any(name not in self.ranges for name in names):
+            known = x is not None and x.name in self.ranges and y.name in self.ranges
+            if weight is None or node.name in self.skip or not known:
                 kept += 1
                 continue
-            self._rewrite(model, node, weight, dequantised)
+            assert x is not None
+            self._rewrite(model, node, weight, x, dequantised)
             changed += 1
         return Outcome(
             changed, (f"{changed} convolutions are INT8 ({self.weight_bits}-bit weights), {kept} stay float",)
         )
 
-    def _rewrite(self, model: ir.Model, node: ir.Node, weight: np.ndarray, dequantised: dict[str, ir.Value]) -> None:
-        x = node.inputs[0]
-        assert x is not None
+    def _rewrite(
+        self, model: ir.Model, node: ir.Node, weight: np.ndarray, x: ir.Value, dequantised: dict[str, ir.Value]
+    ) -> None:
         assert x.name is not None
         if x.name not in dequantised:
             scale, zero = self._activation(model, x.name)
@@ -84,9 +84,9 @@ class QuantiseConv:
         quantise = ir.node("QuantizeLinear", [y, scale, zero], name=f"{y.name}/q")
         restore = ir.node("DequantizeLinear", [quantise.outputs[0], scale, zero], name=f"{y.name}/dq")
         quantise.outputs[0].name, restore.outputs[0].name = f"{y.name}/q", f"{y.name}/dq"
-        for user, index in tuple(y.uses()):
-            if user is not quantise:
-                user.replace_input_with(index, restore.outputs[0])
+        dequantised[y.name] = restore.outputs[0]
+        replace(y, restore.outputs[0])
+        quantise.replace_input_with(0, y)
         node.graph.insert_after(node, [quantise, restore])  # type: ignore[union-attr]
 
     def _bias(self, model: ir.Model, node: ir.Node, bias: np.ndarray, scale: np.ndarray) -> None:

@@ -65,3 +65,19 @@ def test_zero_is_always_exact(low, high):
 
 def test_a_channel_of_zeros_has_a_usable_scale():
     assert np.isfinite(1 / channel_scales(np.zeros((2, 3, 1, 1), np.float32), 127)).all()
+
+
+def test_convolutions_that_follow_each_other_directly_share_the_tensor_between_them():
+    before = graph(
+        [
+            ("Conv", ["x", "w1"], ["a"], {"kernel_shape": [1, 1]}),
+            ("Conv", ["a", "w2"], ["y"], {"kernel_shape": [1, 1]}),
+        ],
+        {"x": [1, 8, 1, "T"]},
+        {"y": [1, 4, 1, "T"]},
+        {"w1": normal(6, 8, 1, 1), "w2": normal(4, 6, 1, 1)},
+    )
+    ranges = {"x": RANGES["x"], "a": (-15.0, 15.0), "y": (-40.0, 40.0)}
+    after = run_passes(before, [QuantiseConv(ranges)]).model
+    assert operators(after) == {"QuantizeLinear": 3, "DequantizeLinear": 5, "Conv": 2}
+    assert snr(run(after, {"x": X})["y"], run(before, {"x": X})["y"]) > 25

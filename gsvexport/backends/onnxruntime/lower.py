@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,13 +30,11 @@ def lower(
     out: Path,
     *,
     features: Sequence[str] = (),
-    limits: Mapping[str, float] | None = None,
     calibration: Calibration | None = None,
 ) -> dict[str, tuple[str, ...]]:
     """Write the stages of `placement` (stage -> precision) from the folder of a source to `out`.
 
-    `features` are the processor's, as a target names them; `limits` gives a calibrated stage the damage
-    (`Calibration.damage`) that it may do. A weight that several stages share is stored once.
+    `features` are the processor's, as a target names them. A weight that several stages share is stored once.
 
     Returns:
         What was done, by stage.
@@ -59,19 +58,19 @@ def lower(
         graphs[stage] = result.model
         notes[stage] = tuple(note for _, outcome in result.applied for note in outcome.notes) or ("as in the source",)
         if precision in CALIBRATED:
-            graphs[stage], more = _with_ranges(stage, graphs[stage], features, (limits or {})[stage], calibration)
+            graphs[stage], more = _with_ranges(stage, graphs[stage], features, calibration)
             notes[stage] += more
     save_graphs(out, graphs)
     return notes
 
 
 def _with_ranges(
-    stage: str, graph: ir.Model, features: Sequence[str], limit: float, calibration: Calibration | None
+    stage: str, graph: ir.Model, features: Sequence[str], calibration: Calibration | None
 ) -> tuple[ir.Model, tuple[str, ...]]:
     from gsvexport.backends.onnxruntime.int8 import convolution_tensors, quantise
 
     if calibration is None:
         raise BackendError(f"stage {stage}: int8 needs calibration", fix="build it with gsvexport --target")
     ranges = calibration.ranges(stage, graph, convolution_tensors(graph))
-    result = quantise(graph, ranges, calibration.feeds(stage), features, calibration.damage, limit)
+    result = quantise(graph, ranges, calibration.feeds(stage), features, partial(calibration.damage, stage))
     return result.model, result.notes

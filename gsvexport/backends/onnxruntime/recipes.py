@@ -52,12 +52,13 @@ def recipe(stage: str, role: str, precision: str, model: Model) -> list[GraphPas
         )
     if role == "ar":
         return _t2s(stage, precision, model)
-    return {
+    passes: dict[str, list[GraphPass]] = {
         "fp32": [],
         "fp16": [StoreFp16()],
         "int8-weights": [MatMulNBits(8, _ACOUSTIC_BLOCK), StoreInt8(), StoreFp16()],
         "int8": [Conv2d(), Polyphase()],
-    }[precision]
+    }
+    return passes[precision]
 
 
 def quantised(

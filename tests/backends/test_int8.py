@@ -1,0 +1,84 @@
+"""Which layers of a vocoder become integers, on a graph with two rates and a layer that cannot bear it."""
+
+import numpy as np
+import pytest
+from passes.graphs import graph, normal, operators
+
+from gsvexport.backends.onnxruntime import int8
+from gsvexport.backends.onnxruntime.recipes import PRECISIONS, recipe
+from gsvexport.errors import BackendError
+from gsvexport.passes.base import run_passes
+from gsvexport.passes.conv2d import Conv2d
+from gsvexport.passes.polyphase import Polyphase
+
+FEEDS = [{"latent": normal(1, 4, 30, seed=n)} for n in range(3)]
+RANGES = (-60.0, 60.0)
+
+
+def vocoder():
+    """latent → conv → upsample x5 → conv → audio, in the float form that int8 starts from."""
+    plain = graph(
+        [
+            ("Conv", ["latent", "w1"], ["a"], {"kernel_shape": [3], "pads": [1, 1]}),
+            ("ConvTranspose", ["a", "w2"], ["b"], {"kernel_shape": [9], "strides": [5], "pads": [2, 2]}),
+            ("Conv", ["b", "w3"], ["c"], {"kernel_shape": [3], "pads": [1, 1]}),
+            ("Conv", ["c", "w4"], ["audio"], {"kernel_shape": [1]}),
+        ],
+        {"latent": [1, 4, "F"]},
+        {"audio": [1, 1, "N"]},
+        {"w1": normal(4, 4, 3), "w2": normal(4, 4, 9), "w3": normal(4, 4, 3), "w4": normal(1, 4, 1)},
+    )
+    return run_passes(plain, [Conv2d(), Polyphase()]).model
+
+
+def relative_noise(expected, found):
+    return float(np.sqrt(np.mean(np.square(found - expected)) / np.mean(np.square(expected))))
+
+
+def quantise(model, damage):
+    ranges = dict.fromkeys(int8.convolution_tensors(model), RANGES)
+    return int8.quantise(model, ranges, FEEDS, ("dotprod",), damage)
+
+
+def test_layers_are_grouped_by_the_rate_they_run_at():
+    assert {name: len(nodes) for name, nodes in int8.groups(vocoder()).items()} == {"x1": 1, "x5": 2, "last": 1}
+
+
+def test_everything_becomes_integer_where_the_gates_allow_it():
+    result = quantise(vocoder(), lambda expected, found: relative_noise(expected, found) / 100)
+    assert "none stays float" in result.notes[-1]
+    assert "4 convolutions are INT8" in result.notes[0]
+
+
+def test_the_most_harmful_group_becomes_float_first_and_no_more_than_needed():
+    model = vocoder()
+    everything = quantise(model, relative_noise)
+    alone = dict(item.split(" ") for item in everything.notes[1].partition(": ")[2].split(", "))
+    worst = max(alone, key=lambda name: float(alone[name]))
+    assert everything.notes[-1].startswith("none stays float")
+    reached = float(everything.notes[-1].split("; ")[1].split(" ")[0])
+    tight = quantise(model, lambda expected, found: 0.71 * relative_noise(expected, found) / reached)
+    assert tight.notes[-1].startswith(f"float: {worst};")
+
+
+def test_gates_that_integers_cannot_meet_leave_everything_float():
+    result = quantise(vocoder(), lambda expected, found: 1e6 * relative_noise(expected, found))
+    assert operators(result.model)["QuantizeLinear"] == 0
+    assert result.notes[-1].startswith("float:")
+
+
+@pytest.mark.parametrize(
+    ("features", "bits"), [(("avx2",), 7), (("avx2", "avx512-vnni"), 8), (("dotprod",), 8), ((), 8)]
+)
+def test_weights_have_seven_bits_where_products_saturate(features, bits):
+    model = vocoder()
+    ranges = dict.fromkeys(int8.convolution_tensors(model), RANGES)
+    result = int8.quantise(model, ranges, FEEDS, features, lambda expected, found: 0.0)
+    assert f"({bits}-bit weights)" in result.notes[0]
+
+
+def test_a_precision_that_a_role_cannot_have_is_refused_with_those_it_can():
+    for role, known in PRECISIONS.items():
+        if "int4-weights" not in known:
+            with pytest.raises(BackendError, match="cannot lower stage"):
+                recipe("stage", role, "int4-weights", None)
