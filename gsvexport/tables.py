@@ -152,8 +152,8 @@ class Reader:
         for item in fields(cls):
             rule = item.metadata["rule"]
             if item.name in values and is_dataclass(rule.kind):
-                inner = self.table(rule.kind, f"{name}.{item.name}", self.mapping(f"{name}.{item.name}", values))
-                arguments[item.name] = inner
+                inside = f"{name}.{item.name}"
+                arguments[item.name] = self.table(item.metadata["rule"].kind, inside, self.mapping(inside, values))
             elif item.name in values:
                 if self.check(f"{name}.{item.name}", values[item.name], rule):
                     arguments[item.name] = converted(values[item.name], rule)

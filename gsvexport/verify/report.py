@@ -104,7 +104,7 @@ class Report:
                 checks.append(Check(**row))
             except (TypeError, ArtifactError) as error:
                 problems.append(f"check {index}: {error}")
-        ran = {name: value.get(name) for name in _PLACES}
+        ran: dict[str, Any] = {name: value.get(name) for name in _PLACES}
         for name, text in ran.items():
             if text is not None and not (text and isinstance(text, str)):
                 problems.append(f"'{name}' is not the name of {_PLACES[name]}")
