@@ -11,13 +11,12 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from gsvexport.errors import EnvironmentProblem, InputError
 
 TEMPORARY_PREFIX = ".partial-"
 _CHUNK = 1 << 20
-_MadeT = TypeVar("_MadeT")
 
 
 def canonical_json(value: Any) -> str:
@@ -79,7 +78,8 @@ def _unwritable(path: Path, error: OSError) -> EnvironmentProblem:
 def atomic_directory(path: Path, *, force: bool = False) -> Iterator[Path]:
     """Yield a temporary directory beside `path` that becomes `path` when the block ends without an exception.
 
-    On an exception (Ctrl-C included) nothing is left behind and an existing `path` is untouched.
+    On an exception (Ctrl-C included) nothing is left behind and an existing `path` is untouched. What a killed process
+    left of the same `path` is removed.
 
     Raises:
         InputError: `path` exists and `force` is false, or it is a file.
@@ -89,14 +89,15 @@ def atomic_directory(path: Path, *, force: bool = False) -> Iterator[Path]:
     if os.path.isfile(path):
         raise InputError(f"{path} is a file; a folder is to be written", fix="choose another output with -o")
     with disk_errors(path):
-        work = Path(_beside(path, tempfile.mkdtemp))
+        work, held = _beside(path, lambda prefix, folder: tempfile.mkdtemp(prefix=prefix, dir=folder))
         try:
             yield work
             work.chmod(0o777 & ~_umask())
             _sync_tree(work)
             _replace_directory(work, path)
         finally:
-            shutil.rmtree(work, ignore_errors=True)
+            _remove(work)
+            os.close(held)
 
 
 @contextlib.contextmanager
@@ -111,9 +112,7 @@ def atomic_file(path: Path, *, force: bool = False) -> Iterator[Path]:
     if os.path.isdir(path):
         raise InputError(f"{path} is a folder; a file is to be written", fix="choose another output with -o")
     with disk_errors(path):
-        handle, name = _beside(path, tempfile.mkstemp)
-        os.close(handle)
-        work = Path(name)
+        work, held = _beside(path, _empty_file)
         try:
             yield work
             work.chmod(0o666 & ~_umask())
@@ -122,6 +121,7 @@ def atomic_file(path: Path, *, force: bool = False) -> Iterator[Path]:
             _sync(path.parent)
         finally:
             work.unlink(missing_ok=True)
+            os.close(held)
 
 
 def refuse_existing(path: Path, *, force: bool) -> None:
@@ -138,13 +138,57 @@ def cache_directory() -> Path:
     return (Path(base) if base else Path.home() / ".cache") / "gsvexport"
 
 
-def _beside(path: Path, make: Callable[..., _MadeT]) -> _MadeT:
-    """What `make` (`mkdtemp` or `mkstemp`) makes in the folder of `path`; the folder is made first."""
+def _beside(path: Path, make: Callable[[str, Path], str]) -> tuple[Path, int]:
+    """What `make(prefix, folder)` makes beside `path`, and a descriptor that holds it as long as it is open.
+
+    The system lets go of it when a process dies. So what nobody holds was left by one that was killed, and is removed.
+    """
+    prefix = f"{TEMPORARY_PREFIX}{sha256_bytes(os.fsencode(path.name))[:12]}-"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        return make(prefix=TEMPORARY_PREFIX, dir=path.parent)
+        for left in path.parent.glob(f"{prefix}*"):
+            with contextlib.suppress(OSError):
+                held = os.open(left, os.O_RDONLY)
+                try:
+                    if _hold(held):
+                        _remove(left)
+                finally:
+                    os.close(held)
+        while True:
+            work = Path(make(prefix, path.parent))
+            held = os.open(work, os.O_RDONLY)
+            _hold(held)
+            if work.exists():  # else another process took it for a leftover, before it was held
+                return work, held
+            os.close(held)
     except (FileNotFoundError, FileExistsError, NotADirectoryError) as error:  # a file in the way, or such as /proc
         raise _unwritable(path, error) from error
+
+
+def _hold(handle: int) -> bool:
+    """Lock an open file or folder, unless somebody else has; false as well where a file system knows no locks."""
+    try:
+        import fcntl
+    except ImportError:  # not a POSIX system
+        return False
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+def _empty_file(prefix: str, folder: Path) -> str:
+    handle, name = tempfile.mkstemp(prefix=prefix, dir=folder)
+    os.close(handle)
+    return name
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _existing_parent(path: Path) -> Path:

@@ -2,9 +2,12 @@ from __future__ import annotations
 
 import errno
 import os
+import subprocess
+import sys
 
 import pytest
 
+from gsvexport import files
 from gsvexport.errors import EnvironmentProblem, InputError
 from gsvexport.files import atomic_directory, atomic_file, canonical_json
 
@@ -32,6 +35,33 @@ def test_force_replaces_a_directory_as_a_whole(tmp_path):
             (work / name).write_text(name)
     assert [p.name for p in path.iterdir()] == ["b"]
     assert [p.name for p in tmp_path.iterdir()] == ["out"]
+
+
+@pytest.mark.parametrize("write", ["atomic_file", "atomic_directory"])
+def test_what_a_killed_process_left_is_removed_and_what_a_living_one_writes_is_not(tmp_path, write):
+    code = f"""
+import sys, time
+from pathlib import Path
+from gsvexport.files import {write}
+with {write}(Path(sys.argv[1])):
+    print("writing", flush=True)
+    time.sleep(60)
+"""
+    line = [sys.executable, "-c", code, str(tmp_path / "out")]
+    with subprocess.Popen(line, stdout=subprocess.PIPE) as process:
+        assert process.stdout.readline()
+        with getattr(files, write)(tmp_path / "out", force=True) as work:
+            assert len(list(tmp_path.iterdir())) == 2
+            if write == "atomic_directory":
+                (work / "a").write_text("a")
+        assert len(list(tmp_path.iterdir())) == 2
+        process.kill()
+    assert len(list(tmp_path.iterdir())) == 2
+    with getattr(files, write)(tmp_path / "another"):
+        assert len(list(tmp_path.iterdir())) == 3
+    with getattr(files, write)(tmp_path / "out", force=True):
+        pass
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["another", "out"]
 
 
 def test_an_existing_output_is_refused_before_anything_is_done(tmp_path):
