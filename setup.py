@@ -1,4 +1,4 @@
-"""What pyproject.toml cannot say: the device profiles of targets/ go into the installed package, too."""
+"""What pyproject.toml cannot say: targets/ (device profiles) and calibration/ go into the installed package, too."""
 
 import shutil
 from pathlib import Path
@@ -8,16 +8,17 @@ from setuptools.command.build_py import build_py
 
 
 class BuildPy(build_py):
-    """Copies targets/*.toml to gsvexport/targets/ in what is built; an editable install reads targets/ itself."""
+    """Copies their *.toml to gsvexport/targets/ and gsvexport/calibration/; an editable install reads the originals."""
 
     def run(self):
-        """Build the modules, then add the profiles."""
+        """Build the modules, then add the data."""
         super().run()
         if not self.editable_mode:
-            folder = Path(self.build_lib, "gsvexport", "targets")
-            folder.mkdir(parents=True, exist_ok=True)
-            for profile in sorted((Path(__file__).parent / "targets").glob("*.toml")):
-                shutil.copyfile(profile, folder / profile.name)
+            for name in ("targets", "calibration"):
+                folder = Path(self.build_lib, "gsvexport", name)
+                folder.mkdir(parents=True, exist_ok=True)
+                for file in sorted((Path(__file__).parent / name).glob("*.toml")):
+                    shutil.copyfile(file, folder / file.name)
 
 
 setup(cmdclass={"build_py": BuildPy})

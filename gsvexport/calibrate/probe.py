@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gsvexport.backends import open_session
+from gsvexport.backends.onnxruntime.session import OnnxRuntimeSession
 from gsvexport.calibrate.ranges import Estimator, Observer, Range
-from gsvexport.errors import InputError
+from gsvexport.errors import BackendError, InputError
 from gsvexport.tables import nearest
 
 if TYPE_CHECKING:
@@ -44,11 +44,11 @@ def observe(
         raise InputError("there is nothing to observe the graph with", fix="calibrate with at least one sentence")
     wanted = _in_order(model, tensors)
     observer = Observer(estimator)
-    largest = max(several, key=_bytes)
-    sizes = _sizes(model, wanted, largest, threads)
+    shortest = min(several, key=_bytes)
+    sizes = _sizes(model, wanted, shortest, threads)
     by_parts: dict[int, list[Mapping[str, NDArray[Any]]]] = {}
-    for one in several:  # a shorter sentence has smaller tensors, in proportion
-        parts = -(-sum(sizes.values()) * _bytes(one) // (_bytes(largest) * budget))
+    for one in several:  # a longer sentence has larger tensors, about in proportion
+        parts = -(-sum(sizes.values()) * _bytes(one) // (_bytes(shortest) * budget))
         by_parts.setdefault(min(parts, len(wanted)), []).append(one)
     for parts, alike in by_parts.items():
         for group in _groups(sizes, parts):
@@ -122,7 +122,7 @@ class _Probe:
         try:
             path = Path(self._folder.name, "probe.onnx")
             ir.save(ir.external_data.load_to_model(copy), path, external_data="weights")  # to be mapped, not read
-            self._session = open_session("onnxruntime", Path(self._folder.name), "probe.onnx", threads=threads)
+            self._session = _open(path, threads)
         except BaseException:
             self._folder.cleanup()
             raise
@@ -138,3 +138,18 @@ class _Probe:
         """The observed tensors, by their names in the graph."""
         found = self._session.run({name: np.asarray(feeds[name]) for name in self._feeds})
         return {self._names[output]: array for output, array in found.items()}
+
+
+def _open(path: Path, threads: int | None) -> OnnxRuntimeSession:
+    """A session that gives memory back after each run. Speech keeps it for the next one, which takes twice as much."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3  # errors only
+    options.intra_op_num_threads = threads or 0
+    options.enable_cpu_mem_arena = options.enable_mem_pattern = False
+    try:
+        session = onnxruntime.InferenceSession(str(path), sess_options=options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # the runtime's exceptions share no base class of their own
+        raise BackendError(f"ONNX Runtime cannot load the graph to be observed: {error}") from error
+    return OnnxRuntimeSession(path, session)
