@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 import signal
 import sys
@@ -59,10 +60,15 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _with_default(arguments: Sequence[str], group: click.Group) -> list[str]:
-    """Without a command's name, the command is `build`."""
+    """Without a command's name, the command is `build`; what is nearly one, and no voice that exists, is a slip."""
     first = arguments[0] if arguments else "--help"
     known = first in group.commands or first in ("--help", "-h", "--version")
-    return list(arguments or ["--help"]) if known else ["build", *arguments]
+    if known:
+        return list(arguments or ["--help"])
+    meant = difflib.get_close_matches(first, group.commands, 1)
+    if meant and not first.startswith("-") and not os.path.exists(first):
+        raise click.UsageError(f"there is no command '{first}'; did you mean '{meant[0]}'?")
+    return ["build", *arguments]
 
 
 def _stop(number: int, frame: Any) -> NoReturn:
