@@ -14,7 +14,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from gsvexport.errors import TargetError
+from gsvexport.errors import TargetError, missing_package
 from gsvexport.files import canonical_json, sha256_bytes
 from gsvexport.stages import CLONING_STAGES, VERSIONS, stages
 from gsvexport.tables import nearest
@@ -198,7 +198,10 @@ def backends() -> tuple[str, ...]:
 
 def lowering(backend: str) -> ModuleType:
     """The compile side of a backend: PRECISIONS, PORTABILITY, TOOLS and `lower`."""
-    return importlib.import_module(f"gsvexport.backends.{backend}.lower")
+    try:
+        return importlib.import_module(f"gsvexport.backends.{backend}.lower")
+    except ModuleNotFoundError as error:
+        raise missing_package(error.name or backend, "building an artifact", "compile") from error
 
 
 def check(target: Target) -> None:

@@ -166,7 +166,32 @@ def test_targets_lists_devices_and_shows_one(cache):
     assert "1. source" in page
     wrong = gsvexport(cache, "targets", "x8664")
     assert wrong.returncode == 4
-    assert "did you mean 'x86-64'?" in wrong.stderr
+    assert "did you mean 'x86-64'" in wrong.stderr
+
+
+def test_a_device_without_a_backend_is_shown_but_not_built(cache, tmp_path):
+    listed = gsvexport(cache, "targets").stdout
+    (row,) = (line for line in listed.splitlines() if line.startswith("jetson-orin-nano "))
+    assert row.endswith("not buildable yet: no backend 'tensorrt' in this release")
+    page = gsvexport(cache, "targets", "jetson-orin-nano").stdout
+    assert "device.bandwidth_gbs" in page
+    assert "jetson-orin-nano.toml:6" in page
+    done = gsvexport(cache, "--target", "jetson-orin-nano", "-o", tmp_path / "out")
+    assert done.returncode == 4
+    assert "_tensorrt.toml:6: no backend 'tensorrt' in this release" in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_plan_says_why_for_the_voice_that_is_asked_for(cache):
+    done = gsvexport(cache, "plan", "--target", "raspberry-pi-4", "--explain")
+    assert done.returncode == 0, done.stderr
+    for word in (
+        "demo (v2, baked) for raspberry-pi-4",
+        "5 GB/s (recall, raspberry-pi-4.toml:7)",
+        "of 400 phones",
+        "fits",
+    ):
+        assert word in done.stdout
 
 
 def test_plan_tells_and_does_nothing(cache, tmp_path):
@@ -198,7 +223,7 @@ def test_a_defect_asks_for_a_report_and_shows_the_place_only_on_request(monkeypa
     def broken(*_):
         raise KeyError("surprise")
 
-    monkeypatch.setattr("gsvexport.cli.show.target_list", broken)
+    monkeypatch.setattr("gsvexport.cli.targets.target_list", broken)
     assert cli.run(["targets"]) == 70
     message = capsys.readouterr().err
     assert "a defect in gsvexport: KeyError: 'surprise'" in message

@@ -22,6 +22,7 @@ LAYERS = (
     ("calibrate", "verify"),
     ("plan", "store"),
     ("inputs",),
+    ("explain",),
     ("pack",),
     ("emulate",),
     ("build",),

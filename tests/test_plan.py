@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from gsvexport.explain import FULL_V2, explain
 from gsvexport.plan import Subject, artifact_name, backends, code_versions, make_plan, missing_backends
 from gsvexport.target import Limits, read_target, target_names
 
@@ -28,7 +29,8 @@ BUILDABLE = [name for name in target_names() if not missing_backends(read_target
 @pytest.mark.parametrize("name", BUILDABLE)
 def test_the_plan_of_every_target_is_as_recorded(name, request):
     target = read_target(name)
-    text = "\n".join(plan(subject, target).text(keys=True) for subject in (BAKED, CLONING))
+    baked, cloning = (plan(subject, target) for subject in (BAKED, CLONING))
+    text = "\n".join((baked.text(keys=True) + explain(baked, FULL_V2), cloning.text(keys=True)))
     path = GOLDEN / f"{name}.txt"
     if request.config.getoption("--golden"):
         path.write_text(text, encoding="utf-8")

@@ -2,6 +2,7 @@ import re
 
 import pytest
 
+from gsvexport.cli.targets import markdown_table
 from gsvexport.errors import TargetError
 from gsvexport.plan import check, missing_backends
 from gsvexport.runtime.machine import FLAGS
@@ -48,6 +49,10 @@ def test_every_profile_of_the_registry_is_right_but_for_backends_that_this_relea
             assert re.search(rf"\.toml:\d+: no backend '({'|'.join(missing)})' in this release", problem)
     else:
         check(target)
+
+
+def test_the_readme_shows_the_registry():
+    assert markdown_table() in (registry().parent / "README.md").read_text(encoding="utf-8")
 
 
 def test_the_registry_holds_x86_64_and_hides_families():

@@ -6,12 +6,9 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
-
-if TYPE_CHECKING:
-    from gsvexport.plan import Subject
 
 _EPILOG = """\b
 Exit codes:
@@ -20,7 +17,7 @@ Exit codes:
   3    a voice that is broken, hostile or not supported
   4    a target that is unknown or contradicts itself
   5    an artifact that missed a verification limit
-  6    an artifact that is damaged or of an unknown schema
+  6    an artifact that is damaged, of an unknown schema, or made for another machine
   7    the machine: a full disk, a missing package, no permission
   8 9  a graph transformation or a backend failed
   70   a defect in gsvexport
@@ -37,6 +34,7 @@ _target = click.option(
     "-t", "--target", "targets", multiple=True, required=True, metavar="NAME", help="A device's name, or a TOML file."
 )
 _quiet = click.option("-q", "--quiet", is_flag=True, help="No progress on standard error.")
+_any_machine = click.option("--any-machine", is_flag=True, help="Also what was made for another processor.")
 _force = click.option("--force", is_flag=True, help="Replace outputs that exist.")
 
 
@@ -98,7 +96,7 @@ def build(targets: tuple[str, ...], voice: Path | None, out: Path, force: bool, 
 @click.argument("name", required=False)
 def targets(name: str | None) -> None:
     """List the devices, or show one profile and its plan."""
-    from gsvexport.cli.show import target_list, target_page
+    from gsvexport.cli.targets import target_list, target_page
 
     click.echo(target_page(name) if name else target_list(), nl=False)
 
@@ -107,15 +105,22 @@ def targets(name: str | None) -> None:
 @_target
 @click.argument("voice", required=False, type=_PATH)
 @click.option("--keys", is_flag=True, help="Show the key of each step, which names its result in the cache.")
-def plan(targets: tuple[str, ...], voice: Path | None, keys: bool) -> None:
+@click.option("--explain", is_flag=True, help="Say why, and estimate memory and speed.")
+def plan(targets: tuple[str, ...], voice: Path | None, keys: bool, explain: bool) -> None:
     """Show what a build would do, without doing it."""
+    from gsvexport import explain as reasons
     from gsvexport.inputs import open_voice
-    from gsvexport.plan import make_plan
+    from gsvexport.plan import check, make_plan
     from gsvexport.target import read_targets
 
     chosen = read_targets(targets)
-    subject: Subject = open_voice(voice).subject
-    click.echo("\n".join(make_plan(target, subject).text(keys=keys) for target in chosen), nl=False)
+    for target in chosen:
+        check(target)
+    opened = open_voice(voice)
+    plans = [make_plan(target, opened.subject) for target in chosen]
+    sizes = reasons.sizes(opened) if explain else None
+    pages = [one.text(keys=keys) + (reasons.explain(one, sizes) if sizes else "") for one in plans]
+    click.echo("\n".join(pages), nl=False)
 
 
 @cli.command()
@@ -146,7 +151,10 @@ def source(voice: Path | None, out: Path, force: bool, quiet: bool) -> None:
     help="Run it on an emulated aarch64 core (after ARTIFACT; default: the target's), as far as one is set up.",
 )
 @_quiet
-def verify(artifact: Path, source: Path | None, as_json: bool, emulate: str | None, quiet: bool) -> int:
+@_any_machine
+def verify(
+    artifact: Path, source: Path | None, as_json: bool, emulate: str | None, quiet: bool, any_machine: bool
+) -> int:
     """Check ARTIFACT on this machine, or on an emulated one.
 
     Checks every byte, runs every stage and compares it with the golden vectors inside.
@@ -159,7 +167,7 @@ def verify(artifact: Path, source: Path | None, as_json: bool, emulate: str | No
     from gsvexport.pack import verify_packed
 
     if emulate is None:
-        report = verify_packed(artifact, source=source, progress=_progress(quiet))
+        report = verify_packed(artifact, source=source, any_machine=any_machine, progress=_progress(quiet))
     else:
         from gsvexport.emulate.verify import verify_emulated
 
@@ -204,6 +212,7 @@ def inspect(artifact: Path, as_json: bool) -> None:
 @click.option("--no-prompt", is_flag=True, help="Do not lead with the voice's own prompt.")
 @click.option("--max-tokens", type=int, help="Stop after that many codes (25 are a second).")
 @click.option("--threads", type=click.IntRange(1), help="Processor cores to use.")
+@_any_machine
 @_force
 def say(
     artifact: Path, text: str | None, phones: str | None, out: Path, force: bool, threads: int | None, **options: Any

@@ -11,7 +11,6 @@ from pathlib import Path
 
 from gsvexport.artifact.container import read_manifest, read_member, sweep
 from gsvexport.artifact.manifest import REPORT, media
-from gsvexport.errors import TargetError
 from gsvexport.files import cache_directory, disk_errors
 
 
@@ -21,51 +20,6 @@ def table(rows: Iterable[Sequence[str]]) -> str:
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     return "\n".join(lines) + "\n"
-
-
-def target_list() -> str:
-    """Every device of the registry with what it is and whether it can be built."""
-    from gsvexport.plan import check
-    from gsvexport.target import read_target, target_names
-
-    rows: list[tuple[str, ...]] = [("TARGET", "STATUS", "BACKEND", "PRECISION", "DEVICE")]
-    for name in target_names():
-        try:
-            target = read_target(name)
-            places = target.placement.values()
-            columns = [
-                " ".join(dict.fromkeys(texts)) for texts in ((p.backend for p in places), (p.precision for p in places))
-            ]
-            check(target)
-            rows.append((name, "builds", *columns, target.title))
-        except TargetError as error:
-            rows.append((name, "unusable", "-", "-", str(error).partition("\n")[0]))
-    return table(rows)
-
-
-def target_page(name: str) -> str:
-    """One profile, resolved, and its plan for a baked v2 voice."""
-    from gsvexport.plan import Subject, make_plan
-    from gsvexport.target import read_target
-
-    target = read_target(name)
-    device = target.device
-    known = {
-        "core": device.core,
-        "features": " ".join(device.features) or None,
-        "memory": device.memory_mb and f"{device.memory_mb} MB",
-        "bandwidth": device.bandwidth_gbs and f"{device.bandwidth_gbs:g} GB/s",
-        "runtimes": " ".join(f"{key} {value}" for key, value in device.runtimes.items()) or None,
-        "limits": f"{target.limits.phones} phones, {target.limits.tokens} codes, {target.limits.seconds:g} s",
-        "gates": " ".join(f"{key}={value:g}" for key, value in target.gates.items()) or None,
-        "calibration": target.calibration and f"{target.calibration.corpus}, {target.calibration.sentences} sentences",
-        "portability": target.portability,
-        "emulator": target.emulator,
-    }
-    rows = [("target", target.name), ("device", target.title), ("machine", f"{device.arch}, {device.os}")]
-    rows += [(key, str(value)) for key, value in known.items() if value]
-    plan = make_plan(target, Subject("voice", "VOICE", "v2", True, "0" * 64))
-    return table(rows) + "\n" + plan.text()
 
 
 def artifact_page(path: Path) -> str:

@@ -19,6 +19,7 @@ def speak(
     *,
     force: bool,
     threads: int | None,
+    any_machine: bool,
     no_prompt: bool,
     greedy: bool,
     max_tokens: int | None,
@@ -33,7 +34,8 @@ def speak(
 
     Raises:
         InputError: wrong arguments, unknown phones, or `out` exists and `force` is false.
-        ArtifactError, BackendError: the artifact cannot be loaded or run.
+        ArtifactError, BackendError: the artifact cannot be loaded or run, or was made for another machine and
+            `any_machine` is false.
     """
     from gsvexport.runtime.pipeline import load
     from gsvexport.text.symbols import phone_ids
@@ -44,7 +46,7 @@ def speak(
     if text is None and not (phones or "").split():
         raise InputError("nothing to say", fix='--phones "HH AH0 L OW1 ."')
     limit = MAX_TOKENS if max_tokens is None else max_tokens
-    with load(artifact, threads=threads) as voice:
+    with load(artifact, threads=threads, any_machine=any_machine) as voice:
         ids = None if phones is None else phone_ids(_split(phones), voice.model.symbols)
         settings = {name: value for name, value in chosen.items() if value is not None}
         sampling = replace(voice.sampling, greedy=greedy, **settings)

@@ -64,12 +64,14 @@ def recipe(stage: str, role: str, precision: str, model: Model) -> list[GraphPas
 def quantised(
     ranges: Mapping[str, tuple[float, float]], features: Sequence[str], skip: Sequence[str]
 ) -> list[GraphPass]:
-    """What follows the float form of an integer vocoder, once the ranges of its tensors are known.
+    """What follows the float form of an integer vocoder, once the ranges of its tensors are known."""
+    return [QuantiseConv(dict(ranges), 7 if saturates(features) else 8, tuple(skip)), StoreFp16()]
 
-    x86 without VNNI adds pairs of products in 16 bits and would saturate with 8-bit weights; ARM does not.
-    """
-    saturates = "avx2" in features and not any("vnni" in feature for feature in features)
-    return [QuantiseConv(dict(ranges), 7 if saturates else 8, tuple(skip)), StoreFp16()]
+
+def saturates(features: Sequence[str]) -> bool:
+    """Whether a processor adds pairs of products in 16 bits, which 8-bit weights overflow: x86 without VNNI does, ARM
+    does not, and one of which nothing is known may."""
+    return not any("vnni" in feature or feature in ("neon", "dotprod") for feature in features)
 
 
 def _t2s(stage: str, precision: str, model: Model) -> list[GraphPass]:

@@ -1,0 +1,128 @@
+"""Text pages about targets: the registry, and one profile with its plan."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from gsvexport.cli.show import table
+from gsvexport.errors import EnvironmentProblem, TargetError
+from gsvexport.plan import check, make_plan, missing_backends
+from gsvexport.stages import VERSIONS, stages
+from gsvexport.target import Target, read_target, registry, target_names
+
+BUILDS = "builds"
+_HEADER = ("TARGET", "DEVICE", "PROCESSOR", "T2S / ACOUSTIC / VOCODER", "STATUS")
+
+
+def target_list() -> str:
+    """Every device of the registry: what it is, its precisions, and whether it can be built; those that can first."""
+    rows: list[tuple[str, ...]] = []
+    for name in target_names():
+        try:
+            target = read_target(name)
+        except TargetError as error:
+            rows.append((name, "-", "-", "-", f"unusable: {error.problems[0] if error.problems else error.what}"))
+            continue
+        rows.append((name, target.title, processor(target), precisions(target), status(target)))
+    return table([_HEADER, *sorted(rows, key=lambda row: (row[-1] != BUILDS, row[0]))])
+
+
+def status(target: Target) -> str:
+    """Whether a target can be built, and if not, why."""
+    if missing := missing_backends(target):
+        return "not buildable yet: no backend " + ", ".join(f"'{name}'" for name in missing) + " in this release"
+    try:
+        check(target)
+    except TargetError as error:
+        return f"not buildable: {error.problems[0]}"
+    except EnvironmentProblem as problem:
+        return f"not here: {problem.what}"
+    return BUILDS
+
+
+def processor(target: Target) -> str:
+    """Architecture and core, and the accelerator beside it."""
+    device = target.device
+    parts = [f"{device.arch} {device.core or ''}".strip()]
+    parts += [f"CUDA {device.gpu.compute_capability}"] if device.gpu else []
+    parts += [f"Edge TPU ({device.tpu.link})"] if device.tpu else []
+    return " + ".join(parts)
+
+
+def precisions(target: Target) -> str:
+    """One precision, or those of T2S, of the acoustic stage and of the vocoder."""
+    found = [target.place(stage).precision for stage in ("step", "acoustic", "vocoder")]
+    return found[0] if len(set(found)) == 1 else " / ".join(found)
+
+
+def markdown_table() -> str:
+    """The table of targets that the README shows."""
+    lines = ["| target | device | processor | T2S / acoustic / vocoder | status |", "|---|---|---|---|---|"]
+    for target in sorted(map(read_target, target_names()), key=lambda one: (missing_backends(one), one.name)):
+        missing = ", ".join(f"`{name}`" for name in missing_backends(target))
+        state = f"no backend {missing} yet" if missing else BUILDS
+        cells = (f"`{target.name}`", target.title, processor(target), precisions(target), state)
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def target_page(name: str) -> str:
+    """One profile, each value with its origin, and its plan for a baked full-size v2 voice with the reasons."""
+    from gsvexport.explain import FULL_V2, explain
+    from gsvexport.plan import Subject
+
+    target = read_target(name)
+    rows = [("KEY", "VALUE", "FROM"), ("name", target.name, ""), *_values(target)]
+    head = table(rows) + f"\nstatus: {status(target)}\n"
+    if status(target) != BUILDS:
+        return head
+    plan = make_plan(target, Subject("voice", "VOICE", "v2", True, "0" * 64))
+    return f"{head}\n{plan.text()}{explain(plan, FULL_V2)}"
+
+
+def _values(target: Target) -> Iterator[tuple[str, str, str]]:
+    """(dotted key, value, file:line) of everything that is set; defaults say so, stages come with where they run."""
+    value = target.to_json()
+    del value["name"], value["placement"]
+    placed = {name: target.place(name) for release in VERSIONS for name in stages(release)}
+    for key, item in _flat(value):
+        if item not in (None, {}, []) and not key.startswith("device.confidence"):
+            yield key, _text(target, key, item), _origin(target, key)
+    for name, place in placed.items():
+        key = f"placement.{target.placed_by(name)}"
+        origins = dict.fromkeys(
+            _origin(target, f"{key}.{part}", "placement.default") for part in ("backend", "precision")
+        )
+        yield name, f"{place.precision} on {place.backend}", ", ".join(origins)
+
+
+def _flat(value: object, above: str = "") -> Iterator[tuple[str, object]]:
+    if isinstance(value, dict) and value and above != "gates":
+        for name, item in value.items():
+            yield from _flat(item, f"{above}.{name}".lstrip("."))
+    elif isinstance(value, dict):
+        yield from ((f"{above}.{name}", item) for name, item in value.items())
+    else:
+        yield above, value
+
+
+def _text(target: Target, key: str, item: object) -> str:
+    words = (
+        " ".join(map(str, item))
+        if isinstance(item, (list, tuple))
+        else f"{item:g}"
+        if isinstance(item, float)
+        else str(item)
+    )
+    confidence = target.device.confidence.get(key.removeprefix("device.").partition(".")[0])
+    return f"{words} ({confidence})" if confidence else words
+
+
+def _origin(target: Target, *keys: str) -> str:
+    """File and line, relative to the registry where that holds it, else "default"."""
+    for key in keys:
+        while key and key not in target.where and key.startswith("placement."):
+            key = key.rpartition(".")[0]
+        if key in target.where:
+            return target.where[key].removeprefix(f"{registry()}/")
+    return "default"
