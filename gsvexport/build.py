@@ -36,12 +36,14 @@ def build(
     out: str | Path = ".",
     *,
     force: bool = False,
+    strict: bool = False,
     progress: Progress | None = None,
 ) -> list[Path]:
     """Build one artifact for each target into the folder `out`, verify it, and return their paths.
 
     `voice` is a folder with `voice.toml`, a `voice.toml`, an exported source, or None for the built-in demo voice;
-    `targets` are names from the registry or TOML files. Files that exist are replaced only with `force`.
+    `targets` are names from the registry or TOML files. Files that exist are replaced only with `force`. `strict`
+    refuses a calibration set that lacks phones or has one speaking rate only; without it such a set is warned of.
     `progress` is told in words what is being done.
 
     Raises:
@@ -63,8 +65,9 @@ def build(
     source = obtain_source(opened, plans[0], store, say)
     errors: list[GsvError] = []
     for plan, path in zip(plans, outputs, strict=True):
+        own = _prefixed(plan.target.name, say)
         try:
-            _build_one(plan, opened, source, store, path, force=force, say=_prefixed(plan.target.name, say))
+            _build_one(plan, opened, source, store, path, force=force, strict=strict, say=own)
         except GsvError as error:
             errors.append(error)
     if len(errors) == 1:
@@ -92,14 +95,14 @@ def obtain_source(opened: Opened, plan: Plan, store: Store, progress: Progress) 
 
 
 def _build_one(
-    plan: Plan, opened: Opened, source: Source, store: Store, path: Path, *, force: bool, say: Progress
+    plan: Plan, opened: Opened, source: Source, store: Store, path: Path, *, force: bool, strict: bool, say: Progress
 ) -> None:
     """One target: lower, pack, verify, deliver."""
     name = f"{plan.subject.name} for {plan.target.name}"
     parts = [
         store.obtain(plan.step("golden").key, partial(_golden, source, say), f"golden vectors of {source.model.name}")
     ]
-    calibration = _calibration(plan, source, store, name, say)
+    calibration = _calibration(plan, source, store, name, strict=strict, say=say)
     for backend, step in plan.lowerings.items():
         make = partial(_lower, step, source, calibration, say)
         parts.append(store.obtain(step.key, make, f"{name}, lowered for {backend}"))
@@ -139,18 +142,27 @@ def _golden(source: Source, say: Progress, work: Path) -> None:
     golden.make(source.path, work / golden.FOLDER)
 
 
-def _calibration(plan: Plan, source: Source, store: Store, name: str, say: Progress) -> Calibrated | None:
-    """What the stages of the source really see, for plans that need to know; spoken once for all targets."""
+def _calibration(
+    plan: Plan, source: Source, store: Store, name: str, *, strict: bool, say: Progress
+) -> Calibrated | None:
+    """What the stages of the source really see, for plans that need to know; spoken once for all targets.
+
+    What the calibration set lacks is told, also when it was spoken before; `strict` refuses it, before it is spoken.
+    """
     step = next((step for step in plan.steps if step.name == "calibrate"), None)
     if step is None:
         return None
-    from gsvexport.calibrate import Calibrated, Settings, calibrate, read_result
+    from gsvexport.calibrate import Calibrated, Settings, calibrate, read_result, refuse_findings
     from gsvexport.verify.gates import share_of_gates
 
     def make(work: Path) -> None:
-        calibrate(source.path, Settings.from_json(step.params["settings"]), progress=say).write(work)
+        calibrate(source.path, Settings.from_json(step.params["settings"]), strict=strict, progress=say).write(work)
 
     result = read_result(store.obtain(step.key, make, f"calibration of {name}"))
+    for finding in result.coverage.findings:
+        say(f"warning ({finding.name}): {finding.text}")
+    if strict:
+        refuse_findings(source.model.name, result.coverage.findings)
     gates = {stage: limits for step in plan.lowerings.values() for stage, limits in step.params["gates"].items()}
     return Calibrated(result, lambda stage, a, b: share_of_gates(a, b, source.model.rate, gates[stage]))
 

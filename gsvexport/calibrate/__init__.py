@@ -8,7 +8,7 @@ from gsvexport.calibrate.calibrated import Calibrated
 from gsvexport.calibrate.coverage import Coverage, Finding
 from gsvexport.calibrate.probe import observe
 from gsvexport.calibrate.ranges import Estimator, Observer
-from gsvexport.calibrate.run import CalibrationResult, Spoken, calibrate, read_result
+from gsvexport.calibrate.run import CalibrationResult, Spoken, calibrate, read_result, refuse_findings
 from gsvexport.calibrate.settings import Settings
 
 __all__ = [
@@ -23,4 +23,5 @@ __all__ = [
     "calibrate",
     "observe",
     "read_result",
+    "refuse_findings",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -148,12 +148,8 @@ def calibrate(
                 fix="give its voice.toml a [reference] table and export it again",
             )
         script = write_script(settings, voice.model, baked_prompt="prompt" in voice.baked)
-        if strict and script.findings:
-            raise InputError(
-                f"the calibration set for {voice.model.name} is too narrow",
-                problems=[f"{one.name}: {one.text}" for one in script.findings],
-                fix="more sentences or another corpus in [calibration], or leave out --strict",
-            )
+        if strict:
+            refuse_findings(voice.model.name, script.findings)
         kept = _Sample(settings)
         spoken, tracks, samples = [], [], 0
         for number, one in enumerate(script.utterances, 1):
@@ -172,6 +168,20 @@ def calibrate(
             samples += audio.samples.size
         coverage = _coverage(script, voice, spoken, tracks, samples)
     return CalibrationResult(settings, coverage, kept.feeds(), tuple(spoken), script.corpora)
+
+
+def refuse_findings(voice: str, found: Sequence[Finding]) -> None:
+    """What `strict` does about a calibration set for `voice` that lacks something.
+
+    Raises:
+        InputError: there are findings; all of them.
+    """
+    if found:
+        raise InputError(
+            f"the calibration set for {voice} is too narrow",
+            problems=[f"{one.name}: {one.text}" for one in found],
+            fix="more sentences or another corpus in the target's [calibration], or leave out --strict",
+        )
 
 
 @dataclass(frozen=True)

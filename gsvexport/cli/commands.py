@@ -78,9 +78,10 @@ def cli() -> None:
 @_target
 @click.argument("voice", required=False, type=_PATH)
 @click.option("-o", "--out", type=_PATH, default=Path(), show_default="this folder", help="Folder for the artifacts.")
+@click.option("--strict", is_flag=True, help="Refuse a calibration set that misses phones or has a single rate.")
 @_force
 @_quiet
-def build(targets: tuple[str, ...], voice: Path | None, out: Path, force: bool, quiet: bool) -> None:
+def build(targets: tuple[str, ...], voice: Path | None, out: Path, strict: bool, force: bool, quiet: bool) -> None:
     """Compile VOICE for each target (the default).
 
     Writes VOICE-TARGET.gsv, verified against the voice's ONNX source. Finished steps are kept in the cache, so a build
@@ -88,7 +89,7 @@ def build(targets: tuple[str, ...], voice: Path | None, out: Path, force: bool, 
     """
     from gsvexport.build import build as make
 
-    for path in make(voice, targets, out, force=force, progress=_progress(quiet)):
+    for path in make(voice, targets, out, force=force, strict=strict, progress=_progress(quiet)):
         click.echo(f"{path}  {path.stat().st_size / 1e6:.1f} MB")
 
 
