@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, overload
@@ -16,7 +16,7 @@ from gsvexport.model import Model, read_model
 from gsvexport.runtime.audio import Audio
 from gsvexport.runtime.baked import read_baked
 from gsvexport.runtime.machine import check_machine
-from gsvexport.runtime.ports import Array, as_array, checked, convert, outside
+from gsvexport.runtime.ports import Array, as_array, checked, convert, each, outside
 from gsvexport.runtime.sampling import Floats, Ints, Sampling
 from gsvexport.runtime.tokens import Decoder, Generated, generate, new_decoder
 from gsvexport.stages import BERT_WIDTH, MAX_TOKENS, Stage, frames, stages
@@ -188,8 +188,8 @@ class LoadedVoice:
             InputError: nothing given, a different number of speakers, arrays that do not fit, or a baked artifact.
         """
         stage = self._stage("reference")
-        spectrograms = _each(references, axes=3)
-        embeddings = [_row(one) for one in _each(speakers, axes=2)]
+        spectrograms = each(references, axes=3)
+        embeddings = [_row(one) for one in each(speakers, axes=2)]
         takes_speaker = any(port.name == "speaker" for port in stage.inputs)
         wanted = len(spectrograms) if takes_speaker else 0
         if not spectrograms or len(embeddings) != wanted:
@@ -367,8 +367,8 @@ class LoadedVoice:
 def load(path: str | Path, *, threads: int | None = None, any_machine: bool = False) -> LoadedVoice:
     """Load a `.gsv` artifact, an unpacked artifact folder or a source directory.
 
-    `threads` limits the processor cores a graph may use; None means all of them. `any_machine` opens an artifact that
-    was made for another architecture or processor, too: graphs for ONNX Runtime run everywhere, with other kernels.
+    `threads` limits the processor cores a graph may use; None means all of them. `any_machine` opens what was made for
+    another processor, too: graphs for ONNX Runtime run everywhere, with other kernels.
 
     Raises:
         InputError: nothing there.
@@ -382,12 +382,12 @@ def load(path: str | Path, *, threads: int | None = None, any_machine: bool = Fa
     if not found.exists():
         raise InputError(f"{found} does not exist", fix="pass a .gsv artifact or a source directory")
     folder = found if found.is_dir() else unpacked(found)
-    backends = {}
-    if (folder / MANIFEST).is_file():
-        manifest = read_manifest(folder)
-        if not any_machine:
-            check_machine(manifest.target, found)
-        backends = {name: entry.backend for name, entry in manifest.stages.items()}
+    if not (folder / MANIFEST).is_file():
+        return LoadedVoice(folder, threads=threads)
+    manifest = read_manifest(folder)
+    if not any_machine:
+        check_machine(manifest.target, found)
+    backends = {name: entry.backend for name, entry in manifest.stages.items()}
     return LoadedVoice(folder, backends=backends, threads=threads)
 
 
@@ -395,9 +395,3 @@ def _row(value: Any) -> Array:
     """[n] → [1, n]; anything else is left for the port check to judge."""
     array = as_array(value)
     return array[np.newaxis] if array.ndim == 1 else array
-
-
-def _each(value: Any, *, axes: int) -> Sequence[Any]:
-    """The entries of a sequence of arrays; a single array with at most `axes` axes is one entry."""
-    several = isinstance(value, (list, tuple)) or (isinstance(value, np.ndarray) and value.ndim > axes)
-    return list(value) if several else [value]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from numbers import Integral, Real
 from typing import Any
 
@@ -140,3 +140,9 @@ def _length_limits(dims: Dims) -> dict[tuple[str, str], int]:
 
 def _wanted(port: Port) -> str:
     return f"it takes {port.dtype} [{', '.join(map(str, port.shape))}], {port.meaning}"
+
+
+def each(value: Any, *, axes: int) -> Sequence[Any]:
+    """The entries of a sequence of arrays; a single array with at most `axes` axes is one entry."""
+    several = isinstance(value, (list, tuple)) or (isinstance(value, np.ndarray) and value.ndim > axes)
+    return list(value) if several else [value]
