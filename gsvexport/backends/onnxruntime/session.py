@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -81,11 +82,25 @@ def _load(path: Path, threads: int | None) -> Any:
     options.log_severity_level = _ERRORS_ONLY
     options.intra_op_num_threads = threads or 0  # 0: as many as there are cores
     options.inter_op_num_threads = 1
+    # One arena for the stages of a process, which run one after another, and no plan of it for each length that was
+    # ever spoken: a full-size voice peaks at 423 MB, not 601, as fast.
+    _share_arena()
+    options.add_session_config_entry("session.use_env_allocators", "1")
+    options.enable_mem_pattern = False
     try:
         # A path, not bytes: external data is then found beside the graph and mapped instead of read.
         return onnxruntime.InferenceSession(str(path), sess_options=options, providers=["CPUExecutionProvider"])
     except Exception as error:  # the runtime's exceptions share no base class of their own
         raise _failure(path, "load", error) from error
+
+
+@functools.cache
+def _share_arena() -> None:
+    """Make the arena of this process. Once: a second one would take the first one's place for sessions to come."""
+    import onnxruntime
+
+    kind, place = onnxruntime.OrtAllocatorType.ORT_ARENA_ALLOCATOR, onnxruntime.OrtMemType.DEFAULT
+    onnxruntime.create_and_register_allocator(onnxruntime.OrtMemoryInfo("Cpu", kind, 0, place), None)
 
 
 def _failure(path: Path, doing: str, error: Exception, feeds: Mapping[str, NDArray[Any]] | None = None) -> BackendError:
