@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -247,6 +248,25 @@ def test_what_is_no_artifact_is_refused(source, tmp_path):
             bench(source, path, **WORKLOAD)
     with pytest.raises(InputError, match="does not exist"):
         bench(tmp_path / "nothing.gsv", **WORKLOAD)
+
+
+def test_an_artifact_for_another_machine_is_refused_unless_any_is_taken(small, monkeypatch):
+    def refuse(target, where):
+        raise ArtifactError(f"{where} was made for another machine")
+
+    monkeypatch.setattr("gsvexport.bench.check_machine", refuse)
+    monkeypatch.setattr(
+        "gsvexport.artifact.container.read_manifest", lambda path: SimpleNamespace(target={}, stages={})
+    )
+    manifest = small / "manifest.json"
+    manifest.write_text("{}")
+    try:
+        with pytest.raises(ArtifactError, match="another machine"):
+            bench(small, **WORKLOAD)
+        with pytest.raises(BackendError, match="manifest"):  # it is run, and this one is none
+            bench(small, any_machine=True, **WORKLOAD)
+    finally:
+        manifest.unlink()
 
 
 def test_a_voice_that_fails_while_it_is_measured_is_named_with_its_own_words(source, tmp_path):

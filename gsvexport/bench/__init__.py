@@ -16,6 +16,7 @@ from gsvexport.bench.machine import describe
 from gsvexport.bench.report import Bench, Figure, Subject
 from gsvexport.errors import ArtifactError, InputError
 from gsvexport.model import Model, read_model
+from gsvexport.runtime.machine import check_machine
 from gsvexport.stages import MAX_TOKENS, frames
 
 __all__ = ["Bench", "Figure", "Subject", "bench"]
@@ -33,21 +34,22 @@ def bench(
     tokens: int = 100,
     prompt: int = 125,
     phones: int = 70,
+    any_machine: bool = False,
     progress: Progress | None = None,
 ) -> Bench:
     """Measure an artifact (or a source), and a baseline in turn with it, run by run.
 
     Each speaks `tokens` codes (25 are a second) after `prompt` codes and `phones` phones. Where the package `onnx` is
-    installed, the work of the stages is counted in their graphs, too.
+    installed, the work of the stages is counted in their graphs, too. `any_machine` takes artifacts for other machines.
 
     Raises:
         InputError: arguments out of range (all listed), or a path that does not exist.
-        ArtifactError: neither an artifact nor a source, or a damaged one.
+        ArtifactError: neither an artifact nor a source, a damaged one, or one for another machine.
         BackendError: a subject could not be measured; says what its process said.
     """
     say = progress or (lambda _: None)
     given = [path] if baseline is None else [path, baseline]
-    folders = [_folder(one) for one in given]
+    folders = [_folder(one, any_machine) for one in given]
     models = [read_model(folder) for folder in folders]
     _check(models, threads=threads, runs=runs, tokens=tokens, prompt=prompt, phones=phones)
     machine = describe()
@@ -78,13 +80,17 @@ def bench(
     )
 
 
-def _folder(path: Path) -> Path:
-    """The folder of a source or of an unpacked artifact."""
-    from gsvexport.artifact.container import unpacked
+def _folder(path: Path, any_machine: bool) -> Path:
+    """The folder of a source or of an unpacked artifact, which has to be one for this machine, unless any is taken."""
+    from gsvexport.artifact.container import read_manifest, unpacked
+    from gsvexport.artifact.manifest import MANIFEST
 
     if not path.exists():
         raise InputError(f"{path} does not exist", fix="pass a .gsv artifact or a source directory")
-    return path if path.is_dir() else unpacked(path)
+    folder = path if path.is_dir() else unpacked(path)
+    if (folder / MANIFEST).is_file() and not any_machine:
+        check_machine(read_manifest(folder).target, path)
+    return folder
 
 
 def _check(models: list[Model], **given: int) -> None:

@@ -57,7 +57,8 @@ def _measured(out: Path, target: str, size: str, threads: int, runs: int) -> str
         say(title)
         done = call(f"gsvexport.bench.compiling:{name}", threads=threads, **arguments)
         peak = "unknown" if done["peak_mb"] is None else f"{done['peak_mb']:.0f} MB"
-        lines.append(f"{title}: {done['seconds']:.1f} s, peak resident memory {peak}\n")
+        spent = f"{done['seconds']:.1f} s ({done['processor_seconds']:.1f} s of processors)"
+        lines.append(f"{title}: {spent}, peak resident memory {peak}\n")
     found = bench(Path(done["path"]), Path(source), threads=threads, runs=runs, progress=say)
     return found.table() + "\n" + "".join(lines)
 

@@ -238,8 +238,9 @@ def say(
 @click.option("--prompt", type=int, default=125, show_default=True, help="Codes of the prompt before them.")
 @click.option("--phones", type=int, default=70, show_default=True, help="Phones of prompt and sentence together.")
 @click.option("--json", "as_json", is_flag=True, help="The measurements as JSON.")
+@_any_machine
 @_quiet
-def bench(artifact: Path, baseline: Path | None, as_json: bool, quiet: bool, **workload: int) -> None:
+def bench(artifact: Path, baseline: Path | None, as_json: bool, quiet: bool, **options: Any) -> None:
     """Measure how fast and how large ARTIFACT (or a source) is on this machine.
 
     Load time, prefill, step, acoustic, vocoder, real-time factor, memory and sizes, beside the memory bandwidth and the
@@ -248,7 +249,7 @@ def bench(artifact: Path, baseline: Path | None, as_json: bool, quiet: bool, **w
     from gsvexport.bench import bench as measure
     from gsvexport.files import canonical_json
 
-    found = measure(artifact, baseline, progress=_progress(quiet), **workload)
+    found = measure(artifact, baseline, progress=_progress(quiet), **options)
     click.echo(canonical_json(found.to_json()) if as_json else found.table(), nl=False)
 
 
