@@ -1,8 +1,8 @@
 """An integer vocoder: ranges from calibration, and a measured decision about which layers stay float.
 
 Layers are grouped by the rate at which they run (1 at the latent's frames, then multiplied by each upsampling). Each
-group is quantised alone and its damage to the sound measured; then groups become float again, the most harmful first,
-until the whole is well within the gates.
+group is quantised alone and its damage to the sound measured; then groups become float again, those first that free the
+most of the gates for the least arithmetic, until the whole is well within them.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from gsvexport.backends.onnxruntime.recipes import quantised
 from gsvexport.backends.onnxruntime.session import open_session
 from gsvexport.graphs.save import save_graphs
-from gsvexport.passes.base import run_passes
+from gsvexport.passes.base import constant, run_passes
 from gsvexport.passes.polyphase import PHASES
 
 Array = NDArray[Any]
@@ -49,21 +49,31 @@ def convolution_tensors(model: ir.Model) -> list[str]:
     return sorted(name for name in names if name)
 
 
-def groups(model: ir.Model) -> dict[str, tuple[str, ...]]:
+@dataclass(frozen=True)
+class Group:
+    """Convolutions that run at one rate: their names, and `cost`, the multiplications for each frame of the latent."""
+
+    nodes: tuple[str, ...]
+    cost: int
+
+
+def groups(model: ir.Model) -> dict[str, Group]:
     """Convolutions by the rate of their output relative to the latent's frames: "x1", "x10", …, and the "last" one."""
     rates: dict[ir.Value, int] = {}
-    found: dict[str, list[str]] = {}
+    found: dict[str, dict[str, int]] = {}
     last = ""
     for node in model.graph:
-        rate = max((rates.get(value, 1) for value in node.inputs if value is not None), default=1)
-        rate *= int(node.metadata_props.get(PHASES, "1"))
+        before = max((rates.get(value, 1) for value in node.inputs if value is not None), default=1)
+        rate = before * int(node.metadata_props.get(PHASES, "1"))
         rates.update(dict.fromkeys(node.outputs, rate))
-        if node.op_type == "Conv":
+        weight = constant(node.inputs[1]) if node.op_type == "Conv" else None
+        if weight is not None:
             assert node.name is not None
             last = node.name
-            found.setdefault(f"x{rate}", []).append(last)
-    named = {name: tuple(n for n in nodes if n != last) for name, nodes in found.items()}
-    return {**{name: nodes for name, nodes in named.items() if nodes}, "last": (last,)}
+            found.setdefault(f"x{rate}", {})[last] = before * weight.size
+    final = next(costs.pop(last) for costs in found.values() if last in costs)
+    named = {name: Group(tuple(costs), sum(costs.values())) for name, costs in found.items() if costs}
+    return {**named, "last": Group((last,), final)}
 
 
 def quantise(
@@ -81,21 +91,22 @@ def quantise(
     probes = [{**one, "latent": one["latent"][:, :, :_PROBE_FRAMES]} for one in longest]
     expected = _run(model, probes)
     layers = groups(model)
-    every = tuple(name for nodes in layers.values() for name in nodes)
+    every = tuple(node for group in layers.values() for node in group.nodes)
 
     def attempt(skip: Sequence[str]) -> tuple[ir.Model, float, tuple[str, ...]]:
         result = run_passes(model, quantised(ranges, features, skip))
         worst = max(damage(one, other) for one, other in zip(expected, _run(result.model, probes), strict=True))
         return result.model, worst, result.applied[0][1].notes
 
-    alone = {name: attempt([other for other in every if other not in nodes])[1] for name, nodes in layers.items()}
+    alone = {name: attempt([node for node in every if node not in group.nodes])[1] for name, group in layers.items()}
     kept: list[str] = []
     lowered, reached, notes = attempt(())
-    for name in sorted(alone, key=lambda name: -alone[name]):
+    # Noise powers add up, so a group frees the square of its share; what it costs is arithmetic in float.
+    for name in sorted(alone, key=lambda name: -(alone[name] ** 2) / layers[name].cost):
         if reached <= _ALLOWED:
             break
         kept.append(name)
-        lowered, reached, notes = attempt([node for group in kept for node in layers[group]])
+        lowered, reached, notes = attempt([node for group in kept for node in layers[group].nodes])
     measured = ", ".join(f"{name} {value:.3g}" for name, value in alone.items())
     decided = f"float: {', '.join(kept)}" if kept else "none stays float"
     more = (f"share of the gates used with one group quantised: {measured}", f"{decided}; {reached:.3g} in all")
