@@ -82,6 +82,8 @@ def _load(path: Path, threads: int | None) -> Any:
     options.log_severity_level = _ERRORS_ONLY
     options.intra_op_num_threads = threads or 0  # 0: as many as there are cores
     options.inter_op_num_threads = 1
+    # The threads of one stage would go on spinning, and take the cores from the stage that follows.
+    options.add_session_config_entry("session.force_spinning_stop", "1")
     # One arena for the stages of a process, which run one after another, and no plan of it for each length that was
     # ever spoken: a full-size voice peaks at 423 MB, not 601, as fast.
     _share_arena()
