@@ -53,14 +53,15 @@ def bench(
     models = [read_model(folder) for folder in folders]
     _check(models, threads=threads, runs=runs, tokens=tokens, prompt=prompt, phones=phones)
     machine = describe()
+    # Before and after, because a machine that others use is not always as fast.
+    limits = [_limits(threads, say)]
     results: list[list[dict[str, Any]]] = [[] for _ in folders]
     for run in range(runs):
         for folder, name, found in zip(folders, given, results, strict=True):
             say(f"run {run + 1} of {runs}: {name.name}")
             arguments = {"folder": str(folder.resolve()), "tokens": tokens, "prompt": prompt, "phones": phones}
             found.append(call("gsvexport.bench.subject:measure", threads=threads, **arguments))
-    say("what the machine allows")
-    limits = call("gsvexport.bench.machine:limits", threads=threads)
+    limits.append(_limits(threads, say))
     return Bench(
         command=_command(given, threads, runs, tokens, prompt, phones),
         machine=machine,
@@ -76,8 +77,13 @@ def bench(
             Subject(name.name, _figures(found), _sizes(name, folder), _work(folder, model, tokens))
             for name, folder, model, found in zip(given, folders, models, results, strict=True)
         ),
-        limits={name: Figure.of(rates) for name, rates in limits.items()},
+        limits={name: Figure.of([rate for one in limits for rate in one[name]]) for name in limits[0]},
     )
+
+
+def _limits(threads: int, say: Progress) -> dict[str, list[float]]:
+    say("what the machine allows")
+    return call("gsvexport.bench.machine:limits", threads=threads)
 
 
 def _folder(path: Path, any_machine: bool) -> Path:
