@@ -1,0 +1,155 @@
+"""English words, numbers, abbreviations and signs → the phones that they are spoken with."""
+
+import lzma
+import random
+
+import pytest
+from edit_distance import bare, distance
+
+from gsvexport.errors import InputError
+from gsvexport.text.en import lexicon, make
+from gsvexport.text.en.letters import sound_out
+from gsvexport.text.en.normal import normalise
+from gsvexport.text.en.numbers import cardinal, ordinal, year
+from gsvexport.text.en.phonemes import word
+
+
+def dictionary():
+    lines, phones = lexicon._dictionary()
+    entries = (line.split(" ") for line in lines.decode("ascii").splitlines()[1:])
+    return [(spelling, tuple(phones[ord(code) - ord("!")] for code in codes)) for spelling, codes in entries]
+
+
+def test_every_word_of_the_dictionary_is_found():
+    entries = dictionary()
+    assert len(entries) == 123874
+    for spelling, phones in [entries[0], entries[-1], *random.Random(0).sample(entries, 2000)]:
+        assert lexicon.pronounce(spelling) == phones
+
+
+@pytest.mark.parametrize("absent", ["", "zzzz", "'", "0", "é", "qqq", "helloo"])
+def test_a_word_that_is_not_there_is_not_found(absent):
+    assert lexicon.pronounce(absent) is None
+
+
+def test_the_dictionary_is_made_the_same_again():
+    text = "B  B IY1\nA  AH0\nA(1)  EY1\nA'S  EY1 Z\nA42  EY1\n"
+    assert make.pack(text) == make.pack(text)
+    assert lzma.decompress(make.pack(text)) == b"AH0 B EY1 IY1 Z\na !\na's #%\nb \"$\n"
+
+
+@pytest.mark.parametrize(
+    ("spelling", "phones"),
+    [
+        ("hello", "HH AH0 L OW1"),
+        ("don't", "D OW1 N T"),
+        ("'tis", "T IH1 Z"),
+        ("dogs'", "D AO1 G Z"),
+        ("~w", "D AH1 B AH0 L Y UW0"),
+        ("~us", "Y UW1 Z"),
+        ("~s's", "EH1 S IH0 Z"),
+        # endings of words that the dictionary has without them
+        ("googled", "G UW1 G AH0 L D"),
+        ("vlogged", "V L AA1 G D"),
+        ("selfies", "S EH1 L F IY2 Z"),
+        ("rumba's", "R AH1 M B AH0 Z"),
+        # two words written together
+        ("smartphone", "S M AA1 R T F OW2 N"),
+        ("blockchain", "B L AA1 K CH EY2 N"),
+        # no vowel letter
+        ("html", "EY1 CH T IY1 EH1 M EH1 L"),
+        # by rule
+        ("covid", "K OW1 V IH0 D"),
+        ("jetson", "JH EH1 T S AH0 N"),
+        ("flirbing", "F L ER1 B IH0 NG"),
+        ("knorpation", "N AO0 R P EY1 SH AH0 N"),
+    ],
+)
+def test_words(spelling, phones):
+    assert " ".join(word(spelling)) == phones
+
+
+def test_rules_get_most_of_what_the_dictionary_knows():
+    sample = random.Random(0).sample(dictionary(), 1000)
+    total = sum(len(phones) for _, phones in sample)
+    assert sum(distance(sound_out(spelling), phones) for spelling, phones in sample) / total < 0.27  # measured .254
+    assert sum(distance(bare(sound_out(spelling)), bare(phones)) for spelling, phones in sample) / total < 0.23  # .209
+
+
+def test_any_letters_can_be_said():
+    letters = random.Random(0)
+    known = {phone for _, phones in dictionary() for phone in phones}
+    for _ in range(500):
+        spelling = "".join(letters.choices("abcdefghijklmnopqrstuvwxyz'", k=letters.randint(1, 12)))
+        assert known.issuperset(word(spelling)), spelling
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [
+        ("0", "zero"),
+        ("13", "thirteen"),
+        ("40", "forty"),
+        ("101", "one hundred one"),
+        ("1000000", "one million"),
+        ("12345", "twelve thousand three hundred forty five"),
+        ("007", "zero zero seven"),
+        ("1" * 16, " ".join(["one"] * 16)),
+    ],
+)
+def test_cardinals(number, words):
+    assert cardinal(number) == words
+
+
+def test_ordinals_and_years():
+    assert [ordinal(one) for one in ("1", "12", "20", "21", "100")] == [
+        "first", "twelfth", "twentieth", "twenty first", "one hundredth",
+    ]  # fmt: skip
+    assert [year(one) for one in ("1984", "1905", "1900", "2000", "2007", "2025")] == [
+        "nineteen eighty four", "nineteen oh five", "nineteen hundred", "two thousand", "two thousand seven",
+        "twenty twenty five",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ("Mr. Smith lives at 5 Main St. He left.", "mister smith lives at five main street . he left ."),
+        ("Dr. No of St. Paul. In St. Louis", "doctor no of saint paul . in saint louis"),
+        ("5 ms. Ms. Lee", "five milliseconds . miz lee"),
+        ("Acme Inc. sells, e.g., tea.", "acme incorporated sells , for example , tea ."),
+        ("cats, dogs, etc. They", "cats , dogs , et cetera . they"),
+        ("J. Smith", "~j smith"),
+        ("in the U.S. Army", "in the ~u ~s army"),
+        ("$3.50, $1, $0.99", "three dollars and fifty cents , one dollar , ninety nine cents"),
+        ("£1.01, £0.02", "one pound and one penny , two pence"),
+        ("$2.5 million", "two point five million dollars"),
+        ("¥500 or €20.00", "five hundred yen or twenty euros"),
+        ("3:30 p.m. Then 10am, 12:05, 7:00", "three thirty ~p ~m . then ten ~a ~m , twelve oh five , seven o'clock"),
+        ("1,234.5 in 1984", "one thousand two hundred thirty four point five in nineteen eighty four"),
+        ("the 1990s, the 80s", "the nineteen nineties , the eighties"),
+        ("May 5th, 1/2 of 10-20", "may fifth , one half of ten to twenty"),
+        ("-5° at 50% + 3", "minus five degrees at fifty percent plus three"),
+        ("5GB, 1 km, 3.2 GHz", "five gigabytes , one kilometer , three point two gigahertz"),
+        ("No. 5, v2.0.1", "number five , v two point zero point one"),
+        ("555-123-4567", "five five five , one two three , four five six seven"),
+        ("GPUs, HTML5, NASA, the US and us", "~g ~p ~us , ~h ~t ~m ~l five , nasa , the ~u ~s and us"),
+        ("IT IS LOUD", "it is loud"),
+        ("a@b.com", "a at b dot com"),
+        ("a well-known – and “old” — thing", "a well known - and old - thing"),
+        ("really?! (yes) wait... no; it’s", "really ? yes , wait … no , it's"),
+        ("Café naïve Ærø ﬁne ½", "cafe naive aero fine one half"),
+        ("Heading\n\nText\nmore", "heading . text more"),
+        ("zero\u200bwidth", "zerowidth"),
+    ],
+)  # fmt: skip
+def test_what_is_written_and_what_is_said(written, said):
+    assert " ".join(normalise(written)) == said
+
+
+def test_other_characters_are_named_once_and_together():
+    with pytest.raises(InputError) as caught:
+        normalise("Hi 你你 ~ ж \x07")
+    assert len(caught.value.problems) == 4
+    for part in (r"'\u4f60' (cjk unified ideograph-4f60)", "'~' (tilde)", "cyrillic small letter zhe", r"'\x07'"):
+        assert part in str(caught.value)
