@@ -76,6 +76,13 @@ def test_the_demo_voice_speaks(demo, cache, tmp_path):
     assert (tmp_path / "a.wav").read_bytes() == (tmp_path / "b.wav").read_bytes()
 
 
+def test_the_demo_voice_says_a_text(demo, cache, tmp_path):
+    done = gsvexport(cache, "say", demo, "Good morning. It is 7:30.", "-o", tmp_path / "a.wav", "--threads", 1)
+    assert done.returncode == 0, done.stderr
+    with wave.open(str(tmp_path / "a.wav")) as sound:
+        assert 1.5 < sound.getnframes() / 32000 < 8
+
+
 def test_say_takes_names_of_phones_and_settings(demo, cache, tmp_path):
     options = ("--greedy", "--no-prompt", "--speed", 1.2, "--noise-scale", 0, "--max-tokens", 30, "--threads", 1)
     done = gsvexport(cache, "say", demo, "--phones", "G UH1 D D EY1 .", "-o", tmp_path / "a.wav", *options)
@@ -86,7 +93,8 @@ def test_say_takes_names_of_phones_and_settings(demo, cache, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "code", "says"),
     [
-        (["Hello"], 2, "cannot turn text into phones"),
+        (["Hello \u4f60"], 2, "cjk unified ideograph-4f60"),
+        (["..."], 2, "no sound"),
         (["--phones", "HH AH9"], 2, "unknown phone 'AH9'; did you mean AH"),
         (["--phones", "5 9999"], 2, "9999"),
         (["--phones", " "], 2, "nothing to say"),

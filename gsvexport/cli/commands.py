@@ -70,7 +70,7 @@ def cli() -> None:
     Examples:
       gsvexport --target x86-64 -o dist/              the demo voice, ready to speak
       gsvexport --target x86-64 voices/alice -o dist/
-      gsvexport say dist/demo-x86-64.gsv --phones "HH AH0 L OW1 ." -o hello.wav
+      gsvexport say dist/demo-x86-64.gsv "Hello there!" -o hello.wav
     """
 
 
@@ -218,10 +218,13 @@ def inspect(artifact: Path, as_json: bool) -> None:
 def say(
     artifact: Path, text: str | None, phones: str | None, out: Path, force: bool, threads: int | None, **options: Any
 ) -> None:
-    """Speak one sentence, given as phones, into a WAV file.
+    """Speak TEXT, or one sentence given as phones, into a WAV file.
+
+    TEXT is read in the voice's language; English is known. Its sentences are spoken one after the other.
 
     \b
-    Example:
+    Examples:
+      gsvexport say dist/demo-x86-64.gsv "Good morning. It is 7:30." -o morning.wav
       gsvexport say dist/demo-x86-64.gsv --phones "G UH1 D M AO1 R N IH0 NG ." -o morning.wav
     """
     from gsvexport.cli.speak import speak

@@ -33,7 +33,7 @@ def speak(
     `chosen` holds sampling settings by name; None leaves the voice's own.
 
     Raises:
-        InputError: wrong arguments, unknown phones, or `out` exists and `force` is false.
+        InputError: wrong arguments, a text that cannot be read, unknown phones, or `out` exists and `force` is false.
         ArtifactError, BackendError: the artifact cannot be loaded or run, or was made for another machine and
             `any_machine` is false.
     """
@@ -44,7 +44,7 @@ def speak(
     if text is not None and phones is not None:
         raise InputError("both a text and --phones were given", fix="give one of them")
     if text is None and not (phones or "").split():
-        raise InputError("nothing to say", fix='--phones "HH AH0 L OW1 ."')
+        raise InputError("nothing to say", fix='give a text, or --phones "HH AH0 L OW1 ."')
     limit = MAX_TOKENS if max_tokens is None else max_tokens
     with load(artifact, threads=threads, any_machine=any_machine) as voice:
         ids = None if phones is None else phone_ids(_split(phones), voice.model.symbols)

@@ -18,6 +18,7 @@ from gsvexport.runtime.baked import read_baked
 from gsvexport.runtime.machine import check_machine
 from gsvexport.runtime.ports import Array, as_array, checked, convert, each, outside
 from gsvexport.runtime.sampling import Floats, Ints, Sampling
+from gsvexport.runtime.text import joined, sentences
 from gsvexport.runtime.tokens import Decoder, Generated, generate, new_decoder
 from gsvexport.stages import BERT_WIDTH, MAX_TOKENS, Stage, frames, stages
 
@@ -147,35 +148,31 @@ class LoadedVoice:
         conditioning: Mapping[str, Any] | None = None,
         max_tokens: int = MAX_TOKENS,
     ) -> Audio:
-        """Speak one sentence, given as phones [X] or [1, X].
+        """Speak a text in the voice's language, or one sentence, given as phones [X] or [1, X].
 
-        `seed` decides everything random, the seed in `sampling` nothing. `speed` stretches time (2 is twice as fast),
+        The sentences of a text are spoken one after the other, with a pause between; `max_tokens` is for each. `seed`
+        decides everything random, the seed in `sampling` nothing. `speed` stretches time (2 is twice as fast),
         `noise_scale` 0 speaks the mean. `bert` and `prompt` as in `tokens`, but a voice without a baked prompt speaks
         prompt-free. `conditioning` is a result of `condition` and defaults to the baked one.
 
         Raises:
-            InputError: arguments out of range (all listed), a voice without conditioning, or an artifact that lacks a
-                stage.
+            InputError: arguments out of range (all listed), a text that cannot be read, a voice without conditioning,
+                or an artifact that lacks a stage.
             BackendError: the backend failed.
         """
-        if text is not None:
-            raise InputError(
-                "this release cannot turn text into phones",
-                found=f"text={text!r}",
-                fix="give the sentence's phones: phones= in Python, --phones on the command line",
-            )
-        if phones is None:
-            raise InputError("nothing to say", fix="give the sentence's phone ids with phones=")
-        spoken = _row(phones)
+        rows = sentences(text, phones, self.model, bert)
         given = self._conditioning(conditioning)
-        self._check_speech(spoken, given, speed, noise_scale, seed, max_tokens)
-        for_sampling, for_noise = (
-            np.random.Generator(np.random.PCG64(stream)) for stream in np.random.SeedSequence(seed).spawn(2)
-        )
+        for row in rows:
+            self._check_speech(row, given, speed, noise_scale, seed, max_tokens)
         if prompt is None and "prompt" not in self.baked:
             prompt = np.empty((1, 0), np.int64)
-        codes = self._generate(spoken, bert, prompt, sampling or self.sampling, for_sampling, max_tokens, None).tokens
-        return self._speak(codes, spoken, given, speed, noise_scale, for_noise)
+        streams, spoken = np.random.SeedSequence(seed), []
+        for row in rows:
+            for_sampling, for_noise = (np.random.Generator(np.random.PCG64(one)) for one in streams.spawn(2))
+            chosen = sampling or self.sampling
+            codes = self._generate(row, bert, prompt, chosen, for_sampling, max_tokens, None).tokens
+            spoken.append(self._speak(codes, row, given, speed, noise_scale, for_noise))
+        return joined(spoken)
 
     def condition(self, references: Any, speakers: Any = ()) -> dict[str, Floats]:
         """The conditioning of one or several references: the mean of what stage `reference` makes of each.

@@ -3,6 +3,7 @@ import shutil
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,6 +14,8 @@ from gsvexport.artifact import container
 from gsvexport.artifact.manifest import Manifest, StageEntry
 from gsvexport.errors import ArtifactError, BackendError, InputError
 from gsvexport.runtime import pipeline
+from gsvexport.text.phonemise import phonemise
+from gsvexport.text.symbols import phone_ids
 
 PHONES = [10, 20, 30, 40, 50]
 GREEDY = Sampling(greedy=True)
@@ -151,9 +154,29 @@ def test_every_bad_argument_is_reported_at_once(baked):
         assert part in text
 
 
-def test_text_and_nothing_are_refused_with_the_way_out(baked):
-    with pytest.raises(InputError, match="phones="):
+def test_a_text_is_spoken_sentence_by_sentence_with_a_pause(baked):
+    whole = baked.voice.synthesize("Hello there. It is me.", seed=3, max_tokens=11).samples
+    first = phone_ids(phonemise("Hello there.", "en", baked.voice.model.symbols)[0], baked.voice.model.symbols)
+    length = 11 * 2 * 640
+    assert len(whole) == 2 * length + round(0.3 * 32000)
+    np.testing.assert_array_equal(whole[:length], baked.voice.synthesize(phones=first, seed=3, max_tokens=11).samples)
+    assert not whole[length:-length].any()
+    assert whole[-length:].std() > 1e-3
+    again = baked.voice.synthesize("Hello there. Hello there.", seed=3, max_tokens=11).samples
+    assert not np.array_equal(again[:length], again[-length:])  # each sentence has a stream of its own
+
+
+def test_text_in_a_language_that_cannot_be_read_is_refused(baked, monkeypatch):
+    monkeypatch.setattr(baked.voice, "model", replace(baked.voice.model, language="zh"))
+    with pytest.raises(InputError, match="'zh' cannot be turned into phones"):
         baked.voice.synthesize("hello")
+
+
+def test_wrong_things_to_say_are_refused_with_the_way_out(baked):
+    with pytest.raises(InputError, match="comes alone"):
+        baked.voice.synthesize("hello", PHONES)
+    with pytest.raises(InputError, match="comes alone"):
+        baked.voice.synthesize("hello", bert=np.zeros((1024, 5), np.float32))
     with pytest.raises(InputError, match="nothing to say"):
         baked.voice.synthesize()
     with pytest.raises(InputError, match=r"axis 1 is 0 long"):
