@@ -1,4 +1,4 @@
-# make demo      build the demo voice, verify it and let it say a sentence
+# make demo      build the demo voice, verify it and let it say a sentence, or TEXT="what you like"
 # make test      lint, types and tests
 # make bench     measure a full-size voice against its FP32 source
 # make emulator  fetch the emulated aarch64 machine that some of them use
@@ -7,9 +7,13 @@
 PYTHON ?= python3
 TORCH ?= torch==2.13.0
 SENTENCE ?= 11
+TEXT ?=
 DIST ?= dist
 THREADS ?= 2
 BENCH_TARGET ?= x86-64-vnni
+
+# Reaches the shell as it was given: quotes and dollars in it stay what they are.
+export GSVEXPORT_TEXT = $(value TEXT)
 
 BIN := .venv/bin
 ARTIFACT := $(DIST)/demo-x86-64.gsv
@@ -20,9 +24,13 @@ WAV := $(DIST)/demo.wav
 demo: .venv/.compile
 	$(BIN)/gsvexport --target x86-64 -o $(DIST) --force
 	$(BIN)/gsvexport verify $(ARTIFACT)
-	@$(BIN)/python -c 'from gsvexport.demo import sentences; print(*sentences()[$(SENTENCE)].phones)' > $(DIST)/demo.phones
-	@$(BIN)/gsvexport say $(ARTIFACT) --phones "$$(cat $(DIST)/demo.phones)" -o $(WAV) --force
-	@$(BIN)/python -c 'from gsvexport.demo import sentences; print("says:", sentences()[$(SENTENCE)].text)'
+	@if [ -n "$$GSVEXPORT_TEXT" ]; then \
+		$(BIN)/gsvexport say $(ARTIFACT) -o $(WAV) --force -- "$$GSVEXPORT_TEXT" && printf 'says: %s\n' "$$GSVEXPORT_TEXT"; \
+	else \
+		$(BIN)/gsvexport say $(ARTIFACT) -o $(WAV) --force \
+			--phones "$$($(BIN)/python -c 'from gsvexport.demo import sentences; print(*sentences()[$(SENTENCE)].phones)')" && \
+		$(BIN)/python -c 'from gsvexport.demo import sentences; print("says:", sentences()[$(SENTENCE)].text)'; \
+	fi
 
 test: check
 	$(BIN)/python -m pytest
