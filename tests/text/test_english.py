@@ -70,7 +70,7 @@ def test_words(spelling, phones):
 
 
 def test_rules_get_most_of_what_the_dictionary_knows():
-    sample = random.Random(0).sample(dictionary(), 1000)
+    sample = random.Random(0).sample(dictionary(), 3000)
     total = sum(len(phones) for _, phones in sample)
     assert sum(distance(sound_out(spelling), phones) for spelling, phones in sample) / total < 0.27  # measured .254
     assert sum(distance(bare(sound_out(spelling)), bare(phones)) for spelling, phones in sample) / total < 0.23  # .209
@@ -135,6 +135,7 @@ def test_ordinals_and_years():
         ("555-123-4567", "five five five , one two three , four five six seven"),
         ("GPUs, HTML5, NASA, the US and us", "~g ~p ~us , ~h ~t ~m ~l five , nasa , the ~u ~s and us"),
         ("IT IS LOUD", "it is loud"),
+        (".5 of a $ & 0:00", "point five of a dollar and zero hundred"),
         ("a@b.com", "a at b dot com"),
         ("a well-known – and “old” — thing", "a well known - and old - thing"),
         ("really?! (yes) wait... no; it’s", "really ? yes , wait … no , it's"),

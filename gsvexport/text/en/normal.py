@@ -31,7 +31,7 @@ _MONEY = {"$": ("dollar", "cent"), "€": ("euro", "cent"), "£": ("pound", "pen
 _PLURALS = {"penny": "pence"} | {word: word for word in ("yen", "sen", "hertz", "kilohertz", "megahertz", "gigahertz")}
 _FRACTIONS = {"1/2": "one half", "1/3": "one third", "2/3": "two thirds", "1/4": "one quarter", "3/4": "three quarters"}
 _SIGNS = {"&": "and", "%": "percent", "@": "at", "+": "plus", "=": "equals", "#": "number", "°": "degrees"}
-_SIGNS["/"] = "slash"
+_SIGNS |= {"/": "slash", "$": "dollar", "€": "euro", "£": "pound", "¥": "yen"}
 _SPELLED = {"US", "IT", "AI", "ID", "IP", "UN", "EU", "OS", "AM", "LA", "TV"}  # in small letters they are other words
 
 
@@ -147,10 +147,11 @@ _RULES: list[tuple[re.Pattern[str], str | Callable[[Match], str]]] = [
         (r"(?<![\w.])-(?=[\d$])", " minus "),
         (rf"({_NUMBER}|\d*)(\.\d+)? ?((?i:{'|'.join(_UNITS)}))\b", lambda m: _unit(m)),
         (r"(?<=[A-Za-z])(?=\d)|(?<=\d)(?=[A-Za-z])", " "),
+        (r"(?<!\w)\.(\d+)", lambda m: f" point {digits(m[1])} "),
         (rf"(?:{_NUMBER})\.\d+", _alone),
         (_NUMBER, _alone),
         (r"\b([A-Z]{2,6})('?s)?\b", _acronym),
-        (r"[&%@+=#°/]", lambda m: f" {_SIGNS[m[0]]} "),
+        (r"[&%@+=#°/$€£¥]", lambda m: f" {_SIGNS[m[0]]} "),
         (r"(?<=\w)\.(?=\w)", " dot "),
         (r":", ","),
         (r" -+ |--+", " — "),
