@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gsvexport.errors import GateFailed, GsvError, InputError
+from gsvexport.errors import GateFailed, GsvError, InputError, VoiceError
 from gsvexport.files import TEMPORARY_PREFIX, atomic_file, canonical_json, disk_errors, sha256_bytes
 from gsvexport.inputs import Opened, open_voice
 from gsvexport.pack import pack_and_verify
@@ -58,6 +58,7 @@ def build(
         raise InputError("no target was named", fix="gsvexport targets lists them")
     opened = open_voice(voice, progress=say)
     plans = [make_plan(target, opened.subject) for target in chosen]
+    _refuse_without_reference(plans)
     folder = Path(out)
     outputs = [folder / artifact_name(opened.subject, plan.target) for plan in plans]
     _refuse_outputs(folder, outputs, force=force)
@@ -212,6 +213,17 @@ def _refuse_outputs(folder: Path, outputs: Iterable[Path], *, force: bool) -> No
             "outputs exist already",
             problems=existing,
             fix="choose another folder with -o, or replace them with --force",
+        )
+
+
+def _refuse_without_reference(plans: Sequence[Plan]) -> None:
+    """Calibration speaks, and a voice without a baked reference cannot: said before any work."""
+    calibrated = [plan for plan in plans if any(step.name == "calibrate" for step in plan.steps)]
+    silent = [plan.target.name for plan in calibrated if not plan.subject.baked]
+    if silent:
+        raise VoiceError(
+            f"{plans[0].subject.name} has no baked reference; these targets must hear it speak: {', '.join(silent)}",
+            fix="give its voice.toml a [reference] table, or choose a target without integer stages (x86-64)",
         )
 
 

@@ -9,7 +9,7 @@ from building import gsvexport, left, start
 
 from gsvexport.artifact import container
 from gsvexport.build import build
-from gsvexport.errors import ArtifactError, InputError
+from gsvexport.errors import ArtifactError, InputError, VoiceError
 from gsvexport.files import sha256_file
 from gsvexport.pack import verify_packed
 from gsvexport.runtime import pipeline
@@ -135,3 +135,10 @@ def test_two_calibrated_builds_at_once_on_one_store_both_finish(base, built, tmp
         errors = process.communicate(timeout=300)[1]
         assert process.returncode == 0, errors
         assert sha256_file(tmp_path / name / NAME) == sha256_file(built[0])
+
+
+def test_a_voice_without_a_reference_is_refused_before_any_work(base, cache, tmp_path):
+    silent = write_voice(tmp_path / "silent", reference=False)
+    with pytest.raises(VoiceError, match=r"no baked reference.*: hurried"):
+        build(silent, [str(base / "hurried.toml")], tmp_path / "out")
+    assert not (tmp_path / "out").exists()
