@@ -33,8 +33,9 @@ def read_audio(path: Path, rate: int) -> Samples:
     except (ImportError, OSError) as error:  # OSError: the package without its C library
         raise missing_package("soundfile", "reading a reference recording", "compile") from error
     try:
-        # an open file, because soundfile would guess a headerless format from the name of a path
-        with open(path, "rb") as stream, soundfile.SoundFile(stream) as sound:
+        # A descriptor: from the name of a path soundfile would guess a headerless format, and for a Python file its C
+        # library calls back into Python, where a Ctrl-C would be swallowed.
+        with open(path, "rb") as stream, soundfile.SoundFile(stream.fileno(), closefd=False) as sound:
             frames, channels, own_rate = sound.frames, sound.channels, sound.samplerate
             if frames * channels > _MAX_VALUES or frames > MAX_SECONDS * own_rate:
                 raise VoiceError(
