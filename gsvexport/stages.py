@@ -144,7 +144,14 @@ def stages(version: str) -> dict[str, Stage]:
             "vocoder",
             "sentence",
             (_LATENT, _GE),
-            (Port("audio", "float32", (1, "N"), "samples in [-1, 1], N = F·hop"),),
+            (
+                Port(
+                    "audio",
+                    "float32",
+                    (1, "N"),
+                    "samples in [-1, 1], N = F·hop (a few more where an upsampling's kernel - rate is odd)",
+                ),
+            ),
         ),
     )
     return {stage.name: stage for stage in table}
