@@ -1,4 +1,4 @@
-# make demo      build the demo voice, verify it and let it say a sentence, or TEXT="what you like"
+# make demo      build the demo voice in INT8, verify it and let it say a sentence, or TEXT="what you like"
 # make test      lint, types and tests
 # make bench     measure a full-size voice against its FP32 source
 # make emulator  fetch the emulated aarch64 machine that some of them use
@@ -8,6 +8,8 @@ PYTHON ?= python3
 TORCH ?= torch==2.13.0
 SENTENCE ?= 11
 TEXT ?=
+# INT8 for whatever kind of processor this is; `gsvexport targets` lists the others.
+TARGET ?= $(if $(filter aarch64 arm64,$(shell uname -m)),generic-arm64,x86-64-int8)
 DIST ?= dist
 THREADS ?= 2
 BENCH_TARGET ?= x86-64-vnni
@@ -16,13 +18,13 @@ BENCH_TARGET ?= x86-64-vnni
 export GSVEXPORT_TEXT = $(value TEXT)
 
 BIN := .venv/bin
-ARTIFACT := $(DIST)/demo-x86-64.gsv
+ARTIFACT := $(DIST)/demo-$(TARGET).gsv
 WAV := $(DIST)/demo.wav
 
 .PHONY: demo test check golden bench emulator clean
 
 demo: .venv/.compile
-	$(BIN)/gsvexport --target x86-64 -o $(DIST) --force
+	$(BIN)/gsvexport --target $(TARGET) -o $(DIST) --force
 	$(BIN)/gsvexport verify $(ARTIFACT)
 	@if [ -n "$$GSVEXPORT_TEXT" ]; then \
 		$(BIN)/gsvexport say $(ARTIFACT) -o $(WAV) --force -- "$$GSVEXPORT_TEXT" && printf 'says: %s\n' "$$GSVEXPORT_TEXT"; \
