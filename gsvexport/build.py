@@ -9,14 +9,16 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gsvexport.artifact.manifest import StageEntry
 from gsvexport.errors import GateFailed, GsvError, InputError, VoiceError
 from gsvexport.files import TEMPORARY_PREFIX, atomic_file, canonical_json, disk_errors, sha256_bytes
 from gsvexport.inputs import Opened, open_voice
-from gsvexport.pack import pack_and_verify
+from gsvexport.pack import LOWERED, pack_and_verify
 from gsvexport.plan import Plan, Step, artifact_name, lowering, make_plan
 from gsvexport.store import Store
 from gsvexport.target import read_targets
@@ -173,7 +175,7 @@ def _lower(step: Step, source: Source, calibration: Calibrated | None, say: Prog
     say(f"lowering {', '.join(placement)} for {backend}")
     files = work / "files"
     files.mkdir()
-    notes = lowering(backend).lower(
+    done = lowering(backend).lower(
         source.path,
         source.model,
         placement,
@@ -183,10 +185,14 @@ def _lower(step: Step, source: Source, calibration: Calibrated | None, say: Prog
     )
     if calibration is not None:
         (files / CALIBRATION).write_text(canonical_json(calibration.result.to_json()), encoding="utf-8")
-    value = {
-        stage: {"backend": backend, "precision": placement[stage], "notes": list(notes[stage])} for stage in placement
+    stages = {
+        stage: StageEntry(
+            source.model.files[stage], backend, placement[stage], done.notes[stage], done.decisions.get(stage)
+        ).to_json()
+        for stage in placement
     }
-    (work / "stages.json").write_text(canonical_json(value), encoding="utf-8")
+    value = {"stages": stages, "weights": [asdict(one) for one in done.weights]}
+    (work / LOWERED).write_text(canonical_json(value), encoding="utf-8")
 
 
 def _deliver(stored: Path, path: Path, store: Store, *, force: bool) -> None:

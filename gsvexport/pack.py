@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gsvexport.artifact import container
-from gsvexport.artifact.manifest import REPORT, Manifest, StageEntry
+from gsvexport.artifact.manifest import REPORT, Manifest, StageEntry, Weights
 from gsvexport.errors import ArtifactError, EnvironmentProblem
 from gsvexport.files import canonical_json
 from gsvexport.inputs import NOTICE, Opened
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from gsvexport.verify.report import Report
     from gsvexport.voice.voice import Voice
 
+LOWERED = "lowered.json"  # what a lowering says about its stages and weights, beside its files
 Progress = Callable[[str], None]
 
 
@@ -105,12 +106,13 @@ def _assemble(plan: Plan, opened: Opened, source: Source, parts: list[Path], fil
     """Collect an artifact's files in `files`; returns its manifest, still without members."""
     files.mkdir()
     stages: dict[str, StageEntry] = {}
+    weights: list[Weights] = []
     model = source.model
     for part in parts:
-        if (part / "stages.json").is_file():
-            for stage, entry in json.loads((part / "stages.json").read_text(encoding="utf-8")).items():
-                entry["notes"] = tuple(entry["notes"])
-                stages[stage] = StageEntry(file=model.files[stage], **entry)
+        if (part / LOWERED).is_file():
+            lowered = json.loads((part / LOWERED).read_text(encoding="utf-8"))
+            stages |= {stage: StageEntry.from_json(entry) for stage, entry in lowered["stages"].items()}
+            weights += [Weights(tuple(one["stages"]), one["kind"], one["bytes"]) for one in lowered["weights"]]
             _link_tree(part / "files", files)
         else:
             _link_tree(part, files)
@@ -132,6 +134,7 @@ def _assemble(plan: Plan, opened: Opened, source: Source, parts: list[Path], fil
         tools=tools,
         stages=stages,
         members={},
+        weights=tuple(weights),
     )
 
 

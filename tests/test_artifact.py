@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings, strategies
 
 from gsvexport.artifact import container
-from gsvexport.artifact.manifest import Manifest, Member, StageEntry, safe_name
+from gsvexport.artifact.manifest import Decisions, Group, Manifest, Member, StageEntry, Weights, safe_name
 from gsvexport.errors import ArtifactError, EnvironmentProblem, InputError
 from gsvexport.files import canonical_json, sha256_bytes
 
@@ -332,3 +332,33 @@ def test_other_files_are_no_artifacts(artifact, manifest, tmp_path):
         container.read_manifest(tmp_path)
     with pytest.raises(ArtifactError, match="holds no ghost"):
         container.read_member(artifact, "ghost")
+
+
+DECIDED = Decisions(0.7, 0.5, (Group("x1", 2, 480, 0.25, "int8"), Group("last", 1, 20, 13.0, "float")))
+
+
+def test_decisions_and_weights_survive_being_stored_and_count_for_the_digest(manifest):
+    entry = replace(manifest.stages["step"], decisions=DECIDED)
+    more = replace(manifest, stages={"step": entry}, weights=(Weights(("step",), "int4", 5000),))
+    assert Manifest.from_bytes(text(more), "here") == more
+    assert more.digest != manifest.digest
+    assert b'weights"' not in text(manifest)  # what holds none is written as before they were recorded
+    assert b"decisions" not in text(manifest)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"weights": (Weights(("step",), "int4", -1),)},
+        {"weights": (Weights(("vocoder",), "int4", 1),)},
+        {"weights": (Weights(("step",), 4, 1),)},
+        {"decisions": replace(DECIDED, reached="all")},
+        {"decisions": replace(DECIDED, groups=(Group("x1", 2.5, 480, 0.25, "int8"),))},
+        {"decisions": replace(DECIDED, groups=(Group(1, 2, 480, 0.25, "int8"),))},
+    ],
+)
+def test_decisions_and_weights_that_cannot_be_are_refused(manifest, change):
+    if "decisions" in change:
+        change = {"stages": {"step": replace(manifest.stages["step"], **change)}}
+    with pytest.raises(ArtifactError, match="cannot be right"):
+        Manifest.from_bytes(text(replace(manifest, **change)), "here")

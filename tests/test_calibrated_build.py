@@ -118,7 +118,7 @@ def test_say_and_verify_refuse_with_an_exit_code_of_their_own(built, cache, tmp_
 def test_a_damaged_calibration_in_the_store_is_made_again(base, built, cache, tmp_path):
     (feeds,) = (cache / "store").glob("*/content/feeds.npz")
     feeds.write_bytes(b"x" * feeds.stat().st_size)
-    for file in (cache / "store").glob("*/content/stages.json"):
+    for file in (cache / "store").glob("*/content/lowered.json"):
         shutil.rmtree(file.parent.parent)  # or nothing would ask for the calibration
     told = []
     (path,) = build(base / "synthetic", str(base / "hurried.toml"), tmp_path / "out", progress=told.append)

@@ -36,13 +36,64 @@ class Member:
 
 
 @dataclass(frozen=True)
+class Group:
+    """Layers whose precision was decided together.
+
+    How many `layers`, their multiplications (`cost`) for each frame of the stage's input, and the share of the stage's
+    gates for sound that they use up when they `alone` are quantised; 1 is at a gate.
+    """
+
+    name: str
+    layers: int
+    cost: int
+    alone: float
+    precision: str
+
+
+@dataclass(frozen=True)
+class Decisions:
+    """What measurement decided about a stage: the share of its gates that was `allowed` and that was `reached`."""
+
+    allowed: float
+    reached: float
+    groups: tuple[Group, ...]
+
+
+@dataclass(frozen=True)
+class Weights:
+    """`bytes` of weights that exactly these stages use, stored as `kind` ("fp32", "fp16", "int8", "int4", "int32")."""
+
+    stages: tuple[str, ...]
+    kind: str
+    bytes: int
+
+
+@dataclass(frozen=True)
 class StageEntry:
-    """How one stage was lowered: its file, the backend that runs it, its precision, what the lowering did."""
+    """How one stage was lowered: its file, the backend that runs it, its precision, what the lowering did in words, and
+    what was measured to decide it (None where nothing had to be)."""
 
     file: str
     backend: str
     precision: str
     notes: tuple[str, ...] = ()
+    decisions: Decisions | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values; `decisions` only where there are any."""
+        value = asdict(self)
+        if self.decisions is None:
+            del value["decisions"]
+        return value
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> StageEntry:
+        """Rebuild from `to_json`'s value, or raise `TypeError` or `KeyError`."""
+        decided = value.get("decisions")
+        if decided is not None:
+            groups = tuple(Group(**one) for one in decided["groups"])
+            value = {**value, "decisions": Decisions(**{**decided, "groups": groups})}
+        return cls(**{**value, "notes": tuple(value["notes"])})
 
 
 @dataclass(frozen=True)
@@ -50,7 +101,8 @@ class Manifest:
     """What a device gets. Nothing in it depends on the machine or the day of the build.
 
     `target` is the resolved profile, `source` the digest of the ONE ONNX source, `tools` the versions of what wrote the
-    members, `stages` goes by stage name, `members` by file name.
+    members, `stages` goes by stage name, `members` by file name. `weights` adds up to the bytes of all weights, each
+    counted once; it is empty in artifacts that were built before it was recorded.
     """
 
     name: str
@@ -62,6 +114,7 @@ class Manifest:
     stages: dict[str, StageEntry]
     members: dict[str, Member]
     report: Member | None = None
+    weights: tuple[Weights, ...] = ()
 
     @property
     def digest(self) -> str:
@@ -78,9 +131,9 @@ class Manifest:
     def to_json(self) -> dict[str, Any]:
         """Plain values, ready for `canonical_json`."""
         value = {"schema": SCHEMA, **asdict(self)}
-        value["stages"] = {
-            name: {**asdict(entry), "notes": list(entry.notes)} for name, entry in sorted(self.stages.items())
-        }
+        value["stages"] = {name: entry.to_json() for name, entry in sorted(self.stages.items())}
+        if not self.weights:
+            del value["weights"]
         return value
 
     @classmethod
@@ -107,10 +160,10 @@ class Manifest:
             manifest = cls(
                 **{
                     **fields,
-                    "stages": {
-                        name: StageEntry(**{**entry, "notes": tuple(entry["notes"])})
-                        for name, entry in fields["stages"].items()
-                    },
+                    "stages": {name: StageEntry.from_json(entry) for name, entry in fields["stages"].items()},
+                    "weights": tuple(
+                        Weights(**{**entry, "stages": tuple(entry["stages"])}) for entry in fields.get("weights", ())
+                    ),
                     "members": {name: Member(**entry) for name, entry in fields["members"].items()},
                     "report": Member(**fields["report"]) if fields["report"] is not None else None,
                 }
@@ -135,6 +188,11 @@ class Manifest:
         for name, entry in self.stages.items():
             if not all(isinstance(item, str) for item in (entry.file, entry.backend, entry.precision, *entry.notes)):
                 problems.append(f"stage {name}: its file, backend, precision or notes are not strings")
+            if entry.decisions is not None and not _sensible(entry.decisions):
+                problems.append(f"stage {name}: its decisions are not names and numbers")
+        for item in self.weights:
+            if not isinstance(item.kind, str) or not {*item.stages} <= self.stages.keys() or not _count(item.bytes):
+                problems.append("weights are not bytes by kind and stages")
         if not isinstance(self.target, dict) or not isinstance(self.target.get("name"), str):
             problems.append("target has no name")
         if REPORT in self.members or MANIFEST in self.members:
@@ -170,6 +228,19 @@ def media(name: str) -> str:
     return {".onnx": "graph", ".safetensors": "weights"}.get(suffix, "text")
 
 
+def _count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= LARGEST_TOTAL
+
+
+def _sensible(decisions: Decisions) -> bool:
+    shares = [decisions.allowed, decisions.reached, *(group.alone for group in decisions.groups)]
+    texts = [text for group in decisions.groups for text in (group.name, group.precision)]
+    return (
+        all(isinstance(share, (int, float)) and not isinstance(share, bool) for share in shares)
+        and all(isinstance(text, str) for text in texts)
+        and all(_count(group.layers) and _count(group.cost) for group in decisions.groups)
+    )
+
+
 def _possible(item: Member) -> bool:
-    size_fits = isinstance(item.size, int) and not isinstance(item.size, bool) and 0 <= item.size <= LARGEST_TOTAL
-    return size_fits and isinstance(item.sha256, str) and _SHA256.fullmatch(item.sha256) is not None
+    return _count(item.size) and isinstance(item.sha256, str) and _SHA256.fullmatch(item.sha256) is not None

@@ -1,12 +1,15 @@
 """What the compile side of a backend is given. A backend's `lower.py` offers PRECISIONS, CALIBRATED, PORTABILITY, TOOLS
-and `lower(source, model, placement, out, *, features, calibration)`."""
+and `lower(source, model, placement, out, *, features, calibration)`, which returns a `Lowered`."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from numpy.typing import NDArray
+
+from gsvexport.artifact.manifest import Decisions, Weights
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -26,3 +29,12 @@ class Calibration(Protocol):
     def ranges(self, stage: str, model: ir.Model, tensors: Sequence[str]) -> dict[str, tuple[float, float]]:
         """The range of each inner tensor of `model`, a form of the stage's graph in float, over those feeds."""
         ...
+
+
+@dataclass(frozen=True)
+class Lowered:
+    """What a lowering did, by stage: in words, and what it measured where it had to decide; and what it stored."""
+
+    notes: dict[str, tuple[str, ...]]
+    decisions: dict[str, Decisions]
+    weights: tuple[Weights, ...]

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import onnx_ir as ir
 
+from gsvexport.artifact.manifest import Weights
 from gsvexport.errors import PassError
 
 WEIGHTS = "weights.safetensors"
@@ -54,6 +55,33 @@ def save_graphs(folder: Path, graphs: Mapping[str, ir.Model]) -> None:
                     base_dir=folder,
                 )
         ir.save(outside, folder / f"{stage}.onnx")
+
+
+def stored_weights(graphs: Mapping[str, ir.Model]) -> tuple[Weights, ...]:
+    """What `save_graphs` stores in its file, by the stages that use it and what it is stored as."""
+    users: dict[str, list[str]] = {}
+    kinds: dict[str, tuple[str, int]] = {}
+    for stage, model in graphs.items():
+        for name, value in model.graph.initializers.items():
+            tensor = value.const_value
+            assert tensor is not None
+            if tensor.nbytes >= _INLINE:
+                users.setdefault(name, []).append(stage)
+                kinds[name] = (_kind(value, tensor), tensor.nbytes)
+    total: dict[tuple[tuple[str, ...], str], int] = {}
+    for name, (kind, size) in kinds.items():
+        key = (tuple(sorted(users[name])), kind)
+        total[key] = total.get(key, 0) + size
+    return tuple(Weights(stages, kind, size) for (stages, kind), size in sorted(total.items()))
+
+
+def _kind(value: ir.Value, tensor: ir.TensorProtocol) -> str:
+    """A tensor's type; blocks of n bits are packed into bytes, and count as what they are."""
+    for node, place in value.uses():
+        if node.op_type == "MatMulNBits" and place == 1:
+            return f"int{node.attributes['bits'].as_int()}"
+    name = tensor.dtype.name.lower()
+    return {"float": "fp32", "float16": "fp16", "uint8": "int8"}.get(name, name)
 
 
 def _places(path: Path) -> dict[str, tuple[int, int]]:

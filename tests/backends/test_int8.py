@@ -71,6 +71,22 @@ def test_gates_that_integers_cannot_meet_leave_everything_float():
     assert result.notes[-1].startswith("float:")
 
 
+def test_what_was_measured_and_decided_is_told_in_numbers_too():
+    result = quantise(vocoder(), lambda expected, found: relative_noise(expected, found) / 100)
+    decisions = result.decisions
+    assert [(one.name, one.layers, one.cost) for one in decisions.groups] == [
+        ("x1", 1, 48),
+        ("x5", 2, 480),
+        ("last", 1, 20),
+    ]
+    assert {one.precision for one in decisions.groups} == {"int8"}
+    told = result.notes[1].partition(": ")[2]
+    assert told == ", ".join(f"{one.name} {one.alone:.3g}" for one in decisions.groups)
+    assert 0 < decisions.reached <= decisions.allowed < 1
+    refused = quantise(vocoder(), lambda expected, found: 1e6 * relative_noise(expected, found)).decisions
+    assert {one.precision for one in refused.groups} == {"float"}
+
+
 @pytest.mark.parametrize(
     ("features", "bits"), [(("avx2",), 7), (("avx2", "avx512-vnni"), 8), (("dotprod",), 8), ((), 7)]
 )

@@ -16,6 +16,8 @@ from typing import Any
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from gsvexport.artifact.manifest import Decisions
+from gsvexport.artifact.manifest import Group as Decided
 from gsvexport.backends.onnxruntime.recipes import quantised
 from gsvexport.backends.onnxruntime.session import open_session
 from gsvexport.graphs.save import save_graphs
@@ -31,10 +33,11 @@ _PROBE_FRAMES = 48  # about one second of latent: enough to rank layers
 
 @dataclass(frozen=True)
 class Quantised:
-    """The lowered graph, and in words what was measured and decided."""
+    """The lowered graph, and what was measured and decided, in words and in numbers."""
 
     model: ir.Model
     notes: tuple[str, ...]
+    decisions: Decisions
 
 
 def convolution_tensors(model: ir.Model) -> list[str]:
@@ -110,7 +113,16 @@ def quantise(
     measured = ", ".join(f"{name} {value:.3g}" for name, value in alone.items())
     decided = f"float: {', '.join(kept)}" if kept else "none stays float"
     more = (f"share of the gates used with one group quantised: {measured}", f"{decided}; {reached:.3g} in all")
-    return Quantised(lowered, (*notes, *more))
+    decided_groups = tuple(
+        Decided(name, len(group.nodes), group.cost, _digits(alone[name]), "float" if name in kept else "int8")
+        for name, group in layers.items()
+    )
+    return Quantised(lowered, (*notes, *more), Decisions(_ALLOWED, _digits(reached), decided_groups))
+
+
+def _digits(value: float) -> float:
+    """Three significant digits: a measurement, in a manifest whose bytes ought not to hang on a last bit."""
+    return float(f"{value:.3g}")
 
 
 def _run(model: ir.Model, feeds: Sequence[Feeds]) -> list[Array]:

@@ -7,7 +7,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gsvexport.backends.lowering import Calibration
+from gsvexport.artifact.manifest import Decisions
+from gsvexport.backends.lowering import Calibration, Lowered
 from gsvexport.backends.onnxruntime.recipes import PRECISIONS, recipe
 from gsvexport.errors import BackendError, missing_package
 from gsvexport.model import Model
@@ -15,6 +16,8 @@ from gsvexport.stages import stages
 
 if TYPE_CHECKING:
     import onnx_ir as ir
+
+    from gsvexport.backends.onnxruntime.int8 import Quantised
 
 CALIBRATED = ("int8",)  # precisions that need to know what a stage really sees
 PORTABILITY = "portable"  # one artifact for every device that its runtime supports
@@ -31,13 +34,10 @@ def lower(
     *,
     features: Sequence[str] = (),
     calibration: Calibration | None = None,
-) -> dict[str, tuple[str, ...]]:
+) -> Lowered:
     """Write the stages of `placement` (stage -> precision) from the folder of a source to `out`.
 
     `features` are the processor's, as a target names them. A weight that several stages share is stored once.
-
-    Returns:
-        What was done, by stage.
 
     Raises:
         BackendError: a precision that a stage cannot have, or one that needs calibration without it.
@@ -45,32 +45,31 @@ def lower(
     try:
         import onnx_ir as ir
 
-        from gsvexport.graphs.save import save_graphs
+        from gsvexport.graphs.save import save_graphs, stored_weights
         from gsvexport.passes.base import run_passes
     except ImportError as error:
         raise missing_package(error.name or "onnx-ir", "building an artifact", "compile") from error
     table = stages(model.version)
     graphs: dict[str, ir.Model] = {}
     notes: dict[str, tuple[str, ...]] = {}
+    decisions: dict[str, Decisions] = {}
     for stage, precision in placement.items():
         graph = ir.load(source / model.files[stage])
         result = run_passes(graph, recipe(stage, table[stage].role, precision, model))
         graphs[stage] = result.model
         notes[stage] = tuple(note for _, outcome in result.applied for note in outcome.notes) or ("as in the source",)
         if precision in CALIBRATED:
-            graphs[stage], more = _with_ranges(stage, graphs[stage], features, calibration)
-            notes[stage] += more
+            integer = _with_ranges(stage, graphs[stage], features, calibration)
+            graphs[stage], decisions[stage] = integer.model, integer.decisions
+            notes[stage] += integer.notes
     save_graphs(out, graphs)
-    return notes
+    return Lowered(notes, decisions, stored_weights(graphs))
 
 
-def _with_ranges(
-    stage: str, graph: ir.Model, features: Sequence[str], calibration: Calibration | None
-) -> tuple[ir.Model, tuple[str, ...]]:
+def _with_ranges(stage: str, graph: ir.Model, features: Sequence[str], calibration: Calibration | None) -> Quantised:
     from gsvexport.backends.onnxruntime.int8 import convolution_tensors, quantise
 
     if calibration is None:
         raise BackendError(f"stage {stage}: int8 needs calibration", fix="build it with gsvexport --target")
     ranges = calibration.ranges(stage, graph, convolution_tensors(graph))
-    result = quantise(graph, ranges, calibration.feeds(stage), features, partial(calibration.damage, stage))
-    return result.model, result.notes
+    return quantise(graph, ranges, calibration.feeds(stage), features, partial(calibration.damage, stage))
