@@ -28,7 +28,7 @@ _KINDS = ("keys", "values")
 
 
 @dataclass(frozen=True)
-class _Attention:
+class Attention:
     """One layer's attention as found: packed projections, the value that replaces its output, and the mask."""
 
     qkv: ir.Value
@@ -50,7 +50,7 @@ class FuseStep:
     def apply(self, model: ir.Model) -> Outcome:
         """Change `model`; its cache ports become one pair for each layer."""
         graph = model.graph
-        layers = _find(graph)
+        layers = find_attentions(graph)
         cached = _port("cached", ir.DataType.INT32, [1])
         graph.inputs.append(cached)
         one = initializer(model, "scalar:int32:1", np.array([1], np.int32))
@@ -89,7 +89,7 @@ class FusePrefill:
     def apply(self, model: ir.Model) -> Outcome:
         """Change `model`; its cache outputs become one pair for each layer."""
         graph = model.graph
-        layers = _find(graph)
+        layers = find_attentions(graph)
         axes = initializer(model, "int64:0,1", np.array([0, 1], np.int64))
         shape: list[int | str] = [1, self.heads, "X+Y", self.width // self.heads]
         ports: list[ir.Value] = []
@@ -115,7 +115,7 @@ class FusePrefill:
         return Outcome(len(layers), (f"{len(layers)} attentions are one operator each",))
 
 
-def _find(graph: ir.Graph) -> list[_Attention]:
+def find_attentions(graph: ir.Graph) -> list[Attention]:
     """The attentions of the graph, in order.
 
     Raises:
@@ -124,7 +124,7 @@ def _find(graph: ir.Graph) -> list[_Attention]:
     return [_match(node) for node in graph if node.op_type == "Softmax"]
 
 
-def _match(softmax: ir.Node) -> _Attention:
+def _match(softmax: ir.Node) -> Attention:
     """Softmax([mask +] q Kᵀ) V, with the heads split before and merged after, all projections from one Split."""
     mask = None
     scores = softmax.inputs[0]
@@ -140,7 +140,7 @@ def _match(softmax: ir.Node) -> _Attention:
     transpose = next(iter(weighted.outputs[0].uses()))[0]
     merged = next(iter(transpose.outputs[0].uses()))[0].outputs[0]
     assert split.inputs[0] is not None
-    return _Attention(split.inputs[0], split, merged, mask, softmax)
+    return Attention(split.inputs[0], split, merged, mask, softmax)
 
 
 def _before_heads(value: ir.Value | None) -> ir.Value | None:
