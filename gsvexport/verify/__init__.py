@@ -21,6 +21,7 @@ from gsvexport.stages import CLONING_STAGES
 from gsvexport.verify import audio, checks, golden
 from gsvexport.verify.gates import Gates, judge, not_run, resolve
 from gsvexport.verify.golden import Case, Size
+from gsvexport.verify.heldout import sentences
 from gsvexport.verify.report import Check, Report
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ LIVE = (
     Size("long", phones=40, prompt=30, tokens=60, codes=60, speed=1.0, spectrogram=64, ssl=48, bert=False),
     Size("slow", phones=21, prompt=0, tokens=30, codes=24, speed=0.8, spectrogram=33, ssl=31, bert=True),
 )
+SAID, SAID_CODES = slice(1, 3), 75  # beside them, 3 s of two held-out sentences; the first is a golden vector
 FREE_RUN_TOKENS = 60
 _LIVE_STAGES = ("prefill", "step", "acoustic", "vocoder", "pipeline", "baked")
 
@@ -94,7 +96,9 @@ def verify_voice(
     else:
         say("running the source")
         dropped = [stage for stage in CLONING_STAGES if stage not in voice.stages]  # their results are baked
-        live = [case for case in golden.cases(source, LIVE, baked_prompt=True) if case.stage not in dropped]
+        spoken = [golden.said(f"said{n}", one.phones, SAID_CODES) for n, one in enumerate(sentences(voice.model)[SAID])]
+        made = golden.cases(source, (*LIVE, *spoken), baked_prompt=True)
+        live = [case for case in made if case.stage not in dropped]
         found += checks.compare(voice, live, gates, SOURCE, say)
         found += _baked(voice, source, references, gates)
     found += _free_run(voice, source, gates, say)

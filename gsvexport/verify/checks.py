@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gsvexport.errors import GsvError
-from gsvexport.verify import audio, tensors
+from gsvexport.errors import EnvironmentProblem, GsvError
+from gsvexport.verify import audio, pitch, speech, tensors
 from gsvexport.verify.gates import METRICS, Gates, judge, not_run
 from gsvexport.verify.golden import TEACHER, Case, Runnable, teacher_forced
 from gsvexport.verify.report import Check
@@ -22,7 +22,10 @@ Pair = tuple[Array, Array]  # reference, value
 # A prefill gives one row for each case: too few for a share of rows to mean anything.
 LOGITS = {"prefill": ("max_error", "kl"), "step": ("max_error", "top1", "top15", "kl")}
 LATENT = ("max_error", "cosine_distance", "snr_db")
-SOUND = ("max_error", "snr_db", "log_mel_l1", "mr_stft", "clipping_rise", "silence_change", "rms_change_db")
+SPEECH = ("pesq", "f0_cents", "voicing_error")
+SOUND = ("max_error", "snr_db", "log_mel_l1", "mr_stft", "clipping_rise", "silence_change", "rms_change_db", *SPEECH)
+SHORTEST_SPEECH = 1.0  # s; of less, and of what has no voice in it, neither PESQ nor a pitch says anything
+LEAST_VOICED = 0.1  # share of 10 ms frames
 CODES = ("equal",)
 CACHE = ("cache_error",)
 
@@ -148,7 +151,37 @@ def _judge_all(
     if problems:
         return checks + [not_run(gates, stage, metric, against, "the outputs are not valid") for metric in metrics]
     pairs = [pair for one in ran for pair in one.pairs.values()]
-    return checks + [_measure(gates, stage, metric, against, pairs, rate) for metric in metrics]
+    checks += [_measure(gates, stage, metric, against, pairs, rate) for metric in metrics if metric not in SPEECH]
+    return checks + (_speech(gates, stage, against, pairs, rate) if metrics is SOUND else [])
+
+
+def _speech(gates: Gates, stage: str, against: str, pairs: Sequence[Pair], rate: int) -> list[Check]:
+    """PESQ, pitch and voicing, worst case, over the pairs whose reference holds enough voice."""
+    long = [(r.reshape(-1), x.reshape(-1)) for r, x in pairs if r.size >= SHORTEST_SPEECH * rate]
+    tracks = [(pitch.pitch(r, rate), pitch.pitch(x, rate)) for r, x in long]
+    voiced = [index for index, (track, _) in enumerate(tracks) if np.mean(track > 0) >= LEAST_VOICED]
+    if not voiced:
+        reason = f"no case is a voice: {SHORTEST_SPEECH:g} s, {LEAST_VOICED:.0%} of it voiced"
+        return [not_run(gates, stage, metric, against, reason) for metric in SPEECH]
+    cents = [pitch.f0_cents(*tracks[index]) for index in voiced]
+    errors = [pitch.voicing_error(*tracks[index]) for index in voiced]
+    lost = "nothing is voiced any more" if np.isnan(cents).any() else ""
+    return [
+        _pesq(gates, stage, against, [long[index] for index in voiced], rate),
+        judge(gates, stage, "f0_cents", against, max(cents) if not lost else np.nan, len(voiced), reason=lost),
+        judge(gates, stage, "voicing_error", against, max(errors), len(voiced)),
+    ]
+
+
+def _pesq(gates: Gates, stage: str, against: str, pairs: Sequence[Pair], rate: int) -> Check:
+    try:
+        scores = [speech.pesq_wb(speech.narrow(r, rate), speech.narrow(x, rate)) for r, x in pairs]
+    except EnvironmentProblem as problem:
+        return not_run(gates, stage, "pesq", against, " ".join(str(problem).split()))
+    known = [score for score in scores if score is not None]
+    if not known:
+        return not_run(gates, stage, "pesq", against, "PESQ finds no utterance in the reference")
+    return judge(gates, stage, "pesq", against, min(known), len(known))
 
 
 def _valid(gates: Gates, stage: str, against: str, problems: Sequence[str], n: int) -> Check:

@@ -29,6 +29,12 @@ class Metric:
 
 
 METRICS: dict[str, Metric] = {
+    "members": Metric(0, "max", "files that are missing, foreign or not byte for byte what the manifest says"),
+    "unreferenced": Metric(0, "max", "members that nothing uses"),
+    "ports": Metric(0, "max", "inputs and outputs of a graph that are not those of its stage"),
+    "external_data": Metric(0, "max", "weights of a graph that are outside their file, or in a file of no member"),
+    "machine_local": Metric(0, "max", "members and graphs that name a path or the name of the machine that built them"),
+    "declared_precision": Metric(0, "min", "share of a graph's weights that are stored as its precision says"),
     "valid": Metric(1, "min", "1 if the stage ran and gave finite arrays of the reference's shapes, else 0"),
     "max_error": Metric(1, "max", "max |x-r| / max(1, max |r|), worst case"),
     "cache_error": Metric(1, "max", "max_error of the projected keys and values of all layers and rows"),
@@ -43,10 +49,26 @@ METRICS: dict[str, Metric] = {
     "clipping_rise": Metric(2, "max", "share of samples at full scale, minus the reference's, over all cases"),
     "silence_change": Metric(2, "max", "|share of silent 20 ms frames - the reference's|, all cases"),
     "rms_change_db": Metric(2, "max", "|level - the reference's| in dB, over all cases"),
+    "pesq": Metric(2, "min", "PESQ-WB of the artifact's speech against the reference's, worst case; 4.644 is the best"),
+    "f0_cents": Metric(2, "max", "median |difference of pitch| in cents where both are voiced, worst case"),
+    "voicing_error": Metric(2, "max", "share of frames that one calls voiced and the other not, worst case"),
     "token_prefix": Metric(3, "min", "share of the greedy free run before the first different token"),
     "length_ratio": Metric(3, "max", "longer / shorter of the two greedy free runs, in tokens"),
+    "p808_drop": Metric(3, "max", "fall of DNSMOS P.808, mean over utterances; the 95 % bound is judged"),
+    "ovr_drop": Metric(3, "max", "fall of DNSMOS P.835 OVR, mean over utterances; the 95 % bound is judged"),
+    "wer_rise": Metric(3, "max", "rise of the recogniser's word error rate, 0 to 1; the 95 % bound is judged"),
+    "duration_ratio": Metric(3, "max", "longer / shorter of the mean durations; the 95 % bound is judged"),
+    "eos_drop": Metric(3, "max", "fall of the share of utterances that end by themselves; the 95 % bound is judged"),
+    "repeat_rise": Metric(3, "max", "rise of the share of codes inside loops; the 95 % bound is judged"),
+    "speaker_drop": Metric(3, "max", "fall of the cosine to the source's voice; the 95 % bound is judged"),
+    "silence_rise": Metric(3, "max", "rise of the share of silent 20 ms frames; the 95 % bound is judged"),
 }
-GATED = tuple(name for name in METRICS if name != "valid")  # what a target may set a limit for
+# What has one limit for everybody: a stage must be "valid", and of the faults of a package there may be none.
+FIXED = {"valid": 1.0, **{name: 0.0 for name, kind in METRICS.items() if kind.level == 0 and kind.direction == "max"}}
+GATED = tuple(name for name in METRICS if name not in FIXED)  # what a target may set a limit for
+# Above this fall of an objective MOS nothing passes, whatever a target says.
+MOST_MOS_DROP = 0.3
+_MOS = ("p808_drop", "ovr_drop")
 # Stages of the graphs, and what verification adds: stored constants, acoustic → vocoder in a row, generation without
 # teacher forcing.
 GRAPHS = tuple(dict.fromkeys(name for version in VERSIONS for name in stages(version)))
@@ -71,8 +93,20 @@ _FP32 = {
     "clipping_rise": 1e-4,
     "silence_change": 0.005,
     "rms_change_db": 0.01,
+    "declared_precision": 1.0,
+    "pesq": 4.6,
+    "f0_cents": 1.0,
+    "voicing_error": 0.005,
     "token_prefix": 0.5,  # a near-tie late in the run may fall the other way; an early split is a defect
     "length_ratio": 2.0,
+    "p808_drop": 0.05,
+    "ovr_drop": 0.05,
+    "wer_rise": 0.05,
+    "duration_ratio": 1.05,
+    "eos_drop": 0.05,
+    "repeat_rise": 0.05,
+    "speaker_drop": 0.02,
+    "silence_rise": 0.05,
 }
 # Below FP32 a free run may part from the source's at any code, so its tokens are reported and not gated.
 _FP16 = {
@@ -89,7 +123,19 @@ _FP16 = {
     "clipping_rise": 0.001,
     "silence_change": 0.02,
     "rms_change_db": 0.1,
+    "declared_precision": 0.5,
+    "pesq": 4.5,
+    "f0_cents": 10.0,
+    "voicing_error": 0.02,
     "length_ratio": 2.0,
+    "p808_drop": 0.1,
+    "ovr_drop": 0.1,
+    "wer_rise": 0.1,
+    "duration_ratio": 1.1,
+    "eos_drop": 0.1,
+    "repeat_rise": 0.05,
+    "speaker_drop": 0.03,
+    "silence_rise": 0.05,
 }
 _INT8 = {
     "max_error": 0.5,
@@ -105,7 +151,19 @@ _INT8 = {
     "clipping_rise": 0.001,
     "silence_change": 0.05,
     "rms_change_db": 0.5,
+    "declared_precision": 0.25,
+    "pesq": 4.0,
+    "f0_cents": 20.0,
+    "voicing_error": 0.05,
     "length_ratio": 2.0,
+    "p808_drop": 0.2,
+    "ovr_drop": 0.2,
+    "wer_rise": 0.15,
+    "duration_ratio": 1.1,
+    "eos_drop": 0.1,
+    "repeat_rise": 0.05,
+    "speaker_drop": 0.05,
+    "silence_rise": 0.05,
 }
 _INT4 = {
     **_INT8,
@@ -120,6 +178,9 @@ _INT4 = {
     "log_mel_l1": 0.1,
     "mr_stft": 0.6,
     "silence_change": 0.1,
+    "pesq": 3.5,
+    "p808_drop": 0.3,
+    "ovr_drop": 0.3,
 }
 # By the precisions of a target's placement.
 LIMITS: dict[str, dict[str, float]] = {
@@ -139,8 +200,8 @@ class Gates:
     values: Mapping[tuple[str, str], float]
 
     def limit(self, stage: str, metric: str) -> float | None:
-        """The limit of a metric in a stage; None where nothing is asked. A stage must always be "valid"."""
-        return 1.0 if metric == "valid" else self.values.get((stage, metric))
+        """The limit of a metric in a stage; None where nothing is asked."""
+        return FIXED[metric] if metric in FIXED else self.values.get((stage, metric))
 
 
 def resolve(precision: str | Mapping[str, str] = "fp32", gates: Mapping[str, float] | None = None) -> Gates:
@@ -166,6 +227,8 @@ def resolve(precision: str | Mapping[str, str] = "fp32", gates: Mapping[str, flo
             problems.append(f"gate '{key}': no metric '{metric}'{_nearest(metric, GATED)}")
         if isinstance(limit, bool) or not isinstance(limit, (int, float)) or not math.isfinite(limit):
             problems.append(f"gate '{key}': the limit is {limit!r}, not a finite number")
+        elif metric in _MOS and limit > MOST_MOS_DROP:
+            problems.append(f"gate '{key}': {limit:g} is more than {MOST_MOS_DROP:g}, the most that a MOS may fall")
     if problems:
         raise TargetError(
             "the gates cannot be used", problems=problems, fix="correct the target; metrics: " + ", ".join(GATED)
@@ -193,20 +256,25 @@ def judge(
     baseline: float | None = None,
     reason: str = "",
     level: int | None = None,
+    interval: tuple[float, float] | None = None,
 ) -> Check:
     """One check from a measured number: rounded, then compared with its limit. NaN and infinities fail.
 
-    `level` replaces the metric's own level (a free run's audio is level 3).
+    `level` replaces the metric's own level (a free run's audio is level 3). Of an estimate with an `interval`, the
+    bound that is worse is compared.
     """
     kind, limit = METRICS[metric], gates.limit(stage, metric)
-    number = rounded(value) if math.isfinite(value) else None
+    finite = all(map(math.isfinite, (value, *(interval or ()))))
+    number = rounded(value) if finite else None
+    low, high = map(rounded, interval) if interval and finite else (None, None)
+    bound = high if kind.direction == "max" else low
     status: Status
     if number is None:
         status, reason = "fail", reason or f"the value is {value}"
     elif limit is None:
         status = "info"
     else:
-        status = "pass" if meets(number, limit, kind.direction) else "fail"
+        status = "pass" if meets(number if bound is None else bound, limit, kind.direction) else "fail"
     return Check(
         level=kind.level if level is None else level,
         stage=stage,
@@ -219,6 +287,8 @@ def judge(
         status=status,
         baseline=rounded(baseline) if baseline is not None and math.isfinite(baseline) else None,
         reason=reason,
+        low=low,
+        high=high,
     )
 
 

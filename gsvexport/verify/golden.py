@@ -32,6 +32,7 @@ from gsvexport.stages import (
     Stage,
     frames,
 )
+from gsvexport.verify.heldout import sentences
 
 Array = NDArray[Any]
 
@@ -59,7 +60,10 @@ class Runnable(Protocol):
 
 @dataclass(frozen=True)
 class Size:
-    """Lengths of one set of cases. `prompt` 0 is prompt-free; `bert` fills part of the text features."""
+    """Lengths of one set of cases. `prompt` 0 is prompt-free; `bert` fills part of the text features.
+
+    With a `sentence` of phone ids that is what is said, not `phones` random ones, after the voice's own prompt.
+    """
 
     name: str
     phones: int
@@ -70,6 +74,7 @@ class Size:
     spectrogram: int
     ssl: int
     bert: bool
+    sentence: tuple[int, ...] = ()
 
 
 # Two lengths of everything; SSL frames even and odd, with and without prompt, two speeds. 24 codes are 0.96 s.
@@ -77,6 +82,19 @@ GOLDEN = (
     Size("a", phones=12, prompt=9, tokens=24, codes=24, speed=1.0, spectrogram=16, ssl=14, bert=True),
     Size("b", phones=7, prompt=0, tokens=12, codes=9, speed=1.25, spectrogram=9, ssl=9, bert=False),
 )
+
+CODES_PER_PHONE = 2  # spoken codes at most, so that a sentence is left before its end: greedy codes have none
+
+
+def sizes(model: Model) -> tuple[Size, ...]:
+    """The golden sizes of a voice: `GOLDEN` and, where its language has held-out sentences, 2 s of the first one."""
+    return (*GOLDEN, *(said(f"said{index}", one.phones, 50) for index, one in enumerate(sentences(model)[:1])))
+
+
+def said(name: str, phones: Sequence[int], codes: int) -> Size:
+    """The size of a spoken sentence, of at most so many codes."""
+    codes = min(codes, CODES_PER_PHONE * len(phones))
+    return Size(name, len(phones), 0, codes, codes, 1.0, 16, 14, bert=False, sentence=tuple(phones))
 
 
 @dataclass(frozen=True)
@@ -106,7 +124,9 @@ def make(source_folder: Path, out_folder: Path, *, force: bool = False) -> None:
 
     with load(source_folder) as voice:
         left_out = CLONING_STAGES if voice.baked else ()
-        write([case for case in cases(voice, GOLDEN) if case.stage not in left_out], out_folder, force=force)
+        write(
+            [case for case in cases(voice, sizes(voice.model)) if case.stage not in left_out], out_folder, force=force
+        )
 
 
 def write(golden: Sequence[Case], folder: Path, *, force: bool = False) -> None:
@@ -175,7 +195,7 @@ def read(folder: Path) -> tuple[Case, ...]:
     return tuple(Case(str(row["name"]), str(row["stage"]), side(row, "inputs"), side(row, "outputs")) for row in rows)
 
 
-def cases(voice: Runnable, sizes: Sequence[Size], *, baked_prompt: bool = False) -> tuple[Case, ...]:
+def cases(voice: Runnable, chosen: Sequence[Size], *, baked_prompt: bool = False) -> tuple[Case, ...]:
     """Run a reference voice on the inputs of each size, stage by stage.
 
     A baked voice is given its own conditioning, any other what stage `reference` makes of the random spectrogram. With
@@ -185,7 +205,7 @@ def cases(voice: Runnable, sizes: Sequence[Size], *, baked_prompt: bool = False)
         VoiceError: the reference gives NaN or infinite values.
     """
     found: list[Case] = []
-    for index, size in enumerate(sizes):
+    for index, size in enumerate(chosen):
         found += _cases(voice, size, np.random.Generator(np.random.PCG64([SEED, index])), baked_prompt)
     problems = [
         f"{case.stage}.{port}, case {case.name}"
@@ -262,7 +282,7 @@ def _cases(voice: Runnable, size: Size, random: np.random.Generator, baked_promp
     conditioning = run("reference", given) if "reference" in table else {}
     values = {**given, **conditioning, **{name: array for name, array in voice.baked.items() if name[:2] == "ge"}}
     teacher = {name: given[name] for name in ("phones", "bert", "prompt")}
-    if baked_prompt and size.prompt and "prompt" in voice.baked:
+    if (size.sentence or (baked_prompt and size.prompt)) and "prompt" in voice.baked:
         before = voice.baked.get("prompt_phones", np.empty((1, 0), np.int64))
         silent = np.zeros((1, BERT_WIDTH, before.shape[1]), np.float32)
         teacher = {
@@ -291,8 +311,9 @@ def inputs(model: Model, size: Size, random: np.random.Generator) -> dict[str, A
         bert[:, :, ::2] = normal(1, BERT_WIDTH, (size.phones + 1) // 2)
     falling = np.linspace(2.0, -4.0, SPECTROGRAM_BINS)[:, None]  # speech has less at high frequencies
     spectrum = np.abs(normal(1, SPECTROGRAM_BINS, size.spectrogram)) * np.exp(falling)
+    said = np.array([size.sentence], np.int64)
     return {
-        "phones": random.integers(phones, size=(1, size.phones)),
+        "phones": said if size.sentence else random.integers(phones, size=(1, size.phones)),
         "prompt": random.integers(min(dims.codes, model.eos), size=(1, size.prompt)),
         "bert": bert,
         "noise": normal(1, dims.I, frames(size.codes, size.speed)),

@@ -13,11 +13,14 @@ from typing import Any, Literal, get_args
 
 from gsvexport.errors import ArtifactError
 
-SCHEMA = 1
+SCHEMA = 2
 Status = Literal["pass", "fail", "not_run", "info"]
 Direction = Literal["max", "min"]
 
 _PLACES = {"emulated": "a core", "elsewhere": "a machine"}
+_COLUMNS: tuple[str, ...] = (
+    *("level", "stage", "metric", "value", "95 %", "limit", "baseline", "n", "against", "status", "reason"),
+)
 _SIGNS = {"max": "≤", "min": "≥"}
 _WORDS = {"pass": "pass", "fail": "FAIL", "not_run": "NOT RUN", "info": "-"}
 
@@ -30,7 +33,8 @@ class Check:
     `against` names what the value was compared with. With direction "max" the value must not exceed the limit, with
     "min" not fall below it. `baseline` is the reference's own value where that means something, `n` how many items
     (rows, samples, cases) were looked at. `value` is None when there is no finite number; `reason` then says why.
-    Status "info" is a measurement without a limit: it neither passes nor fails.
+    Status "info" is a measurement without a limit: it neither passes nor fails. `low` and `high` are the bounds of a
+    95 % interval around a value that was estimated; the worse of the two is then what must keep the limit.
     """
 
     level: int
@@ -44,6 +48,14 @@ class Check:
     status: Status
     baseline: float | None = None
     reason: str = ""
+    low: float | None = None
+    high: float | None = None
+
+    @property
+    def worst(self) -> float | None:
+        """The number that the limit is for: the value, or the worse bound of its interval."""
+        bound = self.high if self.direction == "max" else self.low
+        return self.value if bound is None else bound
 
     def __post_init__(self) -> None:
         if problem := _contradiction(self):
@@ -67,9 +79,10 @@ class Report:
     def passed(self) -> bool:
         """No check failed and at least one comparison passed.
 
-        A check that did not run is never a pass, and that a stage ran ("valid") says nothing about what it computed.
+        A check that did not run is never a pass; that a package is in order (level 0) and that a stage ran ("valid")
+        say nothing about what it computes.
         """
-        compared = any(check.status == "pass" and check.metric != "valid" for check in self.checks)
+        compared = any(c.status == "pass" and c.level > 0 and c.metric != "valid" for c in self.checks)
         return compared and not self.failures
 
     @property
@@ -119,13 +132,26 @@ class Report:
 
     def table(self) -> str:
         """Fixed-width text for a terminal: one line a check, then the totals and the machine."""
-        header = ("level", "stage", "metric", "value", "limit", "baseline", "n", "against", "status", "reason")
-        rows = [
+        header: tuple[str, ...] = (
+            "level",
+            "stage",
+            "metric",
+            "value",
+            "95 %",
+            "limit",
+            "baseline",
+            "n",
+            "against",
+            "status",
+            "reason",
+        )
+        rows: list[tuple[str, ...]] = [
             (
                 f"L{check.level}",
                 check.stage,
                 check.metric,
                 _number(check.value),
+                "" if check.low is None else f"{_number(check.low)} to {_number(check.high)}",
                 "-" if check.limit is None else f"{_SIGNS[check.direction]} {_number(check.limit)}",
                 _number(check.baseline),
                 str(check.n),
@@ -135,8 +161,10 @@ class Report:
             )
             for check in self.checks
         ]
+        if not any(check.low is not None for check in self.checks):
+            header, rows = _without(header, 4), [_without(row, 4) for row in rows]
         widths = [max(len(row[column]) for row in (header, *rows)) for column in range(len(header))]
-        numeric = {3, 4, 5, 6}
+        numeric = {header.index(name) for name in ("value", "limit", "baseline", "n")}
         lines = [
             "  ".join(
                 cell.rjust(width) if column in numeric else cell.ljust(width)
@@ -160,6 +188,10 @@ class Report:
         )
 
 
+def _without(row: tuple[str, ...], column: int) -> tuple[str, ...]:
+    return row[:column] + row[column + 1 :]
+
+
 def rounded(value: float) -> float:
     """The value with four significant digits."""
     return float(f"{value:.4g}")
@@ -173,7 +205,8 @@ def meets(value: float, limit: float, direction: Direction) -> bool:
 def _contradiction(check: Check) -> str | None:
     """Why the fields of a check cannot all be true, or None."""
     strings = (check.stage, check.metric, check.against, check.reason)
-    numbers = {"value": check.value, "limit": check.limit, "baseline": check.baseline}
+    bounds = {"low": check.low, "high": check.high}
+    numbers = {"value": check.value, "limit": check.limit, "baseline": check.baseline, **bounds}
     if check.status not in get_args(Status) or check.direction not in get_args(Direction):
         return f"status {check.status!r} or direction {check.direction!r} is unknown"
     if not all(isinstance(text, str) for text in strings) or not all(_whole(n) for n in (check.level, check.n)):
@@ -190,10 +223,14 @@ def _contradiction(check: Check) -> str | None:
         return f"{check.status} without a value needs a reason"
     if check.status == "not_run" and check.value is not None:
         return "a check that did not run has no value"
-    if check.status in ("pass", "fail") and check.value is not None and check.limit is not None:
-        kept = meets(check.value, check.limit, check.direction)
+    if (check.low is None) != (check.high is None) or (check.low is not None and check.value is None):
+        return "an interval needs both bounds, and a value"
+    if check.low is not None and check.high is not None and check.low > check.high:
+        return f"its interval goes from {check.low} to {check.high}"
+    if check.status in ("pass", "fail") and check.worst is not None and check.limit is not None:
+        kept = meets(check.worst, check.limit, check.direction)
         if kept != (check.status == "pass"):
-            return f"{check.status}, with value {check.value} and limit {check.direction} {check.limit}"
+            return f"{check.status}, with value {check.worst} and limit {check.direction} {check.limit}"
     return None
 
 
