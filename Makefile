@@ -65,5 +65,5 @@ clean:
 # Torch comes first and alone, pinned, so that the newest build of another kind is not resolved in its place.
 .venv/.dev: .venv/.compile
 	$(BIN)/python -m pip install --quiet '$(TORCH)'
-	$(BIN)/python -m pip install --quiet --editable '.[compile,torch,dev]'
+	$(BIN)/python -m pip install --quiet --editable '.[compile,torch,zh,ja,dev]'
 	@touch $@

@@ -202,6 +202,7 @@ def inspect(artifact: Path, as_json: bool) -> None:
 @click.argument("text", required=False)
 @click.option("--phones", help='Phone names or ids, separated by spaces: "HH AH0 L OW1 ."')
 @click.option("-o", "--out", type=_PATH, required=True, help="WAV file to write.")
+@click.option("--language", help="TEXT's language, where it is not the voice's: en, ja or zh.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Decides everything random.")
 @click.option("--speed", type=float, default=1.0, show_default=True, help="2 is twice as fast.")
 @click.option("--noise-scale", type=float, default=0.5, show_default=True, help="0 speaks the mean.")
@@ -220,7 +221,8 @@ def say(
 ) -> None:
     """Speak TEXT, or one sentence given as phones, into a WAV file.
 
-    TEXT is read in the voice's language; English is known. Its sentences are spoken one after the other.
+    TEXT is read in the voice's language; English is known, Mandarin and Japanese with the extras zh and ja. Its
+    sentences are spoken one after the other.
 
     \b
     Examples:

@@ -17,6 +17,7 @@ def speak(
     phones: str | None,
     out: Path,
     *,
+    language: str | None,
     force: bool,
     threads: int | None,
     any_machine: bool,
@@ -34,6 +35,7 @@ def speak(
 
     Raises:
         InputError: wrong arguments, a text that cannot be read, unknown phones, or `out` exists and `force` is false.
+        EnvironmentProblem: the extra of the text's language is not installed.
         ArtifactError, BackendError: the artifact cannot be loaded or run, or was made for another machine and
             `any_machine` is false.
     """
@@ -53,6 +55,7 @@ def speak(
         audio = voice.synthesize(
             text,
             ids,
+            language=language,
             seed=seed,
             speed=speed,
             noise_scale=noise_scale,

@@ -139,6 +139,7 @@ class LoadedVoice:
         text: str | None = None,
         phones: Any = None,
         *,
+        language: str | None = None,
         seed: int = 0,
         speed: float = 1.0,
         noise_scale: float = 0.5,
@@ -148,7 +149,7 @@ class LoadedVoice:
         conditioning: Mapping[str, Any] | None = None,
         max_tokens: int = MAX_TOKENS,
     ) -> Audio:
-        """Speak a text in the voice's language, or one sentence, given as phones [X] or [1, X].
+        """Speak a text in `language` (the voice's, when absent), or one sentence, given as phones [X] or [1, X].
 
         The sentences of a text are spoken one after the other, with a pause between; `max_tokens` is for each. `seed`
         decides everything random, the seed in `sampling` nothing. `speed` stretches time (2 is twice as fast),
@@ -160,7 +161,7 @@ class LoadedVoice:
                 or an artifact that lacks a stage.
             BackendError: the backend failed.
         """
-        rows = sentences(text, phones, self.model, bert)
+        rows = sentences(text, phones, self.model, bert, language)
         given = self._conditioning(conditioning)
         for row in rows:
             self._check_speech(row, given, speed, noise_scale, seed, max_tokens)

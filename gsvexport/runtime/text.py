@@ -17,12 +17,17 @@ from gsvexport.text.symbols import phone_ids
 PAUSE = 0.3  # seconds between two sentences; upstream's default
 
 
-def sentences(text: str | None, phones: Any, model: Model, bert: Any = None) -> list[Array]:
+def sentences(
+    text: str | None, phones: Any, model: Model, bert: Any = None, language: str | None = None
+) -> list[Array]:
     """The phone ids [1, X] of each sentence of `text`, or of the one sentence that `phones` are.
+
+    `language` is the text's, by default the voice's own.
 
     Raises:
         InputError: neither or both are given, features of a text that is not cut into sentences yet, or a text that
-            cannot be read in the voice's language.
+            cannot be read in its language.
+        EnvironmentProblem: the language's extra is not installed.
     """
     if text is None and phones is None:
         raise InputError("nothing to say", fix="give a text, or the sentence's phone ids with phones=")
@@ -31,7 +36,7 @@ def sentences(text: str | None, phones: Any, model: Model, bert: Any = None) -> 
         return [array[np.newaxis] if array.ndim == 1 else array]
     if phones is not None or bert is not None:
         raise InputError("a text comes alone; phones= or bert= was given with it", fix="give phones= and bert= alone")
-    found = phonemise(text, model.language, model.symbols)
+    found = phonemise(text, language or model.language, model.symbols)
     return [np.array([phone_ids(names, model.symbols)], np.int64) for names in found]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 
-from gsvexport.errors import InputError
+from gsvexport.text.words import refuse
 
 KNOWN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789 \n'.,!?…:-/$€£¥&%@+=#°")
 _PLAIN = {
@@ -24,23 +24,10 @@ def plain(text: str) -> str:
     Accents and invisible characters are dropped, quotation marks too; brackets and semicolons become commas.
 
     Raises:
-        InputError: characters that are no English text, each named once.
+        InputError: characters that are no English text, each named once with its places.
     """
-    kept: list[str] = []
-    problems: dict[str, None] = {}  # in order, each once
-    for char in text.replace("\r\n", "\n").replace("...", "…"):
-        simple = _plain(char)
-        if KNOWN.issuperset(simple):
-            kept.append(simple)
-        else:
-            problems[f"{char!a} ({unicodedata.name(char, 'no name').lower()})"] = None
-    if problems:
-        raise InputError(
-            "characters that cannot be read as English",
-            problems=list(problems),
-            fix="leave them out, write them as words, or give the phones instead of a text",
-        )
-    return "".join(kept)
+    refuse(text, lambda char: KNOWN.issuperset(_plain(char)), "English")
+    return "".join(map(_plain, text.replace("\r\n", "\n").replace("...", "…")))
 
 
 def _plain(char: str) -> str:

@@ -12,11 +12,11 @@ from collections.abc import Callable
 from gsvexport.text.en.characters import plain
 from gsvexport.text.en.lexicon import pronounce
 from gsvexport.text.en.numbers import cardinal, digits, ordinal, plural, year
+from gsvexport.text.words import merged
 
 Match = re.Match[str]
 
 LETTER = "~"  # before a letter that is said by its name; `plain` lets no such character through
-_STRENGTH = {"?": 4, "!": 4, ".": 3, "…": 2, ",": 1, "-": 0}
 _BEFORE_NAMES = {"Mr": "mister", "Mrs": "missus", "Ms": "miz", "Dr": "doctor", "Prof": "professor", "Gen": "general"}
 _BEFORE_NAMES |= {"Capt": "captain", "Lt": "lieutenant", "Sgt": "sergeant", "Rev": "reverend", "Hon": "honorable"}
 _BEFORE_NAMES |= {"Mt": "mount", "Ft": "fort", "Gov": "governor", "Sen": "senator", "Col": "colonel"}
@@ -48,13 +48,8 @@ def normalise(text: str) -> list[str]:
         text = re.sub(r"\b(?:US|IT|AM|LA|UN)\b", lambda match: match[0].lower(), text)  # all of it shouts
     for pattern, put in _RULES:
         text = pattern.sub(put, text)
-    tokens: list[str] = []
-    for token in re.findall(r"~[a-z](?:'?s\b)?|[a-z']+|[,.!?…-]", text.lower()):
-        if token in _STRENGTH and tokens and tokens[-1] in _STRENGTH:
-            tokens[-1] = max(tokens[-1], token, key=_STRENGTH.__getitem__)
-        elif token.strip("'"):
-            tokens.append(token)
-    return tokens
+    tokens = re.findall(r"~[a-z](?:'?s\b)?|[a-z']+|[,.!?…-]", text.lower())
+    return merged([token for token in tokens if token.strip("'")])
 
 
 def spell(letters: str) -> str:

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from gsvexport.text.en.letters import VOWELS, sound_out
 from gsvexport.text.en.lexicon import pronounce
 from gsvexport.text.en.normal import LETTER, normalise
+from gsvexport.text.words import SIGNS, Word, in_sentences
 
 Phones = tuple[str, ...]
 
@@ -22,22 +23,16 @@ _NAMES = (
     "T IY1;Y UW1;V IY1;D AH1 B AH0 L Y UW0;EH1 K S;W AY1;Z IY1"
 )
 _LETTERS = dict(zip("abcdefghijklmnopqrstuvwxyz", (tuple(name.split()) for name in _NAMES.split(";")), strict=True))
-_ENDS = (".", "!", "?")
 _PART = 4  # letters of the shorter of two words written together; shorter ones would be found everywhere
 
 
-def sentences(text: str) -> list[list[Phones]]:
-    """The sentences of a text, each a list of words (their phones) and of signs (one symbol each).
+def sentences(text: str, table: str) -> list[list[Word]]:
+    """The sentences of a text; the phones are the same in both tables.
 
     Raises:
-        InputError: characters that are no English text, each named once.
+        InputError: characters that are no English text, each named once with its places.
     """
-    found: list[list[Phones]] = [[]]
-    for token in normalise(text):
-        found[-1].append(word(token) if token[-1].isalnum() or token[0].isalpha() or token[0] in "'~" else (token,))
-        if token in _ENDS:
-            found.append([])
-    return [sentence for sentence in found if sentence]
+    return in_sentences([Word((token,) if token in SIGNS else word(token)) for token in normalise(text)])
 
 
 @functools.lru_cache(4096)
