@@ -1,0 +1,137 @@
+"""Which engines a voice needs and for which shapes each is built: `tensorrt.json`, read on the device.
+
+Pure data from the voice's sizes and the target's limits; nothing here knows ONNX or TensorRT.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from gsvexport.model import Dims
+from gsvexport.stages import BERT_WIDTH, FRAMES_PER_CODE
+from gsvexport.target import Limits
+
+FILE = "tensorrt.json"
+SCHEMA = 1
+# Stages that share an engine: appending one code is appending a sentence with one row (see passes/one_t2s.py).
+ENGINES = {"prefill": "t2s", "step": "t2s"}
+WEAK = "trt8"  # the form of a graph for TensorRT below 10, whose types are advice: no LayerNormalization, named layers
+# A cache is built for these capacities: each is a recorded graph of its own, and memory is read up to its end.
+_SMALLEST_CAPACITY = 256
+# Lengths that are alike in cost share a profile; TensorRT tunes at one length and has to serve the others with it.
+_CODES = (64, 256)
+_SPEEDS = (0.5, 2.0)
+_PHONES = 64  # of a sentence as most are
+_REFERENCE_FRAMES = (50, 300, 1000)  # spectrogram frames of 20 ms: 1, 6 and 20 s
+
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Shapes that one tuning of an engine serves: for each input the smallest, the usual and the largest."""
+
+    name: str
+    shapes: dict[str, tuple[Shape, Shape, Shape]]
+
+
+@dataclass(frozen=True)
+class Engine:
+    """One engine: its graph (`weak` for TensorRT below 10, empty where the target has none), the stages that it runs,
+    its profiles, and the layers that must compute in FP32 where the graph's types are only advice."""
+
+    name: str
+    stages: tuple[str, ...]
+    graph: str
+    weak: str
+    profiles: tuple[Profile, ...]
+    single: tuple[str, ...]
+
+
+def to_json(engines: Sequence[Engine], *, phones: int) -> dict[str, Any]:
+    """What `tensorrt.json` holds. `phones` is where codes begin in the joined embedding table."""
+    return {"schema": SCHEMA, "phones": phones, "engines": {engine.name: asdict(engine) for engine in engines}}
+
+
+def profiles(engine: str, dims: Dims, limits: Limits, prompt: tuple[int, int], inputs: Sequence[str]) -> list[Profile]:
+    """The profiles of one engine; `prompt` is (phones, codes) of what is spoken before every sentence, `inputs` names
+    the graph's inputs."""
+    make = {"t2s": _t2s, "acoustic": _acoustic, "vocoder": _vocoder, "reference": _reference, "prompt": _prompt}[engine]
+    made = make(dims, limits, prompt)
+    return [Profile(one.name, {name: shape for name, shape in one.shapes.items() if name in inputs}) for one in made]
+
+
+def capacities(limits: Limits, prompt: tuple[int, int]) -> list[int]:
+    """How many rows the caches hold that an engine is built for, doubling up to the longest sentence."""
+    longest = sum(prompt) + limits.phones + limits.tokens
+    sizes = [_SMALLEST_CAPACITY]
+    while sizes[-1] < longest:
+        sizes.append(2 * sizes[-1])
+    sizes[-1] = max(sizes[0], -(-longest // _SMALLEST_CAPACITY) * _SMALLEST_CAPACITY)
+    return sizes
+
+
+def _t2s(dims: Dims, limits: Limits, prompt: tuple[int, int]) -> list[Profile]:
+    rows = sum(prompt) + limits.phones
+    usual = min(rows, sum(prompt) + _PHONES)
+
+    def shapes(low: int, opt: int, high: int, capacity: int) -> dict[str, tuple[Shape, Shape, Shape]]:
+        cache = (dims.L, 1, capacity, dims.D)
+        fixed = dict.fromkeys(("keys", "values"), (cache, cache, cache))
+        flat = dict.fromkeys(("ids", "positions"), ((1, low), (1, opt), (1, high)))
+        return {**flat, "bert": _range(lambda n: (1, BERT_WIDTH, n), low, opt, high), **fixed}
+
+    steps = [Profile(f"step-{size}", shapes(1, 1, 1, size)) for size in capacities(limits, prompt)]
+    return [Profile("prefill", shapes(1, usual, rows, 1)), *steps]
+
+
+def _acoustic(dims: Dims, limits: Limits, prompt: tuple[int, int]) -> list[Profile]:
+    def shapes(low: int, high: int) -> dict[str, tuple[Shape, Shape, Shape]]:
+        slow, fast = _SPEEDS
+        least, most = int(FRAMES_PER_CODE * low / fast), int(FRAMES_PER_CODE * high / slow) + 1
+        return {
+            "codes": _range(lambda n: (1, n), low, high, high),
+            "phones": _range(lambda n: (1, n), 1, min(_PHONES, limits.phones), limits.phones),
+            "noise": _range(lambda n: (1, dims.I, n), max(1, least), FRAMES_PER_CODE * high, most),
+        }
+
+    return [Profile(f"codes-{high}", shapes(low, high)) for low, high in _buckets(limits.tokens)]
+
+
+def _vocoder(dims: Dims, limits: Limits, prompt: tuple[int, int]) -> list[Profile]:
+    slow = _SPEEDS[0]
+    made = []
+    for low, high in _buckets(limits.tokens):
+        most = int(FRAMES_PER_CODE * high / slow) + 1
+        shape = _range(lambda n: (1, dims.I, n), FRAMES_PER_CODE * low - 1, FRAMES_PER_CODE * high, most)
+        made.append(Profile(f"codes-{high}", {"latent": shape}))
+    return made
+
+
+def _reference(dims: Dims, limits: Limits, prompt: tuple[int, int]) -> list[Profile]:
+    from gsvexport.stages import SPECTROGRAM_BINS
+
+    return [Profile("reference", {"spectrogram": _range(lambda n: (1, SPECTROGRAM_BINS, n), *_REFERENCE_FRAMES)})]
+
+
+def _prompt(dims: Dims, limits: Limits, prompt: tuple[int, int]) -> list[Profile]:
+    from gsvexport.stages import SSL_WIDTH
+
+    return [Profile("prompt", {"ssl_content": _range(lambda n: (1, SSL_WIDTH, n), *_REFERENCE_FRAMES)})]
+
+
+def _buckets(most: int) -> list[tuple[int, int]]:
+    """(low, high) ranges of codes that together cover 1..most."""
+    highs = [size for size in _CODES if size < most] + [most]
+    return list(zip([1, *(high + 1 for high in highs)], highs, strict=False))
+
+
+def _range(shape: Any, low: int, opt: int, high: int) -> tuple[Shape, Shape, Shape]:
+    return shape(low), shape(max(low, min(opt, high))), shape(high)
+
+
+def device_parts(value: Mapping[str, Any]) -> str:
+    """The range of TensorRT releases of a target, as its profile writes it (">=10.3,<11")."""
+    return str(value.get("tensorrt", ""))
