@@ -5,12 +5,12 @@ Pure data from the voice's sizes and the target's limits; nothing here knows ONN
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from gsvexport.model import Dims
-from gsvexport.stages import BERT_WIDTH, FRAMES_PER_CODE
+from gsvexport.stages import BERT_WIDTH, FRAMES_PER_CODE, SPECTROGRAM_BINS, SSL_WIDTH
 from gsvexport.target import Limits
 
 FILE = "tensorrt.json"
@@ -111,14 +111,10 @@ def _vocoder(dims: Dims, limits: Limits, prompt: tuple[int, int]) -> list[Profil
 
 
 def _reference(dims: Dims, limits: Limits, prompt: tuple[int, int]) -> list[Profile]:
-    from gsvexport.stages import SPECTROGRAM_BINS
-
     return [Profile("reference", {"spectrogram": _range(lambda n: (1, SPECTROGRAM_BINS, n), *_REFERENCE_FRAMES)})]
 
 
 def _prompt(dims: Dims, limits: Limits, prompt: tuple[int, int]) -> list[Profile]:
-    from gsvexport.stages import SSL_WIDTH
-
     return [Profile("prompt", {"ssl_content": _range(lambda n: (1, SSL_WIDTH, n), *_REFERENCE_FRAMES)})]
 
 
@@ -128,10 +124,6 @@ def _buckets(most: int) -> list[tuple[int, int]]:
     return list(zip([1, *(high + 1 for high in highs)], highs, strict=False))
 
 
-def _range(shape: Any, low: int, opt: int, high: int) -> tuple[Shape, Shape, Shape]:
+def _range(shape: Callable[[int], Shape], low: int, opt: int, high: int) -> tuple[Shape, Shape, Shape]:
     return shape(low), shape(max(low, min(opt, high))), shape(high)
 
-
-def device_parts(value: Mapping[str, Any]) -> str:
-    """The range of TensorRT releases of a target, as its profile writes it (">=10.3,<11")."""
-    return str(value.get("tensorrt", ""))
