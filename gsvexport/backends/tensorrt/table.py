@@ -230,7 +230,7 @@ class _Reading:
 
     def _release(self, place: str, value: Any) -> str:
         try:
-            release(value if isinstance(value, str) else repr(value))
+            release(value if isinstance(value, str) else "")
         except BackendError:
             self.reader.problem(place, f'a version is a string such as "10.3", not {value!r}')
         return str(value)
