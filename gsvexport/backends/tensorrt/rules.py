@@ -17,7 +17,11 @@ from gsvexport.passes.base import attribute
 
 _HALF = ("FP16", "BF16")
 _INT32 = np.iinfo(np.int32)
-_RANDOM = ("RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Bernoulli", "Multinomial")
+# Their inputs alone do not decide what they give: a seed does, or what a branch or body takes from around it.
+_NEVER_FOLDED = (
+    "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Bernoulli", "Multinomial",
+    "If", "Loop", "Scan",
+)  # fmt: skip
 
 
 # --- a node, decided by looking -------------------------------------------------------------------------------------
@@ -330,7 +334,7 @@ def _foldable(site: Site, value: ir.Value) -> bool:
         if id(item) in seen or site.constant(item) is not None:
             continue
         seen.add(id(item))
-        if node is None or not node.inputs or node.op_type in _RANDOM:
+        if node is None or not node.inputs or node.op_type in _NEVER_FOLDED:
             return False
         if node.op_type == "Shape" and node.inputs[0] is not None and _static(node.inputs[0]):
             continue
