@@ -28,6 +28,16 @@ def read_audio(path: Path, rate: int) -> Samples:
             samples.
         EnvironmentProblem: the extra `compile` is not installed.
     """
+    samples, own_rate = decode(path)
+    return resample(samples.mean(axis=1, dtype=np.float64), own_rate, rate).astype(np.float32)
+
+
+def decode(path: Path) -> tuple[Samples, int]:
+    """The samples float32 [N, channels] of a sound file, and their rate in Hz.
+
+    Raises:
+        VoiceError, EnvironmentProblem: as `read_audio`.
+    """
     try:
         import soundfile
     except (ImportError, OSError) as error:  # OSError: the package without its C library
@@ -44,7 +54,7 @@ def read_audio(path: Path, rate: int) -> Samples:
                     limit=f"{MAX_SECONDS:g} s, {_MAX_VALUES} samples",
                     fix="cut a reference of 3 to 10 seconds",
                 )
-            samples = sound.read(frames, dtype="float32", always_2d=True).mean(axis=1, dtype=np.float64)
+            samples: Samples = sound.read(frames, dtype="float32", always_2d=True)
     except OSError as error:
         raise VoiceError(f"{path} cannot be read: {error.strerror or error}", fix="check the path") from error
     except (RuntimeError, ValueError, TypeError) as error:
@@ -55,7 +65,31 @@ def read_audio(path: Path, rate: int) -> Samples:
         raise VoiceError(f"{path} holds no sound", found=found, fix="record or choose another reference")
     if not np.isfinite(samples).all():
         raise VoiceError(f"{path} has NaN or infinite samples", fix="record or choose another reference")
-    return resample(samples, own_rate, rate).astype(np.float32)
+    return samples, own_rate
+
+
+def loudness(samples: Samples, rate: int) -> float:
+    """The level in dB below full scale of the loudest tenth of a second of [N, channels], the mean of it taken off."""
+    mono = samples.mean(axis=1, dtype=np.float64)
+    size = min(len(mono), max(1, rate // 10))
+    frames = mono[: len(mono) // size * size].reshape(-1, size)
+    power = frames.var(axis=1).max()
+    return float(10 * np.log10(max(power, 1e-20)))
+
+
+def clipped_share(samples: Samples) -> float:
+    """The share of samples of [N, channels] that stand on a plateau: three equal ones in a row at 99 % of the peak.
+
+    Sound that was cut off keeps its plateaus when it is made quieter afterwards, so the peak counts and not full scale.
+    """
+    size = np.abs(samples)
+    high = size >= 0.99 * size.max(axis=0, keepdims=True)
+    flat = high[1:] & (samples[1:] == samples[:-1])
+    runs = flat[1:] & flat[:-1]
+    plateau = np.zeros(samples.shape, bool)
+    for shift in range(3):
+        plateau[shift : shift + len(runs)] |= runs
+    return float(plateau.mean(axis=0).max())
 
 
 def resample(samples: npt.NDArray[np.floating], rate: int, new_rate: int) -> npt.NDArray[np.float64]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,10 +11,11 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from gsvexport.audio import read_audio, spectrogram_frames
+from gsvexport.audio import clipped_share, decode, loudness, spectrogram_frames
 from gsvexport.errors import GsvError, InputError, VoiceError
 from gsvexport.model import Spectrogram
 from gsvexport.stages import POSITIONS, SPEAKER_WIDTH, SYMBOL_COUNTS, VERSIONS
+from gsvexport.text.phonemise import phonemise
 from gsvexport.text.symbols import phone_ids
 from gsvexport.voice.checkpoint import Checkpoint, read_checkpoint
 from gsvexport.voice.dims import SovitsDims, T2SDims, sovits_dims, t2s_dims
@@ -21,6 +23,9 @@ from gsvexport.voice.layout import TRAINING_ONLY
 from gsvexport.voice.profile import ReferenceTable, read_profile
 
 REFERENCE_SECONDS = (3.0, 10.0)  # what upstream accepts; other lengths work, less well
+SHORTEST_SECONDS = 0.5  # of less, no voice can be cloned
+SILENT_DB = -50.0  # below full scale; the 199 recordings of speech that were looked at have -12 to -23
+CLIPPED = (0.001, 0.02)  # a note from the first share on, an error above the second; 6 dB too loud is 0.04
 _MIN_FRAMES = 2
 _MAX_ARRAY_BYTES = 1 << 20
 _DimsT = TypeVar("_DimsT")
@@ -68,7 +73,7 @@ def read_voice(path: Path | str) -> Voice:
 
     Raises:
         VoiceError: with everything that is wrong in `voice.toml`, else everything wrong in the files that it names.
-        EnvironmentProblem: a recording has to be read and the extra `compile` is not installed.
+        EnvironmentProblem: a recording or a text has to be read and the extra that does it is not installed.
     """
     profile = read_profile(Path(path))
     found = _Findings()
@@ -76,7 +81,9 @@ def read_voice(path: Path | str) -> Voice:
     sovits = found.part(profile.sovits, lambda checkpoint: sovits_dims(checkpoint, profile.version))
     if gpt and sovits:
         _compare(gpt[1], sovits[1], found)
-    reference = _reference(profile.reference, sovits and sovits[1], found) if profile.reference else None
+    reference = None
+    if profile.reference:
+        reference = _reference(profile.reference, profile.language, sovits and sovits[1], found)
     if found.problems or gpt is None or sovits is None:
         fix = found.fix or f"correct {profile.path.name}, or the files that it names"
         raise VoiceError(f"the voice of {profile.path} cannot be used", problems=found.problems, fix=fix)
@@ -135,7 +142,7 @@ def _compare(t2s: T2SDims, dims: SovitsDims, found: _Findings) -> None:
         found.notes.append("the GPT file is of v2 or newer and the SoVITS file of v1: probably not one voice")
 
 
-def _reference(table: ReferenceTable, dims: SovitsDims | None, found: _Findings) -> Reference:
+def _reference(table: ReferenceTable, language: str, dims: SovitsDims | None, found: _Findings) -> Reference:
     _check_audio(table.audio, dims, found)
     speaker = tuple(array for path in table.speaker if (array := _speaker(path, found)) is not None)
     if dims is not None and VERSIONS[dims.version].speaker:
@@ -150,6 +157,8 @@ def _reference(table: ReferenceTable, dims: SovitsDims | None, found: _Findings)
         found.notes.append(f"the speaker embedding is ignored: a {dims.version} voice takes none")
         speaker = ()
     phones, codes = _prompt(table, dims, found)
+    if phones is not None and table.language != language:
+        found.notes.append(f"the reference speaks '{table.language}', the voice '{language}': an accent is likely")
     return Reference(table.audio, table.text, table.language, phones, codes, speaker)
 
 
@@ -160,26 +169,42 @@ def _prompt(
     if table.text is None and table.phones is None and table.prompt_codes is None:
         found.notes.append("no text, phones or prompt_codes in [reference]: a prompt-free voice")
         return None, None
-    if table.phones is None:
-        found.problems.append(
-            "[reference] has no phones; turning text into phones is not supported yet by this release: "
-            "give phones = [...], or leave out text and prompt_codes for a prompt-free voice"
-        )
     if table.prompt_codes is None:
         found.problems.append(
             "[reference] has no prompt_codes; computing them from the audio is not supported yet by this release: "
             'give prompt_codes = "codes.npy", or leave out text and phones for a prompt-free voice'
         )
-    phones = None
-    if table.phones is not None and dims is not None:
-        try:
-            phones = phone_ids(table.phones, dims.symbols)
-        except InputError as error:
-            found.problems += [f"[reference] phones, table {dims.symbols}: {text}" for text in error.problems]
-    if table.phones is not None and len(table.phones) >= POSITIONS:
-        found.problems.append(f"[reference] has {len(table.phones)} phones, the limit is {POSITIONS - 1}")
+    phones = _prompt_phones(table, dims, found) if dims is not None else None
+    if phones is not None and len(phones) >= POSITIONS:
+        found.problems.append(f"[reference] has {len(phones)} phones, the limit is {POSITIONS - 1}")
     codes = None if table.prompt_codes is None else _codes(table.prompt_codes, dims, found)
     return phones, codes
+
+
+def _prompt_phones(table: ReferenceTable, dims: SovitsDims, found: _Findings) -> tuple[int, ...] | None:
+    """The phones as they are given, or else those of the text."""
+    if table.phones is None and table.text is None:
+        found.problems.append(
+            "[reference] has prompt_codes, but no text and no phones: give the text of the recording, or leave out "
+            "prompt_codes for a prompt-free voice"
+        )
+        return None
+    try:
+        if table.phones is not None:
+            return phone_ids(table.phones, dims.symbols)
+        text = table.text or ""
+        if table.language in ("ja", "zh") and re.search("[A-Za-z]", text) and text.isascii():
+            raise InputError(f"'{text[:40]}' has no letter of that language")
+        sentences = phonemise(text, table.language, dims.symbols, limit=POSITIONS)
+        return phone_ids([phone for sentence in sentences for phone in sentence], dims.symbols)
+    except InputError as error:
+        if table.phones is not None:
+            found.problems += [f"[reference] phones, table {dims.symbols}: {text}" for text in error.problems]
+        else:
+            texts = error.problems or [error.what]
+            found.problems += [f"[reference] text, read in language '{table.language}': {one}" for one in texts]
+            found.fix = found.fix or "set language in [reference] to that of the text, or give its phones = [...]"
+        return None
 
 
 def _check_audio(paths: tuple[Path, ...], dims: SovitsDims | None, found: _Findings) -> None:
@@ -187,17 +212,31 @@ def _check_audio(paths: tuple[Path, ...], dims: SovitsDims | None, found: _Findi
     low, high = REFERENCE_SECONDS
     for path in paths:
         try:
-            count = len(read_audio(path, settings.rate))
+            samples, rate = decode(path)
         except VoiceError as error:
             found.add(error)
             continue
-        if spectrogram_frames(count, settings) < _MIN_FRAMES:
+        count = -(-len(samples) * settings.rate // rate)
+        seconds = len(samples) / rate
+        if seconds < SHORTEST_SECONDS or spectrogram_frames(count, settings) < _MIN_FRAMES:
             found.problems.append(
-                f"{path} is too short: {count} samples at {settings.rate} Hz, at least {_MIN_FRAMES * settings.hop}"
+                f"{path} is too short: {seconds:.2f} s, at least {SHORTEST_SECONDS:g} s; use 3 to 10 seconds of speech"
             )
-        elif not low <= count / settings.rate <= high:
-            seconds = count / settings.rate
+            continue
+        if not low <= seconds <= high:
             found.notes.append(f"{path.name} lasts {seconds:.1f} s; upstream asks for {low:g} to {high:g} s")
+        if (level := loudness(samples, rate)) < SILENT_DB:
+            found.problems.append(
+                f"{path} is silent: {level:.0f} dB in its loudest tenth of a second, at least {SILENT_DB:g} dB; "
+                "record or choose another reference"
+            )
+        elif (share := clipped_share(samples)) > CLIPPED[1]:
+            found.problems.append(
+                f"{path} is clipped: {share:.1%} of its samples are cut off, at most {CLIPPED[1]:.0%}; "
+                "record it again with less gain"
+            )
+        elif share > CLIPPED[0]:
+            found.notes.append(f"{path.name} is clipped: {share:.2%} of its samples; the voice will sound like that")
 
 
 def _codes(path: Path, dims: SovitsDims | None, found: _Findings) -> npt.NDArray[np.int64] | None:

@@ -339,10 +339,9 @@ def test_a_reference_that_is_no_sound_is_refused(make):
 @pytest.mark.parametrize(
     ("reference", "said"),
     [
-        ({"text": "hello"}, ["no phones", "no prompt_codes"]),
+        ({"text": "hello"}, ["no prompt_codes"]),
         ({"phones": [1]}, ["no prompt_codes"]),
-        ({"prompt_codes": "codes.npy"}, ["no phones"]),
-        ({"prompt_codes": "codes.npy", "text": "hello"}, ["no phones"]),
+        ({"prompt_codes": "codes.npy"}, ["no text and no phones"]),
         ({"phones": [1, 732], "prompt_codes": "codes.npy"}, ["phone id 732 is not between 0 and 731"]),
         ({"phones": [1, -1], "prompt_codes": "codes.npy"}, ["phone id -1"]),
         ({"phones": ["HH", "H1"], "prompt_codes": "codes.npy"}, ["unknown phone 'H1'"]),
