@@ -45,7 +45,18 @@ def cli_commands():
 
 
 def test_only_commands_that_work_are_listed(cache):
-    assert cli_commands() == ["build", "targets", "plan", "source", "verify", "inspect", "say", "bench", "cache"]
+    assert cli_commands() == [
+        "build",
+        "targets",
+        "plan",
+        "source",
+        "verify",
+        "inspect",
+        "compare",
+        "say",
+        "bench",
+        "cache",
+    ]
     for name in cli_commands():
         done = gsvexport(cache, name, "--help")
         assert done.returncode == 0

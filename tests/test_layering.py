@@ -26,7 +26,7 @@ LAYERS = (
     ("pack",),
     ("emulate",),
     ("build",),
-    ("bench",),
+    ("bench", "report"),
     ("cli",),
     ("train",),
 )

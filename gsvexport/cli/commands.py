@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,13 @@ _TARGETS_CORE = "the target's"
 _PATH = click.Path(path_type=Path)
 _target = click.option(
     "-t", "--target", "targets", multiple=True, required=True, metavar="NAME", help="A device's name, or a TOML file."
+)
+_percent = click.FloatRange(0)
+_margin = click.option(
+    "--margin", type=_percent, default=10, show_default=True, metavar="PERCENT", help="Of its limit a check may lose."
+)
+_growth = click.option(
+    "--growth", type=_percent, default=5, show_default=True, metavar="PERCENT", help="The artifact may be larger."
 )
 _quiet = click.option("-q", "--quiet", is_flag=True, help="No progress on standard error.")
 _any_machine = click.option("--any-machine", is_flag=True, help="Also what was made for another processor.")
@@ -151,30 +159,52 @@ def source(voice: Path | None, out: Path, force: bool, quiet: bool) -> None:
     metavar="[CORE]",
     help="Run it on an emulated aarch64 core (after ARTIFACT; default: the target's), as far as one is set up.",
 )
+@click.option("--against", type=_PATH, metavar="BASELINE", help="Fail where ARTIFACT is worse than this one, run here.")
+@_margin
+@_growth
 @_quiet
 @_any_machine
 def verify(
-    artifact: Path, source: Path | None, as_json: bool, emulate: str | None, quiet: bool, any_machine: bool
+    artifact: Path,
+    source: Path | None,
+    as_json: bool,
+    emulate: str | None,
+    against: Path | None,
+    margin: float,
+    growth: float,
+    quiet: bool,
+    any_machine: bool,
 ) -> int:
     """Check ARTIFACT on this machine, or on an emulated one.
 
     Checks every byte, runs every stage and compares it with the golden vectors inside.
 
+    With --against, a regression gate: BASELINE, an earlier artifact of the same voice, is run here on the same inputs,
+    and ARTIFACT fails where it is worse by more than --margin of a limit, lost a check, or grew by more than --growth.
+
+    \b
+    Example, in CI:
+      gsvexport verify dist/alice-x86-64.gsv --against released/alice-x86-64.gsv --margin 10
+
     Exit code 5 when a limit is missed. Checks that cannot be made here are shown as not run. Exit code 7 when nothing
     could be emulated.
     """
+    from gsvexport.cli.reports import show_report, verify_against
     from gsvexport.errors import EnvironmentProblem, GateFailed
-    from gsvexport.files import canonical_json
     from gsvexport.pack import verify_packed
+    from gsvexport.report.rule import Tolerance
 
     if emulate is None:
-        report = verify_packed(artifact, source=source, any_machine=any_machine, progress=_progress(quiet))
+        check = partial(verify_packed, source=source, any_machine=any_machine)
     else:
         from gsvexport.emulate.verify import verify_emulated
 
-        core = None if emulate == _TARGETS_CORE else emulate
-        report = verify_emulated(artifact, core, source=source, progress=_progress(quiet))
-    click.echo(canonical_json(report.to_json()) if as_json else report.table() + "\n", nl=False)
+        check = partial(verify_emulated, core=None if emulate == _TARGETS_CORE else emulate, source=source)
+    if against is not None:
+        tolerance = Tolerance(margin / 100, growth / 100)
+        return verify_against(artifact, against, tolerance, check, as_json=as_json, progress=_progress(quiet))
+    report = check(artifact, progress=_progress(quiet))
+    show_report(report, as_json=as_json)
     if report.passed:
         return 0
     nothing = emulate is not None and all(check.status == "not_run" for check in report.checks)
@@ -184,17 +214,71 @@ def verify(
 @cli.command()
 @click.argument("artifact", type=_PATH)
 @click.option("--json", "as_json", is_flag=True, help="The manifest as JSON.")
-def inspect(artifact: Path, as_json: bool) -> None:
+@click.option(
+    "--html", type=_PATH, metavar="OUT", help="Write a page with pictures and sound, made by running it here."
+)
+@click.option("--source", type=_PATH, help="For --html: this ONNX source says the same sentences.")
+@_force
+@_quiet
+def inspect(artifact: Path, as_json: bool, html: Path | None, source: Path | None, force: bool, quiet: bool) -> None:
     """Show what is in ARTIFACT.
 
-    Its target, stages, precisions, sizes, and the outcome of its verification when it was built.
-    """
-    from gsvexport.artifact.container import read_manifest
-    from gsvexport.cli.show import artifact_page
-    from gsvexport.files import canonical_json
+    Its target, stages, precisions, sizes, and the outcome of its verification when it was built. With --html also what
+    it sounds like, in one file that needs no network: verdict, every check, spectrograms and players of source,
+    artifact and difference, errors, sensitivity, sizes.
 
-    text = canonical_json(read_manifest(artifact).to_json()) if as_json else artifact_page(artifact)
-    click.echo(text, nl=False)
+    \b
+    Examples:
+      gsvexport inspect dist/demo-x86-64.gsv
+      gsvexport inspect dist/demo-x86-64.gsv --html demo.html --source source/
+    """
+    from gsvexport.cli import reports
+
+    if html is not None:
+        click.echo(reports.write_html(artifact, html, source, force=force, progress=_progress(quiet)))
+        return
+    reports.needs_html(source, force=force)
+    reports.show_artifact(artifact, as_json=as_json)
+
+
+@cli.command()
+@click.argument("baseline", type=_PATH)
+@click.argument("candidate", type=_PATH)
+@_margin
+@_growth
+@click.option("--other-voice", is_flag=True, help="Also two voices, on one target.")
+@click.option("--all", "everything", is_flag=True, help="Show what came out the same, too.")
+@click.option("--json", "as_json", is_flag=True, help="The comparison as JSON.")
+def compare(
+    baseline: Path,
+    candidate: Path,
+    margin: float,
+    growth: float,
+    other_voice: bool,
+    everything: bool,
+    as_json: bool,
+) -> int:
+    """Is CANDIDATE worse than BASELINE? Nothing is run.
+
+    Puts the reports and manifests of two artifacts of one voice side by side: sizes by stage, precisions, digests, and
+    every check with both values and the share of its limit that it uses up.
+
+    CANDIDATE is worse where a check fails, is gone, did not run or has no limit any more, where it uses up more than
+    --margin of the baseline's limit beyond what the baseline does, and where the file grew by more than --growth.
+
+    \b
+    Example, in CI:
+      gsvexport compare released/alice-x86-64.gsv dist/alice-x86-64.gsv --growth 2
+
+    Exit code 0 when it is no worse, 5 with the reasons when it is, 2 for two different voices.
+    """
+    from gsvexport.cli import reports
+    from gsvexport.report.rule import Tolerance
+
+    tolerance = Tolerance(margin / 100, growth / 100)
+    return reports.compare(
+        baseline, candidate, tolerance, other_voice=other_voice, everything=everything, as_json=as_json
+    )
 
 
 @cli.command()

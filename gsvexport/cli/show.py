@@ -1,16 +1,14 @@
-"""Text pages for a person: targets, artifacts, the cache."""
+"""Text pages for a person: the cache; and columns."""
 
 from __future__ import annotations
 
 import contextlib
-import json
 import shutil
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from gsvexport.artifact.container import read_manifest, read_member, sweep
-from gsvexport.artifact.manifest import REPORT, media
+from gsvexport.artifact.container import sweep
 from gsvexport.files import cache_directory, disk_errors
 
 
@@ -20,34 +18,6 @@ def table(rows: Iterable[Sequence[str]]) -> str:
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     return "\n".join(lines) + "\n"
-
-
-def artifact_page(path: Path) -> str:
-    """What is in an artifact, from its manifest and report."""
-    from gsvexport.verify.report import Report
-
-    manifest = read_manifest(path)
-    size = path.stat().st_size if path.is_file() else sum(item.size for item in manifest.files.values())
-    rows = [
-        ("voice", f"{manifest.name} ({manifest.version}, {'baked' if manifest.baked_key else 'not baked'})"),
-        ("target", f"{manifest.target['name']}: {manifest.target.get('title', '')}"),
-        ("digest", manifest.digest),
-        ("source", manifest.source),
-        ("size", f"{size / 1e6:.1f} MB in {len(manifest.files) + 1} files"),
-        ("tools", ", ".join(f"{tool} {version}" for tool, version in sorted(manifest.tools.items()))),
-    ]
-    kinds: dict[str, int] = {}
-    for name, member in manifest.files.items():
-        kinds[media(name)] = kinds.get(media(name), 0) + member.size
-    stages = [("STAGE", "BACKEND", "PRECISION", "HOW")]
-    stages += [(name, item.backend, item.precision, "; ".join(item.notes)) for name, item in manifest.stages.items()]
-    sizes = [("MEMBERS", "BYTES"), *((kind, str(kinds[kind])) for kind in sorted(kinds, key=lambda kind: -kinds[kind]))]
-    text = "\n".join((table(rows), table(stages), table(sizes)))
-    if manifest.report is None:
-        return text + "\nverification: the artifact holds no report\n"
-    data = (path / REPORT).read_bytes() if path.is_dir() else read_member(path, REPORT)
-    report = Report.from_json(json.loads(data), f"{path}: {REPORT}")
-    return f"{text}\nverification when it was built: {report.summary()}\n"
 
 
 def cache_page() -> str:

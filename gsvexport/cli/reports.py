@@ -1,0 +1,105 @@
+"""What `verify --against`, `compare` and `inspect` print, and the exit code that says how it went."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+
+from gsvexport.errors import GateFailed, InputError
+from gsvexport.files import canonical_json
+from gsvexport.report.overview import artifact_page
+from gsvexport.report.rule import Comparison, Tolerance
+from gsvexport.report.stored import read_stored
+from gsvexport.report.terminal import comparison_page, report_page, wants_colour
+from gsvexport.verify.report import Report
+
+Progress = Callable[[str], None]
+
+
+def show_report(report: Report, *, as_json: bool) -> None:
+    """Print a report."""
+    told = canonical_json(report.to_json()) if as_json else report_page(report, colour=wants_colour(sys.stdout))
+    click.echo(told, nl=False, color=True)
+
+
+def show_artifact(path: Path, *, as_json: bool) -> None:
+    """Print what an artifact says of itself, or its manifest.
+
+    Raises: as `gsvexport.report.stored.read_stored`.
+    """
+    stored = read_stored(path)
+    if as_json:
+        click.echo(canonical_json(stored.manifest.to_json()), nl=False)
+    else:
+        click.echo(artifact_page(stored, colour=wants_colour(sys.stdout)), nl=False, color=True)
+
+
+def compare(
+    baseline: Path, candidate: Path, tolerance: Tolerance, *, other_voice: bool, everything: bool, as_json: bool
+) -> int:
+    """Compare two artifacts by their stored reports; returns the exit code.
+
+    Raises: as `gsvexport.report.compare.compare_artifacts`.
+    """
+    from gsvexport.report.compare import compare_artifacts
+
+    found = compare_artifacts(baseline, candidate, tolerance, other_voice=other_voice)
+    if as_json:
+        click.echo(canonical_json(found.to_json()), nl=False)
+    else:
+        _show(found, everything=everything)
+    return 0 if found.passed else GateFailed.exit_code
+
+
+def verify_against(
+    candidate: Path,
+    baseline: Path,
+    tolerance: Tolerance,
+    verify: Callable[..., Report],
+    *,
+    as_json: bool,
+    progress: Progress,
+) -> int:
+    """Verify both with `verify`, compare what came out, print both; returns the exit code.
+
+    Raises: as `gsvexport.report.compare.verify_against`.
+    """
+    from gsvexport.report.compare import verify_against as run_both
+
+    report, found = run_both(candidate, baseline, verify, tolerance, progress=progress)
+    if as_json:
+        click.echo(canonical_json({"report": report.to_json(), "comparison": found.to_json()}), nl=False)
+    else:
+        show_report(report, as_json=False)
+        click.echo()
+        _show(found, everything=False)
+    return 0 if report.passed and found.passed else GateFailed.exit_code
+
+
+def write_html(artifact: Path, out: Path, source: Path | None, *, force: bool, progress: Progress) -> str:
+    """Write the page with pictures and sound; returns a line that says what came of it.
+
+    Raises: as `gsvexport.report.render.write_page`.
+    """
+    from gsvexport.report.render import write_page
+
+    word = write_page(artifact, out, source=source, force=force, progress=progress)
+    return f"{out}  {out.stat().st_size / 1e6:.1f} MB  {word}"
+
+
+def needs_html(source: Path | None, *, force: bool) -> None:
+    """Refuse options that only `--html` uses.
+
+    Raises:
+        InputError: one was given.
+    """
+    if source is not None or force:
+        raise InputError("--source and --force are for the page that --html writes", fix="add --html OUT.html")
+
+
+def _show(found: Comparison, *, everything: bool) -> None:
+    page = comparison_page(found, colour=wants_colour(sys.stdout), everything=everything)
+    click.echo(page, nl=False, color=True)

@@ -1,0 +1,156 @@
+"""What an artifact sounds like here, beside its source: the golden vectors inside it, and sentences.
+
+Where there is a source, both are given the same codes and the same noise, so their sounds can be subtracted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gsvexport.errors import GsvError
+from gsvexport.stages import frames
+from gsvexport.verify import golden
+from gsvexport.verify.golden import Case
+
+if TYPE_CHECKING:
+    from gsvexport.runtime.pipeline import LoadedVoice
+
+Array = NDArray[Any]
+Progress = Callable[[str], None]
+SENTENCES = 2
+_PHONES = (18, 60)  # of a sentence: long enough to be speech, short enough for a page
+_SEED = 1
+
+
+@dataclass(frozen=True, eq=False)
+class Sound:
+    """One utterance: samples [N] of the artifact and, where there are any, of the source, at `rate` Hz.
+
+    `problem` says why there is nothing to hear.
+    """
+
+    title: str
+    about: str
+    rate: int
+    artifact: Array | None = None
+    reference: Array | None = None
+    problem: str = ""
+
+
+def golden_sounds(voice: LoadedVoice, cases: Sequence[Case]) -> list[Sound]:
+    """The longest golden case of the vocoder: alone on the source's latent, and after the artifact's own acoustic."""
+    spoken = [case for case in cases if case.stage == "vocoder"]
+    if not spoken:
+        return []
+    last = max(spoken, key=lambda case: case.outputs["audio"].size)
+    first = next((case for case in cases if case.stage == "acoustic" and case.name == last.name), None)
+    expected = last.outputs["audio"].reshape(-1)
+    found = [
+        _sound(
+            "Vocoder alone",
+            f"Golden vectors, case {last.name}: the artifact's vocoder on the source's own latent.",
+            voice.rate,
+            lambda: voice.run("vocoder", last.inputs)["audio"],
+            expected,
+        )
+    ]
+    if first is not None:
+        found.append(
+            _sound(
+                "Acoustic and vocoder",
+                f"Golden vectors, case {last.name}: codes to sound, both stages of the artifact in a row.",
+                voice.rate,
+                lambda: voice.run("vocoder", {**last.inputs, **voice.run("acoustic", first.inputs)})["audio"],
+                expected,
+            )
+        )
+    return found
+
+
+def spoken_sounds(voice: LoadedVoice, source: LoadedVoice | None, say: Progress) -> list[Sound]:
+    """Sentences of the voice's language: on the source's codes where there is a source, else as the artifact speaks.
+
+    They are held out: neither training nor calibration heard them, where the language has such sentences.
+    """
+    title, rate = "A sentence", voice.rate
+    if "ge" not in voice.baked:
+        return [Sound(title, "", rate, problem="the voice has no baked reference: it says nothing by itself")]
+    sentences = _sentences(voice)
+    if not sentences:
+        reason = f"there is no sentence in '{voice.model.language}' whose phones this voice knows"
+        return [Sound(title, "", rate, problem=reason)]
+    found = []
+    for text, phones in sentences:
+        say(f"speaking: {text}")
+        found.append(_alone(voice, text, phones) if source is None else _both(voice, source, text, phones))
+    return found
+
+
+def _alone(voice: LoadedVoice, text: str, phones: Array) -> Sound:
+    about = "Spoken by the artifact alone, with its own codes. With --source its source is heard beside it."
+    return _sound(text, about, voice.rate, lambda: voice.synthesize(phones=phones, seed=_SEED).samples, None)
+
+
+def _both(voice: LoadedVoice, source: LoadedVoice, text: str, phones: Array) -> Sound:
+    """The source's codes and one noise, through acoustic and vocoder of each."""
+    about = "The source's codes and the same noise for both, so that only the artifact's arithmetic differs."
+    try:
+        codes = source.tokens(phones, prompt=None if "prompt" in source.baked else ())[np.newaxis]
+        random = np.random.Generator(np.random.PCG64(_SEED))
+        shape = (1, source.model.dims.I, frames(codes.shape[1], 1.0))
+        given = {
+            **source.baked,
+            "codes": codes,
+            "phones": phones[np.newaxis],
+            "noise": random.standard_normal(shape, dtype=np.float32),
+            "noise_scale": np.float32(golden.NOISE_SCALE),
+        }
+        expected = _speak(source, given)
+    except GsvError as error:
+        return Sound(text, about, voice.rate, problem=f"the source cannot say it: {' '.join(str(error).split())}")
+    return _sound(text, about, voice.rate, lambda: _speak(voice, given), expected)
+
+
+def _speak(voice: LoadedVoice, given: Mapping[str, Any]) -> Array:
+    values = {**given, **voice.run("acoustic", golden.pick(voice.stages["acoustic"], given))}
+    return np.asarray(voice.run("vocoder", golden.pick(voice.stages["vocoder"], values))["audio"].reshape(-1))
+
+
+def _sound(title: str, about: str, rate: int, speak: Callable[[], Array], reference: Array | None) -> Sound:
+    """Speak; what goes wrong becomes the problem, for a page about an artifact must not depend on its health."""
+    try:
+        samples = np.asarray(speak()).reshape(-1)
+    except GsvError as error:
+        return Sound(title, about, rate, None, reference, f"the artifact cannot say it: {' '.join(str(error).split())}")
+    if broken := int(np.count_nonzero(~np.isfinite(samples))):
+        return Sound(title, about, rate, None, reference, f"{broken} of {samples.size} samples are NaN or infinite")
+    if reference is not None and samples.shape != reference.shape:
+        problem = f"it has {samples.size} samples instead of {reference.size}"
+        return Sound(title, about, rate, samples, None, problem)
+    return Sound(title, about, rate, samples, reference)
+
+
+def _sentences(voice: LoadedVoice) -> list[tuple[str, Array]]:
+    """(text, phone ids [X]): the last of the held-out sentences, for the first are among the golden vectors; for other
+    languages those of the calibration corpus that the voice knows all phones of."""
+    from gsvexport.calibrate.corpus import VOICE, find_corpora
+    from gsvexport.text.symbols import phone_ids, symbols
+    from gsvexport.verify import heldout
+
+    model = voice.model
+    try:
+        found = [(one.text, one.phones) for one in heldout.sentences(model)[::-1]]
+        if not found:
+            known = set(symbols(model.symbols)[: min(model.dims.phones, model.dims.text_phones)])
+            corpus = [one for corpus in find_corpora(VOICE, model.language) for one in corpus.sentences]
+            fitting = [one for one in corpus if known.issuperset(one.phones)]
+            found = [(one.text, phone_ids(one.phones, model.symbols)) for one in fitting]
+    except GsvError:
+        return []
+    short = [one for one in found if _PHONES[0] <= len(one[1]) <= _PHONES[1]] or found
+    return [(text, np.array(phones)) for text, phones in short[:SENTENCES]]

@@ -1,0 +1,46 @@
+"""How near a check is to its limit, on one scale for all metrics: the share of the limit that it uses up.
+
+0 is perfect, 1 is at the limit, more is beyond it. What is compared with the limit is the bound of an interval where a
+check has one: it is the bound that a gate judges.
+"""
+
+from __future__ import annotations
+
+from gsvexport.verify.report import Check
+
+MOST = 999.0  # stands for anything larger, and for a limit that leaves no room at all
+_NOISE_DB = ("snr_db",)
+_BEST = {"pesq": 4.644, "length_ratio": 1.0, "duration_ratio": 1.0}  # of metrics whose best is neither 0 nor 1
+
+
+def used(check: Check, limit: float | None = None) -> float | None:
+    """The share of its limit that a check uses up, with three digits; None without a value or a limit.
+
+    The way from the best possible value to the value, beside the way to the limit L: (value - best) / (L - best). The
+    best error is 0, the best share 1, the best ratio of two lengths 1, the best PESQ 4.644. A signal-to-noise ratio in
+    dB has no best: 10^((L - value) / 20), the amplitudes of noise; any other score that must be at least L: L / value.
+
+    `limit` replaces the check's own, to measure two checks alike.
+    """
+    limit = check.limit if limit is None else limit
+    value = bound(check)
+    if value is None or limit is None:
+        return None
+    best = _BEST.get(check.metric, 0.0 if check.direction == "max" else 1.0)
+    if check.metric in _NOISE_DB:
+        part, room = 10.0 ** (min(limit - value, 60.0) / 20.0), 1.0
+    elif check.direction == "max":
+        part, room = value - best, limit - best
+    elif limit <= best:
+        part, room = best - value, best - limit
+    else:
+        part, room = limit, value
+    if part <= 0.0:
+        return 0.0
+    return float(f"{min(part / room, MOST):.3g}") if room > 0.0 else MOST
+
+
+def bound(check: Check) -> float | None:
+    """What is held against the limit: the worse end of the check's interval where it has one, else its value."""
+    end: float | None = getattr(check, "high" if check.direction == "max" else "low", None)
+    return check.value if end is None else end

@@ -1,0 +1,68 @@
+"""From an artifact to its page: run it here on its golden vectors and on sentences, and write the file."""
+
+from __future__ import annotations
+
+import contextlib
+import platform
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+
+from gsvexport.artifact.container import unpacked
+from gsvexport.errors import GsvError
+from gsvexport.files import atomic_file, refuse_existing
+from gsvexport.report.listen import golden_sounds, spoken_sounds
+from gsvexport.report.page import VERDICTS, Here, overall, page
+from gsvexport.report.stored import Stored, read_stored
+from gsvexport.verify.report import Report
+
+Progress = Callable[[str], None]
+
+
+def write_page(
+    artifact: Path, out: Path, *, source: Path | None = None, force: bool = False, progress: Progress | None = None
+) -> str:
+    """Write the page about an artifact to `out`, and return its verdict in words.
+
+    The artifact is run here, whatever it was made for; where that fails the page says why. `source`, a source folder,
+    is heard beside it.
+
+    Raises:
+        InputError: `out` exists and `force` is false.
+        ArtifactError: the artifact, or the source, is damaged or none.
+    """
+    refuse_existing(out, force=force)
+    stored = read_stored(artifact)
+    here = _run(stored, source, progress or (lambda _: None))
+    text = page(stored, here)
+    with atomic_file(out, force=force) as work:
+        work.write_text(text, encoding="utf-8")
+    return VERDICTS[overall(stored, here)]
+
+
+def _run(stored: Stored, source: Path | None, say: Progress) -> Here:
+    from gsvexport.runtime.machine import mismatch
+    from gsvexport.runtime.pipeline import load
+    from gsvexport.verify import GOLDEN, checks, golden
+    from gsvexport.verify.gates import resolve
+
+    manifest = stored.manifest
+    elsewhere = mismatch(manifest.target)
+    folder = stored.path if stored.path.is_dir() else unpacked(stored.path)
+    precision = {stage: entry.precision for stage, entry in manifest.stages.items()}
+    with contextlib.ExitStack() as open_voices:
+        original = open_voices.enter_context(load(source)) if source else None
+        try:
+            gates = resolve(precision, manifest.target.get("gates"))
+            voice = open_voices.enter_context(load(folder, any_machine=True))
+            cases = golden.read(folder / golden.FOLDER) if (folder / golden.FOLDER).is_dir() else ()
+            found = checks.compare(voice, cases, gates, GOLDEN, say)
+            say("listening")
+            sounds = (*golden_sounds(voice, cases), *spoken_sounds(voice, original, say))
+        except GsvError as error:
+            return Here(elsewhere=elsewhere, problem=" ".join(str(error).split()))
+    return Here(Report(tuple(found), _machine()), sounds, elsewhere)
+
+
+def _machine() -> dict[str, str]:
+    return {"on": f"{platform.machine()}, {platform.system()}", "with ONNX Runtime": version("onnxruntime")}

@@ -1,0 +1,69 @@
+"""What an artifact says of itself: its manifest, the report that it was delivered with, its sizes. Nothing is run."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from gsvexport.artifact.container import read_manifest, read_member
+from gsvexport.artifact.manifest import REPORT, Manifest, media
+from gsvexport.errors import ArtifactError
+from gsvexport.report.markup import plain
+from gsvexport.verify.report import Report
+
+
+@dataclass(frozen=True)
+class Stored:
+    """An artifact's manifest, its report (None where it holds none), and its size in bytes."""
+
+    path: Path
+    manifest: Manifest
+    report: Report | None
+    size: int
+
+    @property
+    def voice(self) -> str:
+        """Name and version of the voice."""
+        return plain(f"{self.manifest.name} ({self.manifest.version})")
+
+    @property
+    def target(self) -> str:
+        """Name of the target."""
+        return plain(self.manifest.target["name"])
+
+
+def read_stored(path: Path) -> Stored:
+    """Read an artifact or an unpacked one.
+
+    Raises:
+        ArtifactError: no artifact, damaged, of an unknown schema, or its report contradicts itself.
+    """
+    manifest = read_manifest(path)
+    size = path.stat().st_size if path.is_file() else sum(item.size for item in manifest.files.values())
+    if manifest.report is None:
+        return Stored(path, manifest, None, size)
+    where = f"{path}: {REPORT}"
+    try:
+        data = (path / REPORT).read_bytes() if path.is_dir() else read_member(path, REPORT)
+        value = json.loads(data)
+    except (OSError, ValueError, RecursionError) as error:
+        raise ArtifactError(f"{where} cannot be read: {error}", fix="build the artifact again") from error
+    return Stored(path, manifest, Report.from_json(value, where), size)
+
+
+def members(manifest: Manifest) -> dict[str, int]:
+    """Bytes by kind of member, the largest first."""
+    kinds: dict[str, int] = {}
+    for name, member in manifest.files.items():
+        kinds[media(name)] = kinds.get(media(name), 0) + member.size
+    return dict(sorted(kinds.items(), key=lambda item: (-item[1], item[0])))
+
+
+def weights(manifest: Manifest) -> dict[str, dict[str, int]]:
+    """Bytes of weights by the stages that use them ("prefill + step"), then by what they are stored as."""
+    found: dict[str, dict[str, int]] = {}
+    for item in manifest.weights:
+        kinds = found.setdefault(" + ".join(item.stages), {})
+        kinds[item.kind] = kinds.get(item.kind, 0) + item.bytes
+    return found
