@@ -81,6 +81,7 @@ def clipped_share(samples: Samples) -> float:
     """The share of samples of [N, channels] that stand on a plateau: three equal ones in a row at 99 % of the peak.
 
     Sound that was cut off keeps its plateaus when it is made quieter afterwards, so the peak counts and not full scale.
+    The steps of 8-bit sound can look like plateaus.
     """
     size = np.abs(samples)
     high = size >= 0.99 * size.max(axis=0, keepdims=True)

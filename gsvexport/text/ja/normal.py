@@ -20,7 +20,7 @@ _KNOWN = re.compile(rf"[{LETTERS}A-Za-z0-9 \n'.,!?…:\-/$€£¥&%@+=#°℃×÷
 _PLAIN = {
     **dict.fromkeys("‘’‛`´", "'"),
     **dict.fromkeys('"“”„‟«»「」『』《》〈〉〝〟', ""),  # nobody hears quotation marks
-    **dict.fromkeys("()[]{};；（）［］｛｝【】〔〕、，､;♪★☆※●■◆→_*|｜", ","),
+    **dict.fromkeys("()[]{};；（）［］｛｝【】〔〕、，､;♪★☆※●■◆→_*|｜", ", "),
     **dict.fromkeys("—―─", " - "),
     **dict.fromkeys("‐‑–−﹣－", "-"),
     **dict.fromkeys("～〜∼", "~"),
@@ -91,7 +91,7 @@ _RULES: list[tuple[re.Pattern[str], str | Callable[[Match], str]]] = [
     for pattern, put in (
         (r"(?<=[^\s.,!?…:-])[ ]*\n\s*", ". "),  # a line without an end
         (r"\s+", " "),
-        (r"(?<=\d),(?=\d{3}(?!\d))", ""),
+        (r"(?<!\d)\d{1,3}(?:,\d{3})+(?!\d)", lambda m: m[0].replace(",", "")),
         (r"(?<![\d.])((?:19|20)\d\d)([-/.])(1[0-2]|0?[1-9])\2(3[01]|[12]\d|0?[1-9])(?![\d.])", _date),
         (r"(?<!\d)0\d{1,3}-\d{2,4}-\d{3,4}(?!\d)", _telephone),
         (r"(?<![\d:])([01]?\d|2[0-4]):([0-5]\d)(?![\d:])", _time),

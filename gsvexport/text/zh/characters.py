@@ -11,7 +11,7 @@ _KNOWN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ01234567
 _PLAIN = {
     **dict.fromkeys("‘’‛ʼ`´", "'"),
     **dict.fromkeys('"“”„‟«»「」『』《》〈〉〝〞', ""),  # nobody hears quotation marks
-    **dict.fromkeys("()[]{};；（）［］｛｝【】〔〕〖〗、，｡､·•・|｜_*", ","),
+    **dict.fromkeys("()[]{};；（）［］｛｝【】〔〕〖〗、，｡､·•・|｜_*", ", "),
     **dict.fromkeys("—―─", " - "),
     **dict.fromkeys("‐‑–−﹣－", "-"),
     **dict.fromkeys("～〜∼", "~"),

@@ -96,7 +96,7 @@ _RULES: list[tuple[re.Pattern[str], str | Callable[[Match], str]]] = [
     for pattern, put in (
         (r"(?<=[^\s.,!?…:-])[ ]*\n\s*", ". "),  # a line without an end
         (r"\s+", " "),
-        (r"(?<=\d),(?=\d{3}(?!\d))", ""),
+        (r"(?<!\d)\d{1,3}(?:,\d{3})+(?!\d)", lambda m: m[0].replace(",", "")),
         (r"(?<![\d.])((?:19|20)\d\d)([-/.])(1[0-2]|0?[1-9])\2(3[01]|[12]\d|0?[1-9])(?![\d.])", _date),
         (r"(?<!\d)(\d{4})\s?[-~]\s?(\d{4})(?=年)", lambda m: f"{digits(m[1])}到{digits(m[2])}"),
         (r"(?<!\d)(\d{4})(?=年)", lambda m: digits(m[1])),
@@ -115,10 +115,10 @@ _RULES: list[tuple[re.Pattern[str], str | Callable[[Match], str]]] = [
         (r"(?<![A-Za-z\d.])-(?=\d)", "负"),
         (rf"(?<![\d.])2(?=[{_MEASURES}])(?!分之)", "两"),
         (r"(?<=[A-Za-z]) \d+ (?=[A-Za-z])", lambda m: m[0].replace(" ", "_")),  # between English words: English
-        (r"(?<!_)(?:\d*\.\d+|\d+)(?!_)", _alone),
+        (r"(?<![_\d])(?:\d*\.\d+|\d+)(?![_\d])", _alone),
         (r"(?<=[A-Za-z0-9])\.(?=[A-Za-z0-9])", "点"),
         (r"[&+=×÷<>%@#°℃‰²³/$€£¥~:]", lambda m: _SIGNS[m[0]]),
-        (r"(?<=[A-Za-z])-(?=[A-Za-z])", " "),
+        (r"(?<=[A-Za-z])-(?=[A-Za-z一二三四五六七八九零十])", " "),
     )
 ]
 _TOKENS = re.compile(rf"[{HAN}](?:[{HAN} ]*[{HAN}])?|[A-Za-z](?:[A-Za-z'_0-9 ]*[A-Za-z'])?|[,.!?…-]")

@@ -21,6 +21,8 @@ def cardinal(number: str) -> str:
     found, skipped = "", False
     for value, scale in reversed(list(zip(groups, _SCALES, strict=False))):
         if value:
+            if scale == "万亿" and groups[2]:
+                scale = "万"  # of the 亿 that follow
             zero = "零" if found and (skipped or value < 1000) else ""
             two = "两" if value == 2 and scale and not found else ""
             found += zero + (two or _below_10000(value, first=not found)) + scale

@@ -5,6 +5,7 @@ jieba finds the words, pypinyin gives each its reading; `reading` and `tones` co
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import logging
 import warnings
@@ -68,6 +69,8 @@ def _tagged(run: str) -> list[Tagged]:
     for index, (word, kind) in enumerate(cut):
         before, after = cut[index - 1] if index else ("", ""), cut[index + 1] if index + 1 < len(cut) else ("", "")
         syllables = (PHRASES.get(word) or reading(word, kind, before, after) or _looked_up(word)).split()
+        if kind == "m" and len(word) > 1 and (last := reading(word[-1], "q", (word[:-1], "m"), after)):
+            syllables[-1] = last  # 三只: a number and what is counted, as one word
         tones = (_BARE.get(char) or int(one[-1]) for char, one in zip(word, syllables, strict=True))
         found.append(Tagged(word, kind, tuple(one[:-1] for one in syllables), tuple(tones)))
     return found
@@ -96,13 +99,16 @@ def _segmenter() -> Any:
     """jieba with its dictionary, which takes a second; its cache is kept in ours, not in the folder of all users."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", SyntaxWarning)  # of its regular expressions, from Python 3.12 on
+            warnings.simplefilter("ignore")  # it imports what is deprecated, and its patterns are no raw strings
             import jieba
     except ImportError as error:
         raise missing_package("jieba", "reading Mandarin", "zh") from error
     logging.getLogger("jieba").setLevel(logging.CRITICAL)  # it reports its loading on standard error
     segmenter = jieba.Tokenizer()
-    segmenter.tmp_dir = str(cache_directory())
+    cache = cache_directory()
+    with contextlib.suppress(OSError):  # without it, loading takes twice as long
+        cache.mkdir(parents=True, exist_ok=True)
+    segmenter.tmp_dir = str(cache)
     segmenter.initialize()
     return segmenter
 

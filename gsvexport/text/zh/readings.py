@@ -16,6 +16,8 @@ PHRASES = {  # read otherwise, or not known as phrases
     "重做": "chong2 zuo4",
     "还有": "hai2 you3",
     "薄荷": "bo4 he5",
+    "数一数": "shu3 yi1 shu3",
+    "睡着": "shui4 zhao2",
     "嗯": "en5",
 }
 _COUNTING = frozenset("一二两三四五六七八九十百千万几每这那哪半第数")

@@ -25,7 +25,7 @@ def split(syllable: str) -> tuple[str, str] | None:
     AA, EE or OO.
     """
     base, tone = syllable[:-1], syllable[-1:]
-    if base in _HUMMED:
+    if base in _HUMMED and tone in "12345":
         initial, final = _HUMMED[base]
         return initial, final + tone
     match = _SYLLABLE.fullmatch(syllable)

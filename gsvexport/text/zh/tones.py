@@ -15,7 +15,7 @@ _SCALES = frozenset("百千万亿")
 _DIGITS = _SCALES | frozenset("零〇一二两三四五六七八九十")
 _NAMED = frozenset("月号日楼级班")  # of these 一 says which: January, the first floor
 _BOUND = frozenset(("同一", "某一", "每一", "这一", "那一", "哪一", "另一", "任一"))  # 一 counts what follows them
-_PARTICLES = frozenset("吗吧呢啊呀嘛啦哇哦哟喽呗着了们")
+_PARTICLES = frozenset("吗吧呢啊呀嘛啦哇哦哟喽呗们")
 _DIRECTIONS = frozenset("上下进出回过起开")
 
 
@@ -46,7 +46,7 @@ def spoken(words: Sequence[Tagged], frequency: Callable[[str], int]) -> list[int
     for index, word in enumerate(words):
         tones += _neutral(word, first=index == 0)
     _one(text, written, tones, words)
-    _not(text, written, tones)
+    _not(text, written, tones, words)
     _third(words, tones, frequency)
     _final_r(words, tones)
     return tones
@@ -64,7 +64,9 @@ def _neutral(word: Tagged, *, first: bool) -> list[int]:
         if light and tones == [3, 3] and word.kind[0] == "v":
             tones[0] = 2  # 想想: the tone of a repeated verb still works on the one before
     elif text[-1] == "子":
-        light = word.kind[0] == "n" and len(text) < 4 and text[-2:] not in _words("suffixed")
+        whole = text[-2:] in _words("suffixed")
+        light = word.kind[0] == "n" and len(text) < 4 and not whole
+        tones[-1] = 3 if whole else tones[-1]
     elif text[-1] in "里上":
         light = word.kind[0] in "sft" and text[-2:] not in _words("surface")
     elif text[-1] in "来去":
@@ -72,7 +74,7 @@ def _neutral(word: Tagged, *, first: bool) -> list[int]:
     elif text[-1] == "个":
         light = text[-2] in _DIGITS or text[-2] in "几这那哪每各半整多"
     else:
-        light = text[-1] in _PARTICLES and text[-2:] not in ("为了", "除了", "极了") and tones[-1] != 3
+        light = text[-1] in _PARTICLES
     if light:
         tones[-1] = 5
     return tones
@@ -97,17 +99,25 @@ def _one(text: str, written: list[int], tones: list[int], words: Sequence[Tagged
             or after in _NAMED
             or ends.get(place, "同一") not in _BOUND
         )
-        if before == after and before not in _DIGITS:
+        if before and before == after and before not in _DIGITS:
             tones[place] = 5  # 看一看
         else:
             tones[place] = 1 if name else 2 if written[place + 1] == 4 else 4
 
 
-def _not(text: str, written: list[int], tones: list[int]) -> None:
+def _not(text: str, written: list[int], tones: list[int], words: Sequence[Tagged]) -> None:
+    """不 is light between a verb and what comes of it, and between repeated words; it rises before a falling tone."""
+    inner, start = set[int](), 0
+    for word in words:
+        if len(word.text) == 3 and word.text[1] in "不得":  # 看不懂, 跑得快
+            inner.add(start + 1)
+            tones[start + 1] = 5
+        start += len(word.text)
     for place, char in enumerate(text):
-        if char == "不":
+        if char == "不" and place not in inner:
             before, after = text[max(0, place - 1) : place], text[place + 1 : place + 2]
-            tones[place] = 5 if before and before == after else 2 if after and written[place + 1] == 4 else 4
+            repeated = before and before == after  # 好不好
+            tones[place] = 5 if repeated else 2 if after and written[place + 1] == 4 else 4
 
 
 def _third(words: Sequence[Tagged], tones: list[int], frequency: Callable[[str], int]) -> None:
