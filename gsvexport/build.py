@@ -180,14 +180,18 @@ def _lower(step: Step, source: Source, calibration: Calibrated | None, say: Prog
         source.model,
         placement,
         files,
-        features=step.params["features"],
+        device=step.params["device"],
         calibration=calibration,
     )
     if calibration is not None:
         (files / CALIBRATION).write_text(canonical_json(calibration.result.to_json()), encoding="utf-8")
     stages = {
         stage: StageEntry(
-            source.model.files[stage], backend, placement[stage], done.notes[stage], done.decisions.get(stage)
+            done.files.get(stage, source.model.files[stage]),
+            backend,
+            placement[stage],
+            done.notes[stage],
+            done.decisions.get(stage),
         ).to_json()
         for stage in placement
     }

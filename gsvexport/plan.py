@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from gsvexport.backends import emulation
 from gsvexport.errors import TargetError, missing_package
 from gsvexport.files import canonical_json, sha256_bytes
 from gsvexport.stages import CLONING_STAGES, VERSIONS, stages
@@ -144,9 +145,10 @@ def make_plan(
         lines = [f"{stage:<10} {every[stage].role:<12} {precision}" for stage, precision in chosen.items()]
         if left := [stage for stage in every if stage not in subject.stages]:
             lines.append(f"left out, because the voice is baked: {', '.join(left)}")
-        sound = {stage: sound_gates(target, stage) for stage in calibrated if stage in chosen}
+        judged = lowering(backend).JUDGED
+        sound = {stage: sound_gates(target, stage) for stage, precision in chosen.items() if precision in judged}
         lines += [f"{stage}: layers stay float until its sound is well within its gates" for stage in sound]
-        params = {"backend": backend, "stages": chosen, "features": list(target.device.features), "gates": sound}
+        params = {"backend": backend, "stages": chosen, "device": _parts(target, backend), "gates": sound}
         lowered.append(add(f"lower {backend}", params, inputs, lines, code=f"lower:{backend}"))
     packed = add(
         "pack",
@@ -157,8 +159,17 @@ def make_plan(
     gates = [f"{metric} {limit:g}" for metric, limit in sorted(target.gates.items())]
     lines = ["unpack the artifact, compare every stage and the sound with the source"]
     lines += [f"the target's own limits: {', '.join(gates)}"] if gates else []
+    for backend in dict.fromkeys(place.backend for place in places.values()):
+        if stand_in := emulation(backend):
+            lines += [f"{backend} is emulated: {'; '.join(stand_in.MODES)}", stand_in.REMAINS]
     add("verify", {"gates": target.gates}, [packed], lines)
     return Plan(target, subject, tuple(steps))
+
+
+def _parts(target: Target, backend: str) -> dict[str, Any]:
+    """What a backend's lowering depends on, of a target."""
+    every = {**asdict(target.device), "features": list(target.device.features), "limits": asdict(target.limits)}
+    return {name: every[name] for name in lowering(backend).USES}
 
 
 def calibration_settings(target: Target) -> Settings:
@@ -253,6 +264,9 @@ def code_versions(target: Target) -> dict[str, str]:
     """What `make_plan` takes as `versions`: a hash of the code and tool versions behind each step."""
     found = {step: _code(files, tools) for step, (files, tools) in CODE.items()}
     for backend in dict.fromkeys(place.backend for place in target.placement.values()):
+        if emulation(backend):
+            files, tools = CODE["verify"]
+            found["verify"] = _code((*files, "passes", f"backends/{backend}"), (*tools, "onnx", "onnx-ir"))
         files, tools = CODE["lower"]
         found[f"lower:{backend}"] = _code((*files, f"backends/{backend}"), (*tools, *lowering(backend).TOOLS))
     return found

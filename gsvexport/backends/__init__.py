@@ -1,7 +1,8 @@
 """What runs a stage's graph, one folder a backend, found by the folder's name.
 
 A backend that can run here has a `session.py` with `open_session(path, *, threads=None) -> Session`. It is the device
-side: it imports nothing that only a compiler needs.
+side: it imports nothing that only a compiler needs. One whose artifacts are finished on the device has an `emulate.py`
+for the compile side: MODES (what is emulated, in words), `opener(mode) -> Opener`, and REMAINS, what that leaves open.
 """
 
 from __future__ import annotations
@@ -10,12 +11,21 @@ import difflib
 import importlib
 from collections.abc import Mapping
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, Protocol
 
 from gsvexport.errors import BackendError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+
+class Opener(Protocol):
+    """How a stage's graph is opened: `open_session`, or what stands in for it."""
+
+    def __call__(self, backend: str, folder: Path, file: str, *, threads: int | None = None) -> Session:
+        """See `open_session`."""
+        ...
 
 
 class Session(Protocol):
@@ -37,6 +47,13 @@ class Session(Protocol):
 def runnable() -> tuple[str, ...]:
     """Names of the backends that can run a graph, sorted. Nothing is imported to find out."""
     return tuple(sorted(path.parent.name for path in Path(__file__).parent.glob("*/session.py")))
+
+
+def emulation(backend: str) -> ModuleType | None:
+    """The `emulate.py` of a backend; None for one whose artifacts run as they are."""
+    if not (Path(__file__).parent / backend / "emulate.py").is_file():
+        return None
+    return importlib.import_module(f"{__name__}.{backend}.emulate")
 
 
 def open_session(backend: str, folder: Path, file: str, *, threads: int | None = None) -> Session:

@@ -1,10 +1,14 @@
-"""What the compile side of a backend is given. A backend's `lower.py` offers PRECISIONS, CALIBRATED, PORTABILITY, TOOLS
-and `lower(source, model, placement, out, *, features, calibration)`, which returns a `Lowered`."""
+"""What the compile side of a backend is given.
+
+A backend's `lower.py` offers PRECISIONS, CALIBRATED, JUDGED, PORTABILITY, TOOLS, USES (the parts of a target that a
+lowering depends on) and `lower(source, model, placement, out, *, device, calibration)`, which returns a `Lowered`;
+`device` holds those parts.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from numpy.typing import NDArray
@@ -30,11 +34,19 @@ class Calibration(Protocol):
         """The range of each inner tensor of `model`, a form of the stage's graph in float, over those feeds."""
         ...
 
+    def peaks(self, model: ir.Model, feeds: Sequence[Mapping[str, NDArray[Any]]]) -> dict[str, float]:
+        """The largest magnitude of every float tensor that `model` computes, over `feeds` of its own inputs."""
+        ...
+
 
 @dataclass(frozen=True)
 class Lowered:
-    """What a lowering did, by stage: in words, and what it measured where it had to decide; and what it stored."""
+    """What a lowering did, by stage: in words, and what it measured where it had to decide; and what it stored.
+
+    `files` names the graph of each stage that is not where the source has it.
+    """
 
     notes: dict[str, tuple[str, ...]]
     decisions: dict[str, Decisions]
     weights: tuple[Weights, ...]
+    files: dict[str, str] = field(default_factory=dict)

@@ -10,7 +10,7 @@ from gsvexport.plan import check, make_plan, missing_backends
 from gsvexport.stages import VERSIONS, stages
 from gsvexport.target import Target, read_target, registry, target_names
 
-BUILDS = "builds"
+BUILDS, FINISHED_THERE = "builds", "builds; engines are made on the device"
 _HEADER = ("TARGET", "DEVICE", "PROCESSOR", "T2S / ACOUSTIC / VOCODER", "STATUS")
 
 
@@ -24,7 +24,7 @@ def target_list() -> str:
             rows.append((name, "-", "-", "-", f"unusable: {error.problems[0] if error.problems else error.what}"))
             continue
         rows.append((name, target.title, processor(target), precisions(target), status(target)))
-    return table([_HEADER, *sorted(rows, key=lambda row: (row[-1] != BUILDS, row[0]))])
+    return table([_HEADER, *sorted(rows, key=lambda row: (row[-1] not in (BUILDS, FINISHED_THERE), row[0]))])
 
 
 def status(target: Target) -> str:
@@ -37,7 +37,11 @@ def status(target: Target) -> str:
         return f"not buildable: {error.problems[0]}"
     except EnvironmentProblem as problem:
         return f"not here: {problem.what}"
-    return BUILDS
+    return _built(target)
+
+
+def _built(target: Target) -> str:
+    return FINISHED_THERE if target.portability == "build_on_device" else BUILDS
 
 
 def processor(target: Target) -> str:
@@ -60,7 +64,7 @@ def markdown_table() -> str:
     lines = ["| target | device | processor | T2S / acoustic / vocoder | status |", "|---|---|---|---|---|"]
     for target in sorted(map(read_target, target_names()), key=lambda one: (missing_backends(one), one.name)):
         missing = ", ".join(f"`{name}`" for name in missing_backends(target))
-        state = f"no backend {missing} yet" if missing else BUILDS
+        state = f"no backend {missing} yet" if missing else _built(target)
         cells = (f"`{target.name}`", target.title, processor(target), precisions(target), state)
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"

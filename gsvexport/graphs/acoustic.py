@@ -88,7 +88,8 @@ def _relative_index(g: GraphBuilder, x: ir.Value, dims: SovitsDims) -> _Relative
     with g.scope("relative"):
         rows = arange(g, length(g, x, 1))
         row, column = g.Unsqueeze(rows, g.ints(1)), g.Unsqueeze(rows, g.ints(0))
-        offset = g.Clip(g.Add(g.Sub(column, row), g.ints(w + 1)), g.scalar(0), g.scalar(2 * w + 2))
+        # Not Clip, which TensorRT has for floats only.
+        offset = g.Min(g.Max(g.Add(g.Sub(column, row), g.ints(w + 1)), g.ints(0)), g.ints(2 * w + 2))
         band = g.Add(row, g.ints(*range(2 * w + 1)))
         heads = g.ints(1, dims.heads, 1, 1)
         return _RelativeIndex(g.Expand(offset, heads), g.Expand(band, heads))

@@ -10,7 +10,7 @@ from typing import Any, Literal, overload
 
 import numpy as np
 
-from gsvexport.backends import Session, open_session
+from gsvexport.backends import Opener, Session, open_session
 from gsvexport.errors import BackendError, InputError
 from gsvexport.model import Model, read_model
 from gsvexport.runtime.audio import Audio
@@ -43,6 +43,7 @@ class LoadedVoice:
         backends: Mapping[str, str] | None = None,
         threads: int | None = None,
         decoder: Callable[[Session, Session], Decoder] = new_decoder,
+        opener: Opener = open_session,
     ) -> None:
         self.path = folder
         self.model: Model = read_model(folder)
@@ -52,6 +53,7 @@ class LoadedVoice:
         self.sampling = Sampling(defaults.top_k, defaults.top_p, defaults.temperature, defaults.repetition_penalty)
         self.baked: dict[str, Array] = read_baked(folder, self.model)
         self._backends, self._threads, self._new_decoder = dict(backends or {}), threads, decoder
+        self._open = opener
         self._sessions: dict[str, Session] = {}
         self._opening = threading.Lock()
 
@@ -215,7 +217,7 @@ class LoadedVoice:
         with self._opening:  # two threads that came at once would hold the graph's weights twice
             if stage not in self._sessions:
                 backend, file = self._backends.get(stage, SOURCE_BACKEND), self.model.files[stage]
-                self._sessions[stage] = open_session(backend, self.path, file, threads=self._threads)
+                self._sessions[stage] = self._open(backend, self.path, file, threads=self._threads)
             return self._sessions[stage]
 
     def _generate(
@@ -362,11 +364,14 @@ class LoadedVoice:
         return {port.name: values[port.name] for port in self.stages[stage].inputs if port.name in values}
 
 
-def load(path: str | Path, *, threads: int | None = None, any_machine: bool = False) -> LoadedVoice:
+def load(
+    path: str | Path, *, threads: int | None = None, any_machine: bool = False, opener: Opener = open_session
+) -> LoadedVoice:
     """Load a `.gsv` artifact, an unpacked artifact folder or a source directory.
 
     `threads` limits the processor cores a graph may use; None means all of them. `any_machine` opens what was made for
-    another processor, too: graphs for ONNX Runtime run everywhere, with other kernels.
+    another processor, too: graphs for ONNX Runtime run everywhere, with other kernels. `opener` opens the stages of an
+    artifact in another way than its backends do, to emulate them.
 
     Raises:
         InputError: nothing there.
@@ -386,7 +391,7 @@ def load(path: str | Path, *, threads: int | None = None, any_machine: bool = Fa
     if not any_machine:
         check_machine(manifest.target, found)
     backends = {name: entry.backend for name, entry in manifest.stages.items()}
-    return LoadedVoice(folder, backends=backends, threads=threads)
+    return LoadedVoice(folder, backends=backends, threads=threads, opener=opener)
 
 
 def _row(value: Any) -> Array:

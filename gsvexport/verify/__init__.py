@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from gsvexport.backends import Opener, open_session
 from gsvexport.errors import GsvError
 from gsvexport.stages import CLONING_STAGES
 from gsvexport.verify import audio, checks, golden
@@ -49,13 +50,14 @@ def verify_artifact(
     precision: str | Mapping[str, str] = "fp32",
     references: Sequence[Mapping[str, Any]] | None = None,
     progress: Progress | None = None,
+    opener: Opener = open_session,
 ) -> Report:
     """Run the unpacked artifact in `folder` and compare it with its golden vectors and, where given, its source.
 
     `gates` are a target's limits and `precision` its placement's, for all stages or for each (see `gates.resolve`).
     `references` are the feeds of stage `reference` for each reference the voice was baked with; without them the baked
     constants are compared with the source's stored ones only. It runs here, whatever machine it was made for.
-    `progress` is told in words what is being done.
+    `progress` is told in words what is being done. `opener` emulates what cannot run here.
 
     Raises:
         TargetError: unknown gates or precisions.
@@ -64,7 +66,7 @@ def verify_artifact(
     from gsvexport.runtime.pipeline import load
 
     limits = resolve(precision, gates)
-    with load(folder, any_machine=True) as voice:
+    with load(folder, any_machine=True, opener=opener) as voice:
         cases = golden.read(folder / golden.FOLDER) if (folder / golden.FOLDER).is_dir() else ()
         if source is None:
             return verify_voice(voice, limits, cases, progress=progress)

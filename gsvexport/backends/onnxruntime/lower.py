@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gsvexport.artifact.manifest import Decisions
 from gsvexport.backends.lowering import Calibration, Lowered
@@ -20,10 +20,12 @@ if TYPE_CHECKING:
     from gsvexport.backends.onnxruntime.int8 import Quantised
 
 CALIBRATED = ("int8",)  # precisions that need to know what a stage really sees
+JUDGED = ("int8",)  # precisions whose layers return to float where the sound would miss its gates
+USES = ("features",)  # what a lowering depends on, of a target
 PORTABILITY = "portable"  # one artifact for every device that its runtime supports
 TOOLS = ("numpy", "onnx", "onnx-ir", "onnxruntime", "safetensors")  # their versions may change what is written
 
-__all__ = ["CALIBRATED", "PORTABILITY", "PRECISIONS", "TOOLS", "lower"]
+__all__ = ["CALIBRATED", "JUDGED", "PORTABILITY", "PRECISIONS", "TOOLS", "USES", "lower"]
 
 
 def lower(
@@ -32,12 +34,12 @@ def lower(
     placement: Mapping[str, str],
     out: Path,
     *,
-    features: Sequence[str] = (),
+    device: Mapping[str, Any],
     calibration: Calibration | None = None,
 ) -> Lowered:
     """Write the stages of `placement` (stage -> precision) from the folder of a source to `out`.
 
-    `features` are the processor's, as a target names them. A weight that several stages share is stored once.
+    `device` holds the target's processor `features`. A weight that several stages share is stored once.
 
     Raises:
         BackendError: a precision that a stage cannot have, or one that needs calibration without it.
@@ -59,7 +61,7 @@ def lower(
         graphs[stage] = result.model
         notes[stage] = tuple(note for _, outcome in result.applied for note in outcome.notes) or ("as in the source",)
         if precision in CALIBRATED:
-            integer = _with_ranges(stage, graphs[stage], features, calibration)
+            integer = _with_ranges(stage, graphs[stage], device["features"], calibration)
             graphs[stage], decisions[stage] = integer.model, integer.decisions
             notes[stage] += integer.notes
     save_graphs(out, graphs)

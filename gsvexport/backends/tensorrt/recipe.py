@@ -126,4 +126,3 @@ def _buckets(most: int) -> list[tuple[int, int]]:
 
 def _range(shape: Callable[[int], Shape], low: int, opt: int, high: int) -> tuple[Shape, Shape, Shape]:
     return shape(low), shape(max(low, min(opt, high))), shape(high)
-

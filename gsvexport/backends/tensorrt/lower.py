@@ -1,0 +1,266 @@
+"""Lowering for TensorRT: typed FP16 graphs, checked against every release that the target may have, and `tensorrt.json`
+with what the device needs to build engines from them. No engine is built here: that takes the device itself.
+
+`prefill` and `step` become one graph (`passes/one_t2s.py`) and so one engine with one copy of the weights. A target
+whose TensorRT may be older than 10 gets a second form of each graph, on the same weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gsvexport.backends.lowering import Calibration, Lowered
+from gsvexport.backends.tensorrt import recipe
+from gsvexport.backends.tensorrt.check import Finding, check_all
+from gsvexport.backends.tensorrt.table import operators
+from gsvexport.errors import BackendError, missing_package
+from gsvexport.files import canonical_json
+from gsvexport.model import Model
+from gsvexport.stages import stages
+from gsvexport.target import Limits
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+PRECISIONS = {  # of each role
+    "conditioning": ("fp32",),
+    "ar": ("fp32", "fp16"),
+    "acoustic": ("fp32", "fp16"),
+    "vocoder": ("fp32", "fp16"),
+}
+CALIBRATED = ("fp16",)  # precisions that need to know what a stage really sees
+JUDGED: tuple[str, ...] = ()  # none is decided by how it sounds: values beyond FP16 keep an operator in FP32
+USES = ("runtimes", "limits")  # what a lowering depends on, of a target
+PORTABILITY = "build_on_device"
+TOOLS = ("numpy", "onnx", "onnx-ir", "safetensors")  # their versions may change what is written
+# The releases that JetPack and the package indexes offer; a target's own range chooses among them.
+RELEASES = ("8.5.2", "8.6.2", "10.3", "10.13", "10.16", "11.4")
+STRONG_SINCE = "10"  # types are binding from here on, and LayerNormalization is there
+# What a tensor may reach in the calibration set and still be FP16: other sentences may go beyond what was heard.
+HEADROOM = 4.0
+
+_CACHE_PORTS = ("keys", "values", "new_keys", "new_values")
+_EXACT_OUTPUTS = ("logits", "audio")  # what leaves the graphs for the sampler and the listener keeps all its digits
+
+__all__ = ["CALIBRATED", "JUDGED", "PORTABILITY", "PRECISIONS", "RELEASES", "TOOLS", "USES", "lower"]
+
+
+def lower(
+    source: Path,
+    model: Model,
+    placement: Mapping[str, str],
+    out: Path,
+    *,
+    device: Mapping[str, Any],
+    calibration: Calibration | None = None,
+) -> Lowered:
+    """Write the stages of `placement` (stage -> precision) from the folder of a source to `out`.
+
+    `device` holds the target's `runtimes` and `limits`.
+
+    Raises:
+        BackendError: a precision that a stage cannot have, stages of one engine with two, or a graph that a TensorRT
+            release of the target would refuse; all findings.
+    """
+    try:
+        import onnx_ir as ir
+
+        from gsvexport.graphs.save import save_graphs, stored_weights
+        from gsvexport.passes.base import run_passes
+        from gsvexport.passes.types import annotate_types
+    except ImportError as error:
+        raise missing_package(error.name or "onnx-ir", "building an artifact", "compile") from error
+    releases = releases_of(device["runtimes"])
+    engines = _engines(model, placement)
+    graphs: dict[str, ir.Model] = {}
+    weak: dict[str, ir.Model] = {}
+    notes: dict[str, tuple[str, ...]] = {}
+    single: dict[str, tuple[str, ...]] = {}
+    for engine, names in engines.items():
+        precision = placement[names[0]]
+        whole = run_passes(ir.load(source / model.files[names[0]]), _whole(engine, model))
+        annotate_types(whole.model)
+        said = [note for _, outcome in whole.applied for note in outcome.notes]
+        keep: tuple[str, ...] = ()
+        if precision == "fp16":
+            keep, measured = _too_large(engine, whole.model, model, calibration)
+            said.append(measured)
+        strong = run_passes(whole.model, _halves(precision, keep))
+        graphs[engine] = strong.model
+        said += [note for _, outcome in strong.applied for note in outcome.notes]
+        if any(_weak(release) for release in releases):
+            weak[engine] = run_passes(whole.model, [*_norms(), *_halves(precision, keep)]).model
+            single[engine] = _single_layers(weak[engine])
+        notes |= dict.fromkeys(names, tuple(said))
+    refuse(findings_of(graphs, weak, releases))
+    save_graphs(out, {**graphs, **{f"{engine}.{recipe.WEAK}": graph for engine, graph in weak.items()}})
+    made = [
+        recipe.Engine(
+            engine,
+            tuple(names),
+            f"{engine}.onnx",
+            f"{engine}.{recipe.WEAK}.onnx" if engine in weak else "",
+            tuple(
+                recipe.profiles(engine, model.dims, Limits(**device["limits"]), _prompt(source, model), _inputs(graph))
+            ),
+            single.get(engine, ()),
+        )
+        for (engine, names), graph in zip(engines.items(), graphs.values(), strict=True)
+    ]
+    value = recipe.to_json(made, phones=model.dims.phones)
+    (out / recipe.FILE).write_text(canonical_json(value), encoding="utf-8")
+    by_stage = {stage: f"{engine}.onnx" for engine, names in engines.items() for stage in names}
+    weights = tuple(
+        replace(one, stages=tuple(sorted(stage for engine in one.stages for stage in engines[engine])))
+        for one in stored_weights(graphs)
+    )
+    return Lowered(notes, {}, weights, by_stage)
+
+
+def releases_of(runtimes: Mapping[str, str]) -> tuple[str, ...]:
+    """The surveyed TensorRT releases that a target may have.
+
+    Raises:
+        BackendError: its range holds none of them.
+    """
+    from packaging.specifiers import SpecifierSet
+
+    asked = runtimes.get("tensorrt", "")
+    found = tuple(release for release in RELEASES if release in SpecifierSet(asked))
+    if not found:
+        raise BackendError(
+            "no TensorRT release that is known here fits the target",
+            found=f"runtimes.tensorrt = '{asked}'",
+            limit=", ".join(RELEASES),
+        )
+    return found
+
+
+def findings_of(
+    strong: Mapping[str, ir.Model], weak: Mapping[str, ir.Model], releases: Sequence[str]
+) -> dict[str, tuple[Finding, ...]]:
+    """What each release says to the form of the graphs that it would get, by release."""
+    found: dict[str, tuple[Finding, ...]] = {}
+    for release in releases:
+        found |= check_all(weak if _weak(release) else strong, [release])
+    return found
+
+
+def refuse(found: Mapping[str, Sequence[Finding]]) -> None:
+    """Raise `BackendError` with every error among the findings, if there is one."""
+    problems = [
+        f"TensorRT {release}, {one.stage}, {one.node} ({one.op}): {one.message}"
+        for release, several in found.items()
+        for one in several
+        if one.severity == "error"
+    ]
+    if problems:
+        raise BackendError(
+            "TensorRT would refuse these graphs", problems=problems[:30], found=f"{len(problems)} errors"
+        )
+
+
+def _weak(release: str) -> bool:
+    return int(release.split(".")[0]) < int(STRONG_SINCE)
+
+
+def _engines(model: Model, placement: Mapping[str, str]) -> dict[str, list[str]]:
+    """Engine → its stages, in the order of the stage table."""
+    table = stages(model.version)
+    engines: dict[str, list[str]] = {}
+    problems = []
+    for stage, precision in placement.items():
+        allowed = PRECISIONS[table[stage].role]
+        if precision not in allowed:
+            problems.append(f"stage {stage} cannot be {precision}; it can be {', '.join(allowed)}")
+        engines.setdefault(recipe.ENGINES.get(stage, stage), []).append(stage)
+    for engine, names in engines.items():
+        if len({placement[name] for name in names}) > 1:
+            problems.append(f"{' and '.join(names)} are one engine, {engine}, and need one precision")
+    if "t2s" in engines and engines["t2s"] != ["prefill", "step"]:
+        problems.append("prefill and step are one engine: place both on tensorrt")
+    if problems:
+        raise BackendError("backend tensorrt cannot lower this placement", problems=problems)
+    return engines
+
+
+def _whole(engine: str, model: Model) -> list[Any]:
+    """What an engine's graph goes through before its precision is decided."""
+    from gsvexport.passes.int32_ports import Int32Ports
+    from gsvexport.passes.one_t2s import OneT2S
+
+    return [OneT2S(model.dims.H, model.dims.D, model.dims.L)] if engine == "t2s" else [Int32Ports()]
+
+
+def _norms() -> list[Any]:
+    from gsvexport.passes.decompose_norm import DecomposeNorm
+
+    return [DecomposeNorm()]
+
+
+def _halves(precision: str, keep: Sequence[str]) -> list[Any]:
+    """The FP16 pass with the policy of the operator table: what is neither product nor exact follows its inputs."""
+    from gsvexport.passes.half_precision import HalfPrecision
+
+    if precision == "fp32":
+        return []
+    policy = {name: operator.policy for name, operator in operators().operators.items()}
+    half = tuple(name for name in ("Conv", "ConvTranspose", "Gemm", "MatMul") if policy[name] == "fp16")
+    single = tuple(sorted(name for name, kind in policy.items() if kind == "fp32"))
+    return [HalfPrecision(half, single, tuple(keep), _CACHE_PORTS, _EXACT_OUTPUTS)]
+
+
+def _too_large(
+    engine: str, graph: ir.Model, model: Model, calibration: Calibration | None
+) -> tuple[tuple[str, ...], str]:
+    """The nodes whose values leave FP16 too little room, and the overflow report in one line."""
+    from gsvexport.backends.tensorrt.ports import graph_feeds
+    from gsvexport.passes.half_precision import LARGEST
+
+    if calibration is None:
+        raise BackendError(f"{engine}: fp16 needs calibration", fix="build it with gsvexport --target")
+    stage = "prefill" if engine == "t2s" else engine
+    feeds = [graph_feeds(stage, one, model.dims) for one in calibration.feeds(stage)]
+    peaks = calibration.peaks(graph, feeds)
+    limit = LARGEST / HEADROOM
+    keep = tuple(
+        str(node.name) for node in graph.graph if any(peaks.get(str(out.name), 0) > limit for out in node.outputs)
+    )
+    if not peaks:
+        return keep, "nothing was measured"
+    largest = max(peaks, key=lambda name: peaks[name])
+    text = (
+        f"largest of {len(peaks)} tensors over {len(feeds)} utterances: {peaks[largest]:.4g} in {largest}, FP16 ends at"
+    )
+    return keep, f"{text} {LARGEST:g}; {len(keep)} operators stay FP32 because a value passes {limit:g}"
+
+
+def _single_layers(graph: ir.Model) -> tuple[str, ...]:
+    """The nodes that compute in FP32, which TensorRT has to be told where types are only advice."""
+    import onnx_ir as ir
+
+    return tuple(
+        str(node.name)
+        for node in graph.graph
+        if node.op_type != "Cast" and any(value.dtype == ir.DataType.FLOAT for value in node.outputs)
+    )
+
+
+def _inputs(graph: ir.Model) -> list[str]:
+    return [str(port.name) for port in graph.graph.inputs]
+
+
+def _prompt(source: Path, model: Model) -> tuple[int, int]:
+    """(phones, codes) of the baked prompt; that of ten seconds of speech where a voice has none of its own."""
+    if "prompt" not in model.baked:
+        return 150, 250
+    sizes = [
+        np.load(source / model.baked[name]).shape[1] if name in model.baked else 0
+        for name in ("prompt_phones", "prompt")
+    ]
+    return sizes[0], sizes[1]
