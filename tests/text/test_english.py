@@ -2,6 +2,7 @@
 
 import lzma
 import random
+import re
 
 import pytest
 from edit_distance import bare, distance
@@ -12,6 +13,7 @@ from gsvexport.text.en.letters import sound_out
 from gsvexport.text.en.normal import normalise
 from gsvexport.text.en.numbers import cardinal, ordinal, year
 from gsvexport.text.en.phonemes import word
+from gsvexport.text.phonemise import phonemise
 
 
 def dictionary():
@@ -135,6 +137,13 @@ def test_ordinals_and_years():
         ("555-123-4567", "five five five , one two three , four five six seven"),
         ("GPUs, HTML5, NASA, the US and us", "~g ~p ~us , ~h ~t ~m ~l five , nasa , the ~u ~s and us"),
         ("IT IS LOUD", "it is loud"),
+        ("due 2025-03-05.", "due march fifth , twenty twenty five ."),
+        ("Chapter IV, World War II, Act I", "chapter four , world war two , act one"),
+        ("Henry VIII and Louis XIV, but John I think", "henry the eighth and louis the fourteenth , but john i think"),
+        ("Part IC, vitamin C, CIVIC", "part ~i ~c , vitamin c , civic"),
+        ("iPhone, OpenAI, McDonald, eBay", "iphone , open ~a ~i , mcdonald , ebay"),
+        ("60 mph, 1 km/h, 6 ft", "sixty miles per hour , one kilometer per hour , six feet"),
+        ("20 °C, 50%", "twenty degrees celsius , fifty percent"),
         (".5 of a $ & 0:00", "point five of a dollar and zero hundred"),
         ("a@b.com", "a at b dot com"),
         ("a well-known – and “old” — thing", "a well known - and old - thing"),
@@ -146,6 +155,38 @@ def test_ordinals_and_years():
 )  # fmt: skip
 def test_what_is_written_and_what_is_said(written, said):
     assert " ".join(normalise(written)) == said
+
+
+# After each word stands what tells its readings apart.
+HETERONYMS = """
+I want to record R AH0 | a record R EH1 | they record R AH0 | his records R EH1 | she records R AH0
+He will present P R IY0 | a present P R EH1 | at present P R EH1 | we object AH0 | the object AA1
+close K L OW1 S | close the door K L OW1 Z | it is close to us K L OW1 S | please close it K L OW1 Z
+use the stairs Y UW1 Z | of no use Y UW1 S | it uses gas Y UW1 Z | the uses of it Y UW1 S | to live L IH1 V
+a live band L AY1 V | people live here L IH1 V | many lives were lost L AY1 V | she lives in Rome L IH1 V
+nine lives L AY1 V | have you read it R EH1 | to read R IY1 | he read it R EH1 | I read it yesterday R EH1
+please read this R IY1 | it was read R EH1 | will lead L IY1 | the lead singer L IY1 | lead pipes L EH1
+tin and lead L EH1 | the wind W IH1 | to wind it up W AY1 | a tear gas T IH1 | to tear T EH1
+increase the price IH2 | an increase IH1 | we produce it P R AH0 | fresh produce of P R OW1
+a separate room AH0 T | to separate them EY2 T | an estimate AH0 T | we estimate EY2 T | used to go Y UW1 S T
+was used to cut Y UW1 Z D | a wound W UW1 | it wound up W AW1 | minute details M AY0 | one minute M IH1
+bass guitar B EY1 | sea bass B AE1 | a house HH AW1 S | to house HH AW1 Z | bow tie B OW1
+he is content N T EH1 | the content K AA1 | to perfect it P ER0 | a perfect day P ER1 | the desert D EH1
+to desert D IH0 | don't contract it T R AE1 | on contract K AA1
+"""
+
+
+@pytest.mark.parametrize("line", [part.strip() for part in re.split(r"[|\n]", HETERONYMS) if part.strip()])
+def test_words_with_two_readings_are_told_apart_by_their_neighbours(line):
+    words = line.split()
+    cut = next(index for index in range(1, len(words)) if words[index].isupper() and words[index] != "I" and index > 0)
+    [sentence] = phonemise(" ".join(words[:cut]), "en", "v2")
+    assert " ".join(words[cut:]) in " ".join(sentence)
+
+
+def test_the_is_another_word_before_vowels():
+    for after, vowel in (("owl", "IY0"), ("hour", "IY0"), ("cat", "AH0"), ("use", "AH0")):
+        assert phonemise(f"the {after}", "en", "v2")[0][1] == vowel
 
 
 def test_other_characters_are_named_once_and_together():

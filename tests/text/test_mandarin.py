@@ -35,7 +35,8 @@ def pinyin(text):
     ("number", "words"),
     [
         ("0", "零"), ("10", "十"), ("12", "十二"), ("100", "一百"), ("110", "一百一十"), ("105", "一百零五"),
-        ("1001", "一千零一"), ("1010", "一千零一十"), ("2000", "两千"), ("20000", "两万"), ("22222", "两万二千二百二十二"),
+        ("1001", "一千零一"), ("1010", "一千零一十"), ("2000", "两千"), ("20000", "两万"),
+        ("22222", "两万二千二百二十二"),
         ("100000", "十万"), ("100010", "十万零一十"), ("10500000", "一千零五十万"), ("200000000", "两亿"),
         ("100000001", "一亿零一"), ("007", "零零七"), ("1" * 17, "一" * 17),
     ],
@@ -146,8 +147,10 @@ TONES = {
     "一": {
         "一天": "yi4 tian1", "一年": "yi4 nian2", "一起": "yi4 qi3", "一定": "yi2 ding4", "一个人": "yi2 ge5 ren2",
         "第一次": "di4 yi1 ci4", "十一": "shi2 yi1", "星期一": "xing1 qi1 yi1", "一月一日": "yi1 yue4 yi1 ri4",
-        "看一看": "kan4 yi5 kan4", "唯一的": "wei2 yi1 de5", "三分之一": "san1 fen1 zhi1 yi1", "一点五": "yi1 dian2 wu3",
-        "一楼": "yi1 lou2", "一万": "yi2 wan4", "同一个": "tong2 yi2 ge5", "一心一意": "yi4 xin1 yi2 yi4", "一。": "yi1",
+        "看一看": "kan4 yi5 kan4", "唯一的": "wei2 yi1 de5", "三分之一": "san1 fen1 zhi1 yi1",
+        "一点五": "yi1 dian2 wu3",
+        "一楼": "yi1 lou2", "一万": "yi2 wan4", "同一个": "tong2 yi2 ge5", "一心一意": "yi4 xin1 yi2 yi4",
+        "一。": "yi1",
         "一百一十": "yi4 bai3 yi1 shi2",
     },
     "neutral tones": {
@@ -157,7 +160,8 @@ TONES = {
         "慢慢地走": "man4 man4 de5 zou3", "跑得很快": "pao3 de5 hen3 kuai4", "一下子": "yi2 xia4 zi5",
     },
     "儿": {
-        "这儿": "zhe4 er4", "哪儿": "na3 er3", "玩儿": "wan2 er2", "一点儿": "yi4 dian3 er3", "小孩儿": "xiao3 hai2 er2",
+        "这儿": "zhe4 er4", "哪儿": "na3 er3", "玩儿": "wan2 er2", "一点儿": "yi4 dian3 er3",
+        "小孩儿": "xiao3 hai2 er2",
         "女儿": "nv3 er2", "婴儿": "ying1 er2", "儿子": "er2 zi5", "儿童": "er2 tong2", "幼儿园": "you4 er2 yuan2",
     },
     "readings": {
@@ -179,8 +183,8 @@ def test_tones_and_readings(text, syllables):
 
 
 def test_english_words_are_read_as_english_and_digits_as_mandarin():
-    assert said("我用iPhone 15。") == ["w o3 y ong4 AY1 F OW1 N sh ir2 w u3 ."]
-    assert said("OpenAI的CEO") == ["OW1 P AH0 N EY1 AY1 d e5 S IY1 IY1 OW1 ."]
+    assert said("我用iPhone 15。") == ["w o3 y ong4 AY1 F OW2 N sh ir2 w u3 ."]
+    assert said("OpenAI的CEO") == ["OW1 P AH0 N EY1 AY1 d e5 S IY1 IY2 OW1 ."]
 
 
 def test_phones_of_characters_are_counted_for_text_features():

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from gsvexport.text.en.characters import plain
 from gsvexport.text.en.lexicon import pronounce
-from gsvexport.text.en.numbers import cardinal, digits, ordinal, plural, year
+from gsvexport.text.en.numbers import cardinal, digits, ordinal, plural, roman, year
 from gsvexport.text.words import merged
 
 Match = re.Match[str]
@@ -27,8 +27,18 @@ _AT_ENDS |= {"jr": "junior", "sr": "senior", "ave": "avenue", "rd": "road", "blv
 _UNITS = {"km": "kilometer", "cm": "centimeter", "mm": "millimeter", "kg": "kilogram", "mg": "milligram", "lb": "pound"}
 _UNITS |= {"ms": "millisecond", "ml": "milliliter", "hz": "hertz", "khz": "kilohertz", "mhz": "megahertz"}
 _UNITS |= {"ghz": "gigahertz", "kb": "kilobyte", "mb": "megabyte", "gb": "gigabyte", "tb": "terabyte"}
+_UNITS |= {"mph": "mile per hour", "km/h": "kilometer per hour", "kw": "kilowatt", "kwh": "kilowatt hour", "ft": "foot"}
+_UNITS |= {"hr": "hour", "hrs": "hour", "mins": "minute", "°c": "degree celsius", "°f": "degree fahrenheit"}
 _MONEY = {"$": ("dollar", "cent"), "€": ("euro", "cent"), "£": ("pound", "penny"), "¥": ("yen", "sen")}
-_PLURALS = {"penny": "pence"} | {word: word for word in ("yen", "sen", "hertz", "kilohertz", "megahertz", "gigahertz")}
+_PLURALS = {word: word for word in ("yen", "sen", "hertz", "kilohertz", "megahertz", "gigahertz")}
+_PLURALS |= {"penny": "pence", "foot": "feet", "kilowatt hour": "kilowatt hours"}
+_MONTHS = (
+    *("january", "february", "march", "april", "may", "june"),
+    *("july", "august", "september", "october", "november", "december"),
+)
+_NUMBERED = "Chapter|Part|Volume|Book|Act|Scene|Section|Article|Appendix|Phase|Stage|Type|Class|War|Bowl|Table|Figure"
+_RULERS = "Henry|Louis|George|Edward|Richard|William|Charles|James|Elizabeth|Mary|Catherine|John|Paul|Pius|Benedict"
+_RULERS += "|Francis|Gregory|Leo|Innocent|Alexander|Nicholas|Frederick|Philip|Peter|Ivan|Napoleon|Wilhelm|Otto|Gustav"
 _FRACTIONS = {"1/2": "one half", "1/3": "one third", "2/3": "two thirds", "1/4": "one quarter", "3/4": "three quarters"}
 _SIGNS = {"&": "and", "%": "percent", "@": "at", "+": "plus", "=": "equals", "#": "number", "°": "degrees"}
 _SIGNS |= {"/": "slash", "$": "dollar", "€": "euro", "£": "pound", "¥": "yen"}
@@ -71,7 +81,9 @@ def _alone(match: Match) -> str:
 
 def _counted(number: str, unit: str) -> str:
     words = _number(number)
-    return f" {words} {unit if words == 'one' else _PLURALS.get(unit) or plural(unit)} "
+    first, space, rest = unit.partition(" ")  # miles per hour, degrees celsius
+    several = _PLURALS.get(unit) or plural(first) + space + rest
+    return f" {words} {unit if words == 'one' else several} "
 
 
 def _money(match: Match) -> str:
@@ -92,6 +104,26 @@ def _time(match: Match) -> str:
     else:
         said = f"oh {digits(minute[1])}" if minute[0] == "0" else cardinal(minute)
     return f" {cardinal(str(int(hour)))} {said} {spell(half + 'm') if half else ''} "
+
+
+def _date(match: Match) -> str:
+    """2025-03-05: the month, the day and the year, as they are said."""
+    return f" {_MONTHS[int(match[2]) - 1]} {ordinal(str(int(match[3])))} , {year(match[1])} "
+
+
+def _numbered(match: Match) -> str:
+    number = roman(match[2])
+    return f"{match[1]} {cardinal(number)}" if number else match[0]
+
+
+def _ruler(match: Match) -> str:
+    number = roman(match[2])
+    return f"{match[1]} the {ordinal(number)}" if number else match[0]
+
+
+def _camel(match: Match) -> str:
+    """iPhone, OpenAI: two words, unless the dictionary has them as one (McDonald)."""
+    return match[0] if pronounce(match[0].lower()) else re.sub("(?<=[a-z])(?=[A-Z])", " ", match[0])
 
 
 def _acronym(match: Match) -> str:
@@ -127,6 +159,9 @@ _RULES: list[tuple[re.Pattern[str], str | Callable[[Match], str]]] = [
         (r"\bNo\. ?(?=\d)", "number "),
         (r"\b[Ee]\.g\.,?", "for example,"),
         (r"\b[Ii]\.e\.,?", "that is,"),
+        (r"(?<![\d-])(1[1-9]\d\d|20\d\d)-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])(?![\d-])", _date),
+        (rf"\b({_NUMBERED}) ([IVXLC]+)\b(?!')", _numbered),
+        (rf"\b({_RULERS}) ((?=[IVX]{{2}}|[VX]|I[,.;:!?)])[IVX]+)\b", _ruler),
         (rf"\b(\d\d?):([0-5]\d)(?:{_HALF_DAY})?(?!\d)", _time),
         (rf"\b(\d\d?){_HALF_DAY}", lambda m: f" {cardinal(m[1])} {spell(m[2] + 'm')} "),
         (r"\b((?:[A-Za-z]\.)+[A-Za-z])\b(?:\.(?!\s*$))?", lambda m: f" {spell(m[1])} "),
@@ -140,11 +175,12 @@ _RULES: list[tuple[re.Pattern[str], str | Callable[[Match], str]]] = [
         (r"(?<![\d.])\d+(?:\.\d+){2,}", lambda m: f" {' point '.join(map(cardinal, m[0].split('.')))} "),  # a version
         (r"(?<=\d)-(?=\d)", " to "),
         (r"(?<![\w.])-(?=[\d$])", " minus "),
-        (rf"({_NUMBER}|\d*)(\.\d+)? ?((?i:{'|'.join(_UNITS)}))\b", lambda m: _unit(m)),
+        (rf"({_NUMBER}|\d*)(\.\d+)? ?((?i:{'|'.join(sorted(_UNITS, key=len, reverse=True))}))\b", lambda m: _unit(m)),
         (r"(?<=[A-Za-z])(?=\d)|(?<=\d)(?=[A-Za-z])", " "),
         (r"(?<!\w)\.(\d+)", lambda m: f" point {digits(m[1])} "),
         (rf"(?:{_NUMBER})\.\d+", _alone),
         (_NUMBER, _alone),
+        (r"\b[A-Za-z]*[a-z][A-Z][A-Za-z]*", _camel),
         (r"\b([A-Z]{2,6})('?s)?\b", _acronym),
         (r"[&%@+=#°/$€£¥]", lambda m: f" {_SIGNS[m[0]]} "),
         (r"(?<=\w)\.(?=\w)", " dot "),

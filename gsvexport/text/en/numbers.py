@@ -35,6 +35,7 @@ _ORDINALS = {
     "nine": "ninth",
     "twelve": "twelfth",
 }
+_ROMAN = {"C": 100, "XC": 90, "L": 50, "XL": 40, "X": 10, "IX": 9, "V": 5, "IV": 4, "I": 1}
 _LONGEST = 3 * len(_SCALES)  # digits; longer ones are no quantities that a listener takes in
 
 
@@ -70,6 +71,15 @@ def year(number: str) -> str:
     if rest == "00":
         return f"{cardinal(century)} hundred"
     return f"{cardinal(century)} {'oh ' + _SMALL[int(rest[1])] if rest[0] == '0' else cardinal(rest)}"
+
+
+def roman(numeral: str) -> str:
+    """ "XIV" → "14"; nothing for letters that are no number."""
+    value, rest = 0, numeral
+    for letters, worth in _ROMAN.items():
+        while rest.startswith(letters):
+            value, rest = value + worth, rest[len(letters) :]
+    return str(value) if value and not rest else ""
 
 
 def plural(words: str) -> str:

@@ -1,8 +1,8 @@
 """English → ARPABET with stress, as CMUdict writes it.
 
 A word is looked up as it stands. One that CMUdict does not have is tried without its ending (-s, -'s, -ed, -ing, -ly),
-then as two words written together, and at last sounded out by rule. Words that are written alike and spoken differently
-("read", "live", "use") always get CMUdict's first pronunciation: nothing here knows grammar.
+then as two words written together, and at last sounded out by rule. Of the words that are written alike and spoken
+differently ("read", "live", "use"), `heteronyms` knows the most frequent ones.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import functools
 import re
 from collections.abc import Callable
 
+from gsvexport.text.en.heteronyms import heteronym, with_s
 from gsvexport.text.en.letters import VOWELS, sound_out
 from gsvexport.text.en.lexicon import pronounce
 from gsvexport.text.en.normal import LETTER, normalise
@@ -32,7 +33,15 @@ def sentences(text: str, table: str) -> list[list[Word]]:
     Raises:
         InputError: characters that are no English text, each named once with its places.
     """
-    return in_sentences([Word((token,) if token in SIGNS else word(token)) for token in normalise(text)])
+    tokens = normalise(text)
+    words: list[Word] = []
+    for place in reversed(range(len(tokens))):
+        token = tokens[place]
+        phones = (token,) if token in SIGNS else heteronym(tokens, place) or word(token)
+        if token == "the" and words and words[-1].phones[0].rstrip("012") in VOWELS:
+            phones = ("DH", "IY0")
+        words.append(Word(phones))
+    return in_sentences(words[::-1])
 
 
 @functools.lru_cache(4096)
@@ -40,7 +49,7 @@ def word(spelling: str) -> Phones:
     """The phones of one word in lower case, or of a letter by its name ("~b", plural "~bs")."""
     if spelling.startswith(LETTER):
         name = _LETTERS[spelling[1]]
-        return _with_s(name) if len(spelling) > 2 else name
+        return with_s(name) if len(spelling) > 2 else name
     known = pronounce(spelling) or pronounce(spelling := spelling.strip("'"))
     if known:
         return known
@@ -80,12 +89,6 @@ def _plain_s(stem: str) -> list[str]:
     return [stem[:-2] + "y", stem] if stem.endswith("ie") else [stem]
 
 
-def _with_s(phones: Phones) -> Phones:
-    if phones[-1] in ("S", "Z", "SH", "ZH", "CH", "JH"):
-        return (*phones, "IH0", "Z")
-    return (*phones, "S" if phones[-1] in ("P", "T", "K", "F", "TH") else "Z")
-
-
 def _with_d(phones: Phones) -> Phones:
     if phones[-1] in ("T", "D"):
         return (*phones, "IH0", "D")
@@ -93,9 +96,9 @@ def _with_d(phones: Phones) -> Phones:
 
 
 _ENDINGS: tuple[tuple[str, Callable[[Phones], Phones], Callable[[str], list[str]]], ...] = (
-    ("'s", _with_s, lambda stem: [stem]),
-    ("es", _with_s, lambda stem: [stem] if re.search(r"(s|x|z|ch|sh)$", stem) else []),
-    ("s", _with_s, _plain_s),
+    ("'s", with_s, lambda stem: [stem]),
+    ("es", with_s, lambda stem: [stem] if re.search(r"(s|x|z|ch|sh)$", stem) else []),
+    ("s", with_s, _plain_s),
     ("ed", _with_d, _stems),
     ("ing", lambda phones: (*phones, "IH0", "NG"), _stems),
     ("ly", lambda phones: (*phones, "L", "IY0") if phones[-1] != "L" else (*phones, "IY0"), lambda stem: [stem]),
