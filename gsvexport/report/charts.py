@@ -10,7 +10,7 @@ from gsvexport.report.terminal import number, percent
 
 KINDS = ("fp32", "fp16", "int8", "int4", "int32", "other")  # in the order of the style sheet's colours
 # In the drawing's own units, which are a pixel on a phone and more on a desk: names, numbers, a row, all of it.
-_LEFT, _RIGHT, _ROW, _WIDTH = 104, 84, 24, 440
+_LEFT, _RIGHT, _ROW, _WIDTH = 88, 76, 24, 360
 
 
 def margin_bar(share: float | None) -> Html:
@@ -41,7 +41,7 @@ def log_bars(rows: Sequence[tuple[str, float, float | None, str, str]], *, title
         return _LEFT + span * min(1.0, max(0.0, (math.log10(max(value, 1e-300)) - low) / (high - low)))
 
     height = _ROW * len(rows) + 34
-    every = max(1, math.ceil((high - low) / 6))
+    every = max(1, math.ceil((high - low) / 4))
     parts = []
     for power in range(low, high + 1, every):
         x = f"{place(10.0**power):.1f}"

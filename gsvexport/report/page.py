@@ -94,13 +94,12 @@ def _verdict(stored: Stored, report: Report, here: Here) -> Html:
         count = Counter(check.status for check in report.checks)
         lines.append(
             f"When it was built: {count['pass']} checks passed, {count['fail']} failed, {count['not_run']} did not "
-            f"run, {count['info']} were measured without a limit."
+            f"run, {count['info']} measured without a limit."
         )
+        lines += [f"{c.stage} · {c.metric} against {c.against}: {failure(c)}" for c in report.failures]
         lines += [place(report)] if place(report) else []
         bare = [f"L{level} {name}" for level, name in LEVELS.items() if level not in {c.level for c in report.checks}]
         lines += [f"Nothing was checked of {', '.join(bare)}."] if bare else []
-    for check in report.failures:
-        lines.append(f"{check.stage} · {check.metric} against {check.against}: {failure(check)}")
     if here.report.failures:
         lines.append("On this machine it misses limits:")
         lines += [f"{check.stage} · {check.metric}: {failure(check)}" for check in here.report.failures]
@@ -165,7 +164,7 @@ def _nearest(report: Report) -> Html:
         )
         for share, check in shares[:_NEAREST]
     ]
-    return element("section", element("h2", "Nearest to their limits"), element("ul", rows)) if rows else Html("")
+    return element("section", element("h2", "Most of a limit used"), element("ul", rows)) if rows else Html("")
 
 
 def _open_questions(report: Report) -> Html:

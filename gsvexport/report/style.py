@@ -47,8 +47,8 @@ figure{margin:8px 0 0}figcaption{font-size:.8rem}
 .khz,.seconds{position:absolute;font-size:.7rem;color:var(--soft);white-space:nowrap}
 .khz{left:0;top:0;width:42px;height:150px}.khz span{position:absolute;right:0;transform:translateY(-50%)}
 .seconds{left:46px;right:0;bottom:0;height:18px}.seconds span{position:absolute}
-.chart{max-width:760px}.chart svg{width:100%;height:auto;display:block;font-size:11px}
-.chart text{fill:var(--text)}.chart .tick{fill:var(--soft);font-size:10px}.chart .grid{stroke:var(--line)}
+.chart{max-width:560px}.chart svg{width:100%;height:auto;display:block;font-size:9.5px}
+.chart text{fill:var(--text)}.chart .tick{fill:var(--soft);font-size:8.5px}.chart .grid{stroke:var(--line)}
 .chart .limit{stroke:var(--fail);stroke-width:2}.chart rect.pass{fill:var(--pass)}.chart rect.fail{fill:var(--fail)}
 .chart rect.info,.chart rect.not_run{fill:var(--other)}.chart rect.float{fill:var(--fp32)}
 .legend{font-size:.85rem;display:flex;flex-wrap:wrap;gap:4px 18px}

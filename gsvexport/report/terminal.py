@@ -72,7 +72,7 @@ def failure(check: Check) -> str:
     """A failed check's value, limit and reason in words."""
     limit = "no limit" if check.limit is None else f"limit {SIGNS[check.direction]} {number(check.limit)}"
     share = used(check)
-    times = f", {percent(share)} of it" if share is not None and share > 1 else ""
+    times = f", {percent(share)} of it" if share is not None and 1 < share < MOST else ""
     return f"{interval(check)}, {limit}{times}" + (f" ({plain(check.reason)})" if check.reason else "")
 
 
