@@ -69,19 +69,19 @@ def test_a_word_longer_than_the_limit_is_cut_too():
 
 
 def test_a_book_takes_seconds():
-    start = time.monotonic()
+    start = time.process_time()
     pieces = phonemise("In 1984, Mr. Smith paid $3.50 for 12 gizmos. " * 2000, "en", "v2")
     assert len(pieces) == 2000
-    assert time.monotonic() - start < 20
+    assert time.process_time() - start < 20
 
 
 def test_nothing_but_the_standard_library_is_loaded_and_quickly():
     code = (
-        "import sys, time; start = time.monotonic(); from gsvexport.text.phonemise import phonemise;"
-        "phonemise('Hello there, world!', 'en', 'v2'); print(time.monotonic() - start);"
+        "import sys, time; start = time.process_time(); from gsvexport.text.phonemise import phonemise;"
+        "phonemise('Hello there, world!', 'en', 'v2'); print(time.process_time() - start);"
         "print(*{name.split('.')[0] for name in sys.modules})"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     seconds, loaded = done.stdout.splitlines()
     assert float(seconds) < 1  # 0.1 s on an idle core
-    assert not {"numpy", "onnx", "onnxruntime", "torch"} & set(loaded.split())
+    assert not {"numpy", "onnx", "onnxruntime", "torch", "pypinyin", "jieba", "pyopenjtalk"} & set(loaded.split())
