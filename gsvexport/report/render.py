@@ -9,6 +9,8 @@ from importlib.metadata import version
 from pathlib import Path
 
 from gsvexport.artifact.container import unpacked
+from gsvexport.artifact.manifest import Manifest
+from gsvexport.backends import Opener, emulation, open_session
 from gsvexport.errors import GsvError
 from gsvexport.files import atomic_file, refuse_existing
 from gsvexport.report.listen import golden_sounds, spoken_sounds
@@ -47,14 +49,14 @@ def _run(stored: Stored, source: Path | None, say: Progress) -> Here:
     from gsvexport.verify.gates import resolve
 
     manifest = stored.manifest
-    elsewhere = mismatch(manifest.target)
+    opener, elsewhere = _opener(manifest) or (open_session, mismatch(manifest.target))
     folder = stored.path if stored.path.is_dir() else unpacked(stored.path)
     precision = {stage: entry.precision for stage, entry in manifest.stages.items()}
     with contextlib.ExitStack() as open_voices:
         original = open_voices.enter_context(load(source)) if source else None
         try:
             gates = resolve(precision, manifest.target.get("gates"))
-            voice = open_voices.enter_context(load(folder, any_machine=True))
+            voice = open_voices.enter_context(load(folder, any_machine=True, opener=opener))
             cases = golden.read(folder / golden.FOLDER) if (folder / golden.FOLDER).is_dir() else ()
             found = checks.compare(voice, cases, gates, GOLDEN, say)
             say("listening")
@@ -62,6 +64,15 @@ def _run(stored: Stored, source: Path | None, say: Progress) -> Here:
         except GsvError as error:
             return Here(elsewhere=elsewhere, problem=" ".join(str(error).split()))
     return Here(Report(tuple(found), _machine()), sounds, elsewhere)
+
+
+def _opener(manifest: Manifest) -> tuple[Opener, str] | None:
+    """What stands in for a backend that cannot run here, and its name; None where every backend can."""
+    for backend in sorted({entry.backend for entry in manifest.stages.values()}):
+        if stand_in := emulation(backend):
+            mode = stand_in.MODES[0]
+            return stand_in.opener(mode), f"an emulation of {backend} ({mode})"
+    return None
 
 
 def _machine() -> dict[str, str]:
