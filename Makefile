@@ -2,6 +2,7 @@
 # make test      lint, types and tests
 # make bench     measure a full-size voice against its FP32 source
 # make emulator  fetch the emulated aarch64 machine that some of them use
+# make demo-voice  train the demo voice anew (hours; needs Debian's festival and festvox-us-slt-hts)
 # They make the virtual environment they need in .venv; nothing outside this folder is touched but gsvexport's cache.
 
 PYTHON ?= python3
@@ -13,6 +14,8 @@ TARGET ?= $(if $(filter aarch64 arm64,$(shell uname -m)),generic-arm64,x86-64-in
 DIST ?= dist
 THREADS ?= 2
 BENCH_TARGET ?= x86-64-vnni
+DEVICE ?= cpu
+VOICE_WORK ?= .demo-voice
 
 # Reaches the shell as it was given: quotes and dollars in it stay what they are.
 export GSVEXPORT_TEXT = $(value TEXT)
@@ -21,7 +24,7 @@ BIN := .venv/bin
 ARTIFACT := $(DIST)/demo-$(TARGET).gsv
 WAV := $(DIST)/demo.wav
 
-.PHONY: demo test check golden bench emulator clean
+.PHONY: demo test check golden bench emulator demo-voice clean
 
 demo: .venv/.compile
 	$(BIN)/gsvexport --target $(TARGET) -o $(DIST) --force
@@ -52,6 +55,10 @@ bench: .venv/.compile
 # An emulated aarch64 machine, for `gsvexport verify --emulate` and the tests that use it. Debian and Ubuntu only.
 emulator: .venv/.compile
 	$(BIN)/python -m gsvexport.emulate
+
+# Continues where it was stopped. DEVICE=cuda trains on a GPU.
+demo-voice: .venv/.train
+	$(BIN)/python -m gsvexport.train --work $(VOICE_WORK) --device $(DEVICE)
 
 clean:
 	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

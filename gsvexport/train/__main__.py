@@ -1,0 +1,175 @@
+"""Train the demo voice: `python -m gsvexport.train --work FOLDER`. Every part continues where it was stopped.
+
+The parts that need each other's results come in this order; `--only` runs one of them, so that "vocoder", "encoder" and
+"gpt" can be trained at the same time, each on a processor core of its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import os
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from gsvexport.errors import EnvironmentProblem, GsvError
+
+TEXTS, ACOUSTIC = 12000, 1500
+SHARPNESS = 1.6  # chosen on the validation sentences
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Job:
+    """Where the work is, on what device it is done, and what part of the full schedules."""
+
+    work: Path
+    device: str
+    scale: float
+    texts: int
+    acoustic: int
+    workers: int
+    out: Path
+    say: Say
+
+    @property
+    def corpus(self) -> Path:
+        """The folder of the corpus."""
+        return self.work / "corpus"
+
+    def file(self, name: str) -> Path:
+        """A checkpoint, or what else the parts hand to each other."""
+        return self.work / f"{name}.pt"
+
+
+def make_corpus(job: Job) -> None:
+    """Texts, speech, grid, latents; then the vocabulary and the latent's statistics."""
+    from gsvexport.train import corpus, data, texts
+
+    wanted = [*texts.held_out(), *texts.corpus(job.texts)]
+    corpus.make(wanted, job.acoustic, job.corpus, workers=job.workers, say=job.say)
+    data.learn_vocabulary(job.corpus, job.file("vocabulary"))
+    data.prepare(job.corpus, job.file("prepared"), job.say)
+
+
+def train_vocoder(job: Job) -> None:
+    """The vocoder on true latents, by regression."""
+    from gsvexport.train import data, shape, vocoder
+
+    found = data.acoustic(job.corpus, job.file("prepared"))
+    job.say(f"vocoder: {vocoder.heard_seconds(found.train) / 60:.1f} min of speech")
+    network = shape.untrained().dec
+    vocoder.regress(network, found, job.file("vocoder"), vocoder.REGRESSION.scaled(job.scale), job.device, job.say)
+
+
+def train_encoder(job: Job) -> None:
+    """The encoder."""
+    from gsvexport.train import data, encoder, shape
+
+    found, known = data.acoustic(job.corpus, job.file("prepared")), data.load_vocabulary(job.file("vocabulary"))
+    schedule = encoder.SCHEDULE.scaled(job.scale)
+    encoder.learn(shape.untrained(), found, known, job.file("encoder"), schedule, job.device, job.say)
+
+
+def train_gpt(job: Job) -> None:
+    """The GPT."""
+    from gsvexport.train import data, t2s
+
+    lines = t2s.read(job.corpus, data.load_vocabulary(job.file("vocabulary")))
+    hours = sum(len(line.codes) for line in lines.train) * 0.04 / 3600
+    job.say(f"gpt: {len(lines.train)} texts, {hours:.1f} h")
+    t2s.learn(t2s.untrained(), lines, job.file("gpt"), t2s.SCHEDULE.scaled(job.scale), job.device, job.say)
+
+
+def refine_vocoder(job: Job) -> None:
+    """The vocoder once more, on what the encoder gives it, with judges."""
+    from gsvexport.train import data, encoder, loop, shape, vocoder
+
+    found, known = data.acoustic(job.corpus, job.file("prepared")), data.load_vocabulary(job.file("vocabulary"))
+    network = shape.untrained().to(job.device).eval()
+    encoder.set_codebook(network, known)
+    loop.restore(job.file("encoder"), {"encoder": network.enc_p})
+    loop.restore(job.file("vocoder"), {"average": network.dec})
+    job.say("adversarial: what the encoder makes of the corpus")
+    predicted = encoder.predict_all(network, found, known)
+    schedule = vocoder.ADVERSARIAL.scaled(job.scale)
+    vocoder.refine(network.dec, found, predicted, job.file("adversarial"), schedule, job.device, job.say)
+
+
+def pack_voice(job: Job) -> None:
+    """The voice in upstream's formats, and the archive."""
+    from gsvexport.train import data, encoder, loop, pack, shape, t2s
+
+    found, known = data.acoustic(job.corpus, job.file("prepared")), data.load_vocabulary(job.file("vocabulary"))
+    network, gpt = shape.untrained(), t2s.untrained()
+    encoder.set_codebook(network, known)
+    steps = {
+        "gpt": loop.restore(job.file("gpt"), {"average": gpt}),
+        "encoder": loop.restore(job.file("encoder"), {"encoder": network.enc_p}),
+        "vocoder": loop.restore(job.file("vocoder"), {"average": network.dec}),
+    }
+    if job.file("adversarial").is_file():
+        steps["adversarial"] = loop.restore(job.file("adversarial"), {"average": network.dec})
+    voice = job.work / "voice"
+    pack.write(voice, gpt, network, known, found, sharpness=SHARPNESS, steps=steps)
+    pack.archive(voice, job.out)
+    job.say(f"{job.out}: {job.out.stat().st_size / 1e6:.2f} MB; the voice is in {voice}")
+
+
+PARTS: dict[str, Callable[[Job], None]] = {
+    "corpus": make_corpus,
+    "vocoder": train_vocoder,
+    "encoder": train_encoder,
+    "gpt": train_gpt,
+    "adversarial": refine_vocoder,
+    "pack": pack_voice,
+}
+
+
+def main() -> int:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m gsvexport.train", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--work", type=Path, required=True, help="folder for corpus, checkpoints and voice")
+    parser.add_argument("--only", choices=PARTS, help="run one part; all those before it have to be done")
+    parser.add_argument("--device", default="cpu", help="torch device, such as cpu or cuda")
+    parser.add_argument("--steps-scale", type=float, default=1.0, help="share of the full number of steps")
+    parser.add_argument("--texts", type=int, default=TEXTS, help=f"texts to train on ({TEXTS})")
+    parser.add_argument("--acoustic", type=int, default=ACOUSTIC, help=f"those of them with audio ({ACOUSTIC})")
+    parser.add_argument("--quick", action="store_true", help="a smoke run: 64 texts, a thousandth of the steps")
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes that make the corpus")
+    parser.add_argument("--out", type=Path, help="the archive (default: demo-voice.tar.xz in the work folder)")
+    given = parser.parse_args()
+    texts, scale = (64, 0.001) if given.quick else (given.texts, given.steps_scale)
+    out = given.out or given.work / "demo-voice.tar.xz"
+    job = Job(given.work, given.device, scale, texts, min(given.acoustic, texts), given.workers, out, _say)
+    try:
+        _require_packages()
+        for part in [given.only] if given.only else PARTS:
+            PARTS[part](job)
+    except GsvError as error:
+        print(f"gsvexport.train: {error}", file=sys.stderr)  # noqa: T201
+        return 2
+    return 0
+
+
+def _say(line: str) -> None:
+    print(time.strftime("%H:%M:%S"), line, flush=True)  # noqa: T201
+
+
+def _require_packages() -> None:
+    needed = ("torch", "pyworld", "pocketsphinx", "soundfile", "scipy")
+    missing = [name for name in needed if importlib.util.find_spec(name) is None]
+    if missing:
+        raise EnvironmentProblem(
+            f"training needs {', '.join(missing)}", found="not installed", fix="pip install 'gsvexport[train]'"
+        )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,203 @@
+"""Trained networks → a voice in upstream's file formats, and the archive that travels with gsvexport."""
+
+from __future__ import annotations
+
+import io
+import json
+import lzma
+import tarfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from gsvexport.files import atomic_directory, atomic_file, canonical_json
+from gsvexport.synthetic.container import HParams, write_checkpoint
+from gsvexport.text.symbols import symbols
+from gsvexport.train.data import Acoustic, Heard
+from gsvexport.train.shape import GPT, SOVITS
+from gsvexport.train.tokens import Vocabulary
+from gsvexport.voice.layout import T2S_PREFIX
+from gsvexport.voice.networks import Synthesizer, Text2Semantic
+
+FILES = ("gpt.ckpt", "reference.json", "reference.wav", "reference_codes.npy", "sovits.pth", "tests.json")
+SIGNIFICANT_BITS = 7
+_ROOT = "demo"  # the folder inside the archives that `torch.save` writes
+_HALF_DIGITS = 10  # explicit bits of a float16's fraction
+
+
+def rounded(values: NDArray[np.floating[Any]], bits: int = SIGNIFICANT_BITS) -> NDArray[np.float16]:
+    """The nearest float16 values whose fraction has `bits` significant bits, the leading one included.
+
+    Half to even on the kept digits; what leaves float16's range is held at its largest.
+    """
+    half = np.clip(values, -65504, 65504).astype(np.float16)
+    dropped = _HALF_DIGITS + 1 - bits
+    raw = half.view(np.uint16).astype(np.uint32)
+    odd = (raw >> dropped) & 1
+    raw = (raw + (1 << (dropped - 1)) - 1 + odd) >> dropped << dropped
+    return np.minimum(raw & 0x7FFF, 0x7BFF).astype(np.uint16).view(np.float16) * np.where(raw & 0x8000, -1, 1).astype(
+        np.float16
+    )
+
+
+def write(
+    folder: Path,
+    t2s: Text2Semantic,
+    synthesizer: Synthesizer,
+    known: Vocabulary,
+    data: Acoustic,
+    *,
+    sharpness: float,
+    steps: Mapping[str, int],
+) -> None:
+    """Write gpt.ckpt, sovits.pth, the reference and the test sentences; an existing folder is replaced.
+
+    `sharpness` multiplies the GPT's scores: at the default temperature 1 it then draws as at 1 / sharpness.
+    """
+    weights = {f"{T2S_PREFIX}{name}": _array(value) for name, value in t2s.state_dict().items()}
+    weights[f"{T2S_PREFIX}ar_predict_layer.weight"] *= sharpness
+    _tidy_gpt(weights, known)
+    acoustic = {name: _array(value) for name, value in synthesizer.state_dict().items()}
+    _tidy_sovits(acoustic)
+    told = " ".join(f"{name} {count}" for name, count in steps.items())
+    with atomic_directory(folder, force=True) as work:
+        gpt = {"weight": _halves(weights), "config": _gpt_config(), "info": f"demo: {told}"}
+        write_checkpoint(work / "gpt.ckpt", gpt, root=_ROOT)
+        sovits = {"weight": _halves(acoustic), "config": _sovits_config(), "info": f"demo: {told}"}
+        write_checkpoint(work / "sovits.pth", sovits, root=_ROOT)
+        _write_reference(work, data.reference, known)
+        tests = [_sentence(one, known) for one in data.test]
+        (work / "tests.json").write_text(json.dumps(tests, indent=0), encoding="utf-8")
+
+
+def archive(folder: Path, path: Path) -> None:
+    """Write the files of a voice to a .tar.xz; equal files give equal bytes."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+        for name in FILES:
+            info = tarfile.TarInfo(name)
+            info.size = (folder / name).stat().st_size
+            with open(folder / name, "rb") as stream:
+                tar.addfile(info, stream)
+    # Few position bits and many literal contexts: halves of which few bits are used.
+    filters = [{"id": lzma.FILTER_LZMA2, "preset": 9 | lzma.PRESET_EXTREME, "lc": 0, "lp": 1, "pb": 1}]
+    packed = lzma.compress(buffer.getvalue(), format=lzma.FORMAT_XZ, check=lzma.CHECK_CRC64, filters=filters)
+    with atomic_file(path, force=True) as work:
+        work.write_bytes(packed)
+
+
+def _array(value: torch.Tensor) -> NDArray[np.float32]:
+    return value.detach().cpu().float().numpy().copy()
+
+
+def _halves(weights: Mapping[str, NDArray[np.float32]]) -> dict[str, NDArray[np.float16]]:
+    return {name: rounded(value) for name, value in weights.items()}
+
+
+def _tidy_gpt(weights: dict[str, NDArray[np.float32]], known: Vocabulary) -> None:
+    """Rows that nothing can reach: phones of other languages and codes that do not exist."""
+    spoken = [number for number, name in enumerate(symbols("v2")) if name not in _english()]
+    weights[f"{T2S_PREFIX}ar_text_embedding.word_embeddings.weight"][spoken] = 0
+    unused = slice(len(known.keys), GPT.eos)
+    weights[f"{T2S_PREFIX}ar_audio_embedding.word_embeddings.weight"][unused] = 0
+    predict = weights[f"{T2S_PREFIX}ar_predict_layer.weight"]
+    predict[unused] = predict[unused].mean(axis=0)  # what all of them learned: never
+
+
+def _tidy_sovits(weights: dict[str, NDArray[np.float32]]) -> None:
+    silent = [number for number, name in enumerate(symbols("v2")) if name not in _english()]
+    weights["enc_p.text_embedding.weight"][silent] = 0
+
+
+def _english() -> set[str]:
+    from gsvexport.text.phonemise import SIGNS
+    from gsvexport.train.grid import LABELS
+
+    return {*SIGNS, *LABELS[1:], *(label.replace("1", "2") for label in LABELS[1:]), "UNK"}
+
+
+def _write_reference(folder: Path, one: Heard, known: Vocabulary) -> None:
+    import soundfile
+
+    soundfile.write(folder / "reference.wav", one.audio.numpy(), SOVITS.rate, subtype="PCM_16")
+    np.save(folder / "reference_codes.npy", known.codes(one.keys).astype(np.int64))
+    names = symbols("v2")
+    ids = one.phones.tolist()
+    reference = {"text": one.text, "phones": [names[number] for number in ids], "phone_ids": ids}
+    (folder / "reference.json").write_text(canonical_json(reference), encoding="utf-8")
+
+
+def _sentence(one: Heard, known: Vocabulary) -> dict[str, Any]:
+    names = symbols("v2")
+    ids = one.phones.tolist()
+    codes = known.codes(one.keys).tolist()
+    return {
+        "id": one.name,
+        "text": one.text,
+        "phones": [names[number] for number in ids],
+        "phone_ids": ids,
+        "true_codes": codes,
+    }
+
+
+def _gpt_config() -> dict[str, Any]:
+    return {
+        "data": {"max_sec": 54, "pad_val": GPT.eos},
+        "model": {
+            "vocab_size": GPT.vocab,
+            "phoneme_vocab_size": GPT.phones,
+            "embedding_dim": GPT.width,
+            "hidden_dim": GPT.width,
+            "head": GPT.heads,
+            "linear_units": 4 * GPT.width,
+            "n_layer": GPT.layers,
+            "dropout": 0,
+            "EOS": GPT.eos,
+            "random_bert": 0,
+        },
+        "inference": {"top_k": 15},
+    }
+
+
+def _sovits_config() -> HParams:
+    return HParams(
+        data=HParams(
+            max_wav_value=32768.0,
+            sampling_rate=SOVITS.rate,
+            filter_length=SOVITS.n_fft,
+            hop_length=SOVITS.hop,
+            win_length=SOVITS.window_length,
+            n_mel_channels=128,
+            mel_fmin=0.0,
+            mel_fmax=None,
+            add_blank=True,
+            n_speakers=300,
+            cleaned_text=True,
+        ),
+        model=HParams(
+            inter_channels=SOVITS.inter,
+            hidden_channels=SOVITS.hidden,
+            filter_channels=SOVITS.filter,
+            n_heads=SOVITS.heads,
+            n_layers=SOVITS.text_layers,
+            kernel_size=SOVITS.kernel,
+            p_dropout=0.1,
+            resblock=SOVITS.resblock,
+            resblock_kernel_sizes=list(SOVITS.resblock_kernels),
+            resblock_dilation_sizes=[list(dilations) for dilations in SOVITS.resblock_dilations],
+            upsample_rates=list(SOVITS.upsample_rates),
+            upsample_initial_channel=SOVITS.upsample_initial,
+            upsample_kernel_sizes=list(SOVITS.upsample_kernels),
+            n_layers_q=3,
+            use_spectral_norm=False,
+            gin_channels=SOVITS.gin,
+            semantic_frame_rate="25hz",
+            freeze_quantizer=True,
+            version=SOVITS.version,
+        ),
+        version=SOVITS.version,
+    )
