@@ -36,7 +36,11 @@ _COMPRESSION = 0.35  # spectra are divided by their magnitude to the power of tw
 _FLOOR = 1e-4
 _PIVOT = 1500.0  # Hz; above it complex differences count less and less
 _USUAL_AMPLITUDE, _USUAL_EDGE = 0.04, 0.012  # mean of |audio|, and of what a filter leaves that lifts high sounds
-_WAVE_ONLY = 0.05  # the share of all steps that look at the waveform alone; spectra come in over as many more
+_WAVE_ONLY = 0.05  # the share that looks at the waveform alone; the others come in over as many more
+_SETTLES = 0.275  # the share of all steps after which the weights of the losses change
+_FIRST = {"wave": 1.0, "edge": 0.5, "complex": 2.0, "magnitude": 2.0, "mel": 0.2}
+_SETTLED = {"wave": 0.3, "edge": 0.3, "complex": 2.0, "magnitude": 4.0, "mel": 1.0}
+_REGRESSED = 3.0  # what they count against the judges
 _BLUR = 0.05  # deviation of what is added to the bands: the encoder will not be exact either
 _PREDICTED = 0.6  # the share of crops whose latent comes from the encoder, once there is one
 _SEED = 10
@@ -73,8 +77,7 @@ def regress(
         latent, wanted, ge = _crops(source, number, _BATCH, _FRAMES, device)
         loop.set_rate(optimiser, _RATE * loop.rate(number, schedule.steps, warm=40))
         parts = loss(_inside(generator(latent, ge)[:, 0]), _inside(wanted))
-        spectra = min(1.0, max(0.0, number / schedule.steps - _WAVE_ONLY) / _WAVE_ONLY)
-        loop.update(optimiser, _weighted(parts, spectra), generator.parameters(), 3.0)
+        loop.update(optimiser, _weighted(parts, number / schedule.steps), generator.parameters(), 3.0)
         loop.follow(average, generator, number, 0.998)
         return {name: value.item() for name, value in parts.items()}
 
@@ -115,7 +118,7 @@ def refine(
         seen = judges(made)
         trick, match = fooled(seen), matched(known, seen)
         trust = min(1.0, number / 200)  # the judges are new, so what they say counts little at first
-        total = 6 * _weighted(parts) + trust * (trick + 2 * match)
+        total = _REGRESSED * _weighted(parts, 1.0) + trust * (trick + 2 * match)
         loop.update(ours, total, generator.parameters(), 10.0)
         loop.follow(average, generator, number, 0.995)
         return {
@@ -202,14 +205,18 @@ def mel_bands(size: int, count: int) -> Tensor:
     return torch.from_numpy(bands / bands.sum(axis=1, keepdims=True)).float()
 
 
-def _weighted(parts: Mapping[str, Tensor], spectra: float = 1.0) -> Tensor:
-    """The sum to minimise. `spectra` is how much everything but the waveform counts.
+def _weighted(parts: Mapping[str, Tensor], done: float) -> Tensor:
+    """The sum to minimise when the share `done` of all steps is done.
 
-    At the start the others lead astray: a network that does not know the phase yet is best off silent by the complex
-    spectra, and picks a phase of its own by the magnitudes. The waveform alone shows it the phase within 100 steps.
+    At the start everything but the waveform leads astray: a network that does not know the phase yet is best off silent
+    by the complex spectra, and picks a phase of its own by the magnitudes. The waveform alone shows it the phase within
+    100 steps. Later it counts little, because it is mostly made of what lies below 1 kHz.
     """
-    others = 0.5 * parts["edge"] + 2 * parts["complex"] + 2 * parts["magnitude"] + 0.2 * parts["mel"]
-    return parts["wave"] + spectra * others
+    weights = _SETTLED
+    if done < _SETTLES:
+        share = min(1.0, max(0.0, done - _WAVE_ONLY) / _WAVE_ONLY)
+        weights = {name: weight * (1.0 if name == "wave" else share) for name, weight in _FIRST.items()}
+    return torch.stack([weight * parts[name] for name, weight in weights.items()]).sum()
 
 
 def _crops(source: Stream, number: int, batch: int, frames: int, device: str) -> tuple[Tensor, Tensor, Tensor]:

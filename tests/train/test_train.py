@@ -5,15 +5,19 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-torch = pytest.importorskip("torch")
-
+from gsvexport.text.phonemise import phonemise
 from gsvexport.text.symbols import phone_ids
-from gsvexport.train import corpus, data, encoder, loop, pack, shape, t2s, vocoder
-from gsvexport.train.evaluate import Speaker, phone_errors
-from gsvexport.train.festival import Segment
+from gsvexport.train import corpus
+from gsvexport.train.festival import PAUSE, Segment, festival_phone
 from gsvexport.train.grid import plan, units
 from gsvexport.train.speech import CHANNELS
 from gsvexport.voice.voice import read_voice
+
+torch = pytest.importorskip("torch")
+data, encoder, loop, pack, shape, t2s, vocoder, evaluate = (
+    pytest.importorskip(f"gsvexport.train.{name}")
+    for name in ("data", "encoder", "loop", "pack", "shape", "t2s", "vocoder", "evaluate")
+)
 
 TEXTS = {
     "r00000": "We are going home.",
@@ -37,9 +41,6 @@ prompt_codes = "reference_codes.npy"
 
 
 def festival_said(text):
-    from gsvexport.text.phonemise import phonemise
-    from gsvexport.train.festival import PAUSE, festival_phone
-
     (phones,) = phonemise(text, "en", "v2")
     phones = phones[1:] if phones[0] == "," else phones
     names = [PAUSE, *(PAUSE if not phone[0].isalpha() else festival_phone(phone) for phone in phones)]
@@ -153,7 +154,7 @@ def test_a_packed_voice_is_read_strictly_and_speaks(made, tmp_path):
     assert voice.version == "v2"
     assert voice.acoustics == shape.SOVITS
     assert voice.t2s == shape.GPT
-    speaker = Speaker(tmp_path / "voice")
+    speaker = evaluate.Speaker(tmp_path / "voice")
     line = made.data.test[0]
     audio = speaker.audio(made.known.codes(line.keys), line.phones.tolist())
     assert audio.shape == (len(line.audio),)
@@ -171,5 +172,5 @@ def test_equal_voices_pack_to_equal_archives(made, tmp_path):
 def test_true_codes_have_no_phone_errors(made):
     for line in made.data.train:
         codes = made.known.codes(line.keys)
-        assert phone_errors(codes, line.phones.tolist(), made.known)[0] == 0
-        assert phone_errors(codes[len(codes) // 2 :], line.phones.tolist(), made.known)[0] > 0
+        assert evaluate.phone_errors(codes, line.phones.tolist(), made.known)[0] == 0
+        assert evaluate.phone_errors(codes[len(codes) // 2 :], line.phones.tolist(), made.known)[0] > 0
