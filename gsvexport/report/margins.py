@@ -23,7 +23,7 @@ def used(check: Check, limit: float | None = None) -> float | None:
     `limit` replaces the check's own, to measure two checks alike.
     """
     limit = check.limit if limit is None else limit
-    value = bound(check)
+    value = check.worst
     if value is None or limit is None:
         return None
     best = _BEST.get(check.metric, 0.0 if check.direction == "max" else 1.0)
@@ -38,9 +38,3 @@ def used(check: Check, limit: float | None = None) -> float | None:
     if part <= 0.0:
         return 0.0
     return float(f"{min(part / room, MOST):.3g}") if room > 0.0 else MOST
-
-
-def bound(check: Check) -> float | None:
-    """What is held against the limit: the worse end of the check's interval where it has one, else its value."""
-    end: float | None = getattr(check, "high" if check.direction == "max" else "low", None)
-    return check.value if end is None else end

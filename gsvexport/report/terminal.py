@@ -99,8 +99,7 @@ def number(value: float | None) -> str:
 
 def interval(check: Check) -> str:
     """A check's value, and its interval where it has one."""
-    low, high = getattr(check, "low", None), getattr(check, "high", None)
-    return number(check.value) + (f" [{number(low)}, {number(high)}]" if low is not None else "")
+    return number(check.value) + ("" if check.low is None else f" [{number(check.low)}, {number(check.high)}]")
 
 
 def percent(share: float | None) -> str:
