@@ -61,7 +61,8 @@ class Model:
 
     `rate` is the output sample rate in Hz, `hop` the samples for each latent frame, `baked` maps the name of a stored
     constant to its file (`.npy`, relative to the folder of `model.json`), `files` the file of each stage.
-    `baked_key` is SHA-256 over the SoVITS weights and the reference: it changes when either does.
+    `baked_key` is SHA-256 over the SoVITS weights and the reference: it changes when either does. `vocoder_context` is
+    how many latent frames before and after a frame its sound depends on.
     """
 
     name: str
@@ -77,6 +78,7 @@ class Model:
     files: dict[str, str]
     baked: dict[str, str] = field(default_factory=dict)
     baked_key: str | None = None
+    vocoder_context: tuple[int, int] | None = None
 
     @property
     def stages(self) -> dict[str, Stage]:
@@ -112,6 +114,7 @@ class Model:
                     "dims": Dims(**fields["dims"]),
                     "spectrogram": Spectrogram(**fields["spectrogram"]),
                     "sampling": SamplingDefaults(**fields["sampling"]),
+                    "vocoder_context": tuple(fields["vocoder_context"]) if fields.get("vocoder_context") else None,
                 }
             )
         except (TypeError, KeyError) as error:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -48,6 +48,7 @@ def write_source(voice: Voice, out: Path, *, force: bool = False, progress: Prog
         EnvironmentProblem: the disk is full or not writable, or the extra `compile` is not installed.
     """
     from gsvexport.graphs import bake, build_stages
+    from gsvexport.graphs.receptive import context
     from gsvexport.graphs.save import save_graphs
 
     say = progress or (lambda _: None)
@@ -63,6 +64,7 @@ def write_source(voice: Voice, out: Path, *, force: bool = False, progress: Prog
         say("writing the weights")
         save_graphs(work, graphs)
         model = _model(voice, {name: f"{name}.onnx" for name in graphs}, baked, baked_key)
+        model = replace(model, vocoder_context=context(graphs["vocoder"], "latent", "audio", model.hop))
         (work / "model.json").write_text(canonical_json(model.to_json()), encoding="utf-8")
         say("hashing")
         meta = _meta(voice, model, work)

@@ -270,7 +270,7 @@ class _Listener(LoadedVoice):
     def run(self, stage: str, feeds: Mapping[str, Any]) -> Feeds:
         """See `LoadedVoice.run`."""
         self.heard[stage] = {
-            name: np.array(one) for name, one in checked(self._stage(stage), feeds, self.model.dims).items()
+            name: np.array(one) for name, one in checked(self.stage(stage), feeds, self.model.dims).items()
         }
         return super().run(stage, feeds)
 

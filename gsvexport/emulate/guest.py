@@ -192,7 +192,7 @@ class EmulatedVoice(LoadedVoice):
     def run(self, stage: str, feeds: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
         """See `LoadedVoice.run`."""
         message = io.BytesIO()
-        wire.write(message, {"stage": stage}, checked(self._stage(stage), feeds, self.model.dims))
+        wire.write(message, {"stage": stage}, checked(self.stage(stage), feeds, self.model.dims))
         key = sha256_bytes(message.getvalue())
         if key not in self._answers:
             self._answers[key] = super().run(stage, feeds)
@@ -200,7 +200,7 @@ class EmulatedVoice(LoadedVoice):
 
     def _session(self, stage: str) -> Session:
         if stage not in self._sessions:
-            self._stage(stage)
+            self.stage(stage)
             backend = self._backends.get(stage, SOURCE_BACKEND)
             self._sessions[stage] = self._guest.open_session(backend, self.path, self.model.files[stage])
         return self._sessions[stage]

@@ -27,6 +27,10 @@ class Audio:
         """Length of the sound."""
         return len(self.samples) / self.rate
 
+    def pcm(self) -> NDArray[np.int16]:
+        """16-bit samples, little-endian [N]; those outside [-1, 1] are clipped."""
+        return np.rint(np.clip(self.samples, -1, 1) * _FULL_SCALE).astype("<i2")
+
     def save(self, path: str | Path, *, force: bool = True) -> int:
         """Write a 16-bit WAV and return how many samples had to be clipped; see `write_wav`."""
         return write_wav(Path(path), self.samples, self.rate, force=force)
@@ -48,7 +52,7 @@ def write_wav(path: Path, samples: NDArray[np.float32], rate: int, *, force: boo
     if broken:
         raise InputError(f"{path}: samples must be finite", found=f"{broken} of {values.size} are NaN or infinite")
     clipped = int(np.count_nonzero(np.abs(values) > 1))
-    pcm = np.rint(np.clip(values, -1, 1) * _FULL_SCALE).astype("<i2")
+    pcm = Audio(values, rate).pcm()
     with atomic_file(path, force=force) as work, wave.open(str(work), "wb") as stream:
         stream.setnchannels(1)
         stream.setsampwidth(2)

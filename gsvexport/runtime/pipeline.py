@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, overload
@@ -11,19 +11,18 @@ from typing import Any, Literal, overload
 import numpy as np
 
 from gsvexport.backends import Opener, Session, open_session
-from gsvexport.errors import BackendError, InputError
+from gsvexport.errors import InputError
 from gsvexport.model import Model, read_model
 from gsvexport.runtime.audio import Audio
 from gsvexport.runtime.baked import read_baked
 from gsvexport.runtime.machine import check_machine
-from gsvexport.runtime.ports import Array, as_array, checked, convert, each, outside
+from gsvexport.runtime.ports import Array, as_array, checked, each, outside
 from gsvexport.runtime.sampling import Floats, Ints, Sampling
+from gsvexport.runtime.speech import Manner, latents, pieces, whole
 from gsvexport.runtime.text import joined, sentences
 from gsvexport.runtime.tokens import Decoder, Generated, generate, new_decoder
-from gsvexport.stages import BERT_WIDTH, MAX_TOKENS, Stage, frames, stages
+from gsvexport.stages import BERT_WIDTH, MAX_TOKENS, Stage, stages
 
-SPEEDS = (0.25, 4.0)
-NOISE_SCALES = (0.0, 4.0)  # upstream uses 0.5; far above 1 nothing but noise is left
 SOURCE_BACKEND = "onnxruntime"  # a source is ONNX; an artifact's manifest names the backend of each of its stages
 
 
@@ -77,7 +76,7 @@ class LoadedVoice:
             InputError: no such stage here, or arrays that it cannot take (all findings listed).
             BackendError: the backend failed.
         """
-        found = self._stage(stage)
+        found = self.stage(stage)
         return self._session(stage).run(checked(found, feeds, self.model.dims))
 
     @overload
@@ -133,7 +132,7 @@ class LoadedVoice:
         if problems := outside("max_tokens", max_tokens, 1, integer=True):
             raise InputError("no codes can be generated", problems=problems)
         chosen = sampling or self.sampling
-        result = self._generate(phones, bert, prompt, chosen, chosen.generator(), max_tokens, on_token)
+        result = self.generate(phones, bert, prompt, chosen, chosen.generator(), max_tokens, on_token)
         return (result.tokens, result.logits) if return_logits else result.tokens
 
     def synthesize(
@@ -163,19 +162,34 @@ class LoadedVoice:
                 or an artifact that lacks a stage.
             BackendError: the backend failed.
         """
+        manner = Manner(seed, speed, noise_scale, sampling, prompt, bert, conditioning, max_tokens)
         rows = sentences(text, phones, self.model, bert, language)
-        given = self._conditioning(conditioning)
-        for row in rows:
-            self._check_speech(row, given, speed, noise_scale, seed, max_tokens)
-        if prompt is None and "prompt" not in self.baked:
-            prompt = np.empty((1, 0), np.int64)
-        streams, spoken = np.random.SeedSequence(seed), []
-        for row in rows:
-            for_sampling, for_noise = (np.random.Generator(np.random.PCG64(one)) for one in streams.spawn(2))
-            chosen = sampling or self.sampling
-            codes = self._generate(row, bert, prompt, chosen, for_sampling, max_tokens, None).tokens
-            spoken.append(self._speak(codes, row, given, speed, noise_scale, for_noise))
-        return joined(spoken)
+        return joined([whole(self, feeds) for feeds in latents(self, rows, manner)])
+
+    def stream(
+        self,
+        text: str | None = None,
+        phones: Any = None,
+        *,
+        language: str | None = None,
+        window: float = 0.4,
+        **how: Any,
+    ) -> Iterator[Audio]:
+        """`synthesize` in pieces of about `window` seconds, the first one as soon as a sentence has all its codes.
+
+        `how` takes what `synthesize` does. Put together, the pieces are what it returns: each window looks at as much
+        of the sentence around it as its sound depends on.
+
+        Raises:
+            InputError: as `synthesize`, at once; or an artifact that does not say how far its vocoder looks.
+        """
+        if problems := outside("window", window, 0.02, 60):
+            raise InputError("this cannot be spoken in pieces", problems=problems)
+        if self.model.vocoder_context is None:
+            raise InputError(f"{self.path} does not say how far its vocoder looks", fix="build the artifact again")
+        manner = Manner(**how)
+        rows = sentences(text, phones, self.model, manner.bert, language)
+        return pieces(self, latents(self, rows, manner), max(1, round(window * self.rate / self.model.hop)))
 
     def condition(self, references: Any, speakers: Any = ()) -> dict[str, Floats]:
         """The conditioning of one or several references: the mean of what stage `reference` makes of each.
@@ -187,7 +201,7 @@ class LoadedVoice:
         Raises:
             InputError: nothing given, a different number of speakers, arrays that do not fit, or a baked artifact.
         """
-        stage = self._stage("reference")
+        stage = self.stage("reference")
         spectrograms = each(references, axes=3)
         embeddings = [_row(one) for one in each(speakers, axes=2)]
         takes_speaker = any(port.name == "speaker" for port in stage.inputs)
@@ -204,7 +218,12 @@ class LoadedVoice:
             results.append(self.run("reference", feeds))
         return {name: np.mean([one[name] for one in results], axis=0, dtype=np.float32) for name in results[0]}
 
-    def _stage(self, name: str) -> Stage:
+    def stage(self, name: str) -> Stage:
+        """A stage that is here.
+
+        Raises:
+            InputError: it is not; the message says where it is to be found.
+        """
         if name in self.stages:
             return self.stages[name]
         fix = None
@@ -213,14 +232,14 @@ class LoadedVoice:
         raise InputError(f"{self.path} holds no stage '{name}'", limit=", ".join(self.stages), fix=fix)
 
     def _session(self, stage: str) -> Session:
-        self._stage(stage)
+        self.stage(stage)
         with self._opening:  # two threads that came at once would hold the graph's weights twice
-            if stage not in self._sessions:
-                backend, file = self._backends.get(stage, SOURCE_BACKEND), self.model.files[stage]
-                self._sessions[stage] = self._open(backend, self.path, file, threads=self._threads)
-            return self._sessions[stage]
+            backend, file = self._backends.get(stage, SOURCE_BACKEND), self.model.files[stage]
+            if file not in self._sessions:  # a graph that runs two stages is opened once
+                self._sessions[file] = self._open(backend, self.path, file, threads=self._threads)
+            return self._sessions[file]
 
-    def _generate(
+    def generate(
         self,
         phones: Any,
         bert: Any,
@@ -228,8 +247,9 @@ class LoadedVoice:
         sampling: Sampling,
         random: np.random.Generator,
         max_tokens: int,
-        on_token: Callable[[int], object] | None,
+        on_token: Callable[[int], object] | None = None,
     ) -> Generated:
+        """`tokens` with randomness from outside and all that it found; for what speaks sentence by sentence."""
         baked = prompt is None
         if baked and "prompt" not in self.baked:
             raise InputError(
@@ -268,7 +288,7 @@ class LoadedVoice:
             features = as_array(bert)
             features = features[np.newaxis] if features.ndim == 2 else features
         feeds = checked(
-            self._stage("prefill"), {"phones": row, "bert": features, "prompt": _row(prompt)}, self.model.dims
+            self.stage("prefill"), {"phones": row, "bert": features, "prompt": _row(prompt)}, self.model.dims
         )
         ends = np.flatnonzero(feeds["prompt"] == self.model.eos)
         if ends.size:
@@ -295,73 +315,6 @@ class LoadedVoice:
             "phones": np.concatenate([before, feeds["phones"]], axis=1),
             "bert": np.concatenate([silent, feeds["bert"]], axis=2),
         }
-
-    def _conditioning(self, given: Mapping[str, Any] | None) -> dict[str, Any]:
-        values = dict(self.baked if given is None else given)
-        missing = [
-            port.name
-            for port in self._stage("acoustic").inputs
-            if port.name in ("ge", "ge_text") and port.name not in values
-        ]
-        if missing:
-            raise InputError(
-                f"{self.model.name} cannot speak without {' and '.join(missing)}",
-                fix="pass conditioning=voice.condition(spectrogram), or export the voice with a [reference]",
-            )
-        return values
-
-    def _check_speech(
-        self,
-        phones: Array,
-        conditioning: Mapping[str, Any],
-        speed: float,
-        noise_scale: float,
-        seed: int,
-        max_tokens: int,
-    ) -> None:
-        """Everything that can be known before the first code, in one error."""
-        for stage in ("prefill", "step", "acoustic", "vocoder"):
-            self._stage(stage)
-        problems = []
-        for stage in ("prefill", "acoustic"):
-            for port in self.stages[stage].inputs:
-                value = {"phones": phones, **conditioning}.get(port.name) if port.name != "prompt" else None
-                if value is not None:
-                    problems += convert(self.stages[stage], port, value, self.model.dims)[1]
-        problems += outside("speed", speed, *SPEEDS)
-        problems += outside("noise_scale", noise_scale, *NOISE_SCALES)
-        problems += outside("seed", seed, 0, integer=True)
-        problems += outside("max_tokens", max_tokens, 1, integer=True)
-        if problems:
-            raise InputError("this cannot be spoken", problems=problems)
-
-    def _speak(
-        self,
-        codes: Ints,
-        phones: Array,
-        conditioning: Mapping[str, Any],
-        speed: float,
-        noise_scale: float,
-        random: np.random.Generator,
-    ) -> Audio:
-        if not codes.size:
-            raise BackendError(
-                f"{self.model.name}: the voice ended the sentence before its first code",
-                fix="verify the artifact; try another seed",
-            )
-        shape = (1, self.model.dims.I, frames(codes.size, speed))
-        values = {
-            **conditioning,
-            "codes": codes[np.newaxis],
-            "phones": phones,
-            "noise": random.standard_normal(shape, dtype=np.float32),
-            "noise_scale": np.float32(noise_scale),
-        }
-        values |= self.run("acoustic", self._pick("acoustic", values))
-        return Audio(self.run("vocoder", self._pick("vocoder", values))["audio"][0], self.rate)
-
-    def _pick(self, stage: str, values: Mapping[str, Any]) -> dict[str, Any]:
-        return {port.name: values[port.name] for port in self.stages[stage].inputs if port.name in values}
 
 
 def load(

@@ -46,3 +46,8 @@ def test_what_is_no_sound_is_refused_and_leaves_nothing_behind(tmp_path, samples
     with pytest.raises(InputError):
         write_wav(tmp_path / "out.wav", np.array(samples, np.float32), 8000)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_raw_samples_are_what_the_file_holds(tmp_path):
+    audio = Audio(np.float32([0.0, 0.5, -1.5, 1.0]), 8000)
+    assert audio.pcm().tolist() == [0, 16384, -32767, 32767]
