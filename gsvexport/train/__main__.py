@@ -12,12 +12,13 @@ import os
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from gsvexport.errors import EnvironmentProblem, GsvError
 
 TEXTS, ACOUSTIC = 12000, 1500
+REFINED = 600  # recordings of the adversarial stage, which sees but few
 SHARPNESS = 1.6  # chosen on the validation sentences
 
 Say = Callable[[str], None]
@@ -90,6 +91,7 @@ def refine_vocoder(job: Job) -> None:
     from gsvexport.train import data, encoder, loop, shape, vocoder
 
     found, known = data.acoustic(job.corpus, job.file("prepared")), data.load_vocabulary(job.file("vocabulary"))
+    found = replace(found, train=found.train[:REFINED])
     network = shape.untrained().to(job.device).eval()
     encoder.set_codebook(network, known)
     loop.restore(job.file("encoder"), {"encoder": network.enc_p})

@@ -42,7 +42,7 @@ def fooled(made: Seen) -> Tensor:
 def matched(real: Seen, made: Seen) -> Tensor:
     """The mean difference of the judges' features, each layer relative to its size."""
     losses = [
-        functional.l1_loss(ours, theirs) / (theirs.abs().mean() + 1e-3)
+        functional.l1_loss(ours, theirs.detach()) / (theirs.detach().abs().mean() + 1e-3)
         for (_, wanted), (_, got) in zip(real, made, strict=True)
         for ours, theirs in zip(got, wanted, strict=True)
     ]
@@ -66,8 +66,8 @@ class _Judge(nn.Module):
 
 class _Spectral(_Judge):
     def __init__(self, size: int, hop: int) -> None:
-        widths = [(1, _WIDTH, 1), (_WIDTH, _WIDTH, 2), (_WIDTH, 2 * _WIDTH, 2), (2 * _WIDTH, 2 * _WIDTH, 2)]
-        layers = [nn.Conv2d(i, o, (7, 3), stride=(stride, 1), padding=(3, 1)) for i, o, stride in widths]
+        widths = [(1, _WIDTH), (_WIDTH, _WIDTH), (_WIDTH, 2 * _WIDTH), (2 * _WIDTH, 2 * _WIDTH)]
+        layers = [nn.Conv2d(i, o, (7, 3), stride=(2, 1), padding=(3, 1)) for i, o in widths]
         super().__init__([*layers, nn.Conv2d(2 * _WIDTH, 1, 3, padding=1)])
         self.size, self.hop = size, hop
         self.register_buffer("window", torch.hann_window(size), persistent=False)

@@ -7,6 +7,7 @@ spectra, not only magnitudes, at all frequencies.
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,10 +26,10 @@ from gsvexport.train.speech import BANDS
 from gsvexport.voice.networks.vocoder import Generator
 
 REGRESSION = loop.Schedule(8000, save=200, report=100, evaluate=500)
-ADVERSARIAL = loop.Schedule(1500, save=100)
+ADVERSARIAL = loop.Schedule(900, save=100, report=50, evaluate=150)
 _BATCH, _FRAMES = 8, 26
 _EDGE = 2  # frames at each end of a crop that hear silence instead of their neighbours, and are not compared
-_ADVERSARIAL_BATCH, _ADVERSARIAL_FRAMES = 6, 20
+_ADVERSARIAL_BATCH, _ADVERSARIAL_FRAMES = 5, 20
 _RATE, _ADVERSARIAL_RATE = 3e-3, 2e-4
 _SIZES = (256, 512, 1024, 2048)
 _MEL = {512: 48, 1024: 80}  # bands by transform size
@@ -37,9 +38,12 @@ _FLOOR = 1e-4
 _PIVOT = 1500.0  # Hz; above it complex differences count less and less
 _USUAL_AMPLITUDE, _USUAL_EDGE = 0.04, 0.012  # mean of |audio|, and of what a filter leaves that lifts high sounds
 _WAVE_ONLY = 0.05  # the share that looks at the waveform alone; the others come in over as many more
-_SETTLES = 0.275  # the share of all steps after which the weights of the losses change
-_FIRST = {"wave": 1.0, "edge": 0.5, "complex": 2.0, "magnitude": 2.0, "mel": 0.2}
-_SETTLED = {"wave": 0.3, "edge": 0.3, "complex": 2.0, "magnitude": 4.0, "mel": 1.0}
+# until which share of all steps which weights of the losses hold
+_WEIGHTS = (
+    (0.275, {"wave": 1.0, "edge": 0.5, "complex": 2.0, "magnitude": 2.0, "mel": 0.2}),
+    (0.55, {"wave": 0.3, "edge": 0.3, "complex": 2.0, "magnitude": 4.0, "mel": 1.0}),
+    (math.inf, {"wave": 0.1, "edge": 0.1, "complex": 0.7, "magnitude": 4.0, "mel": 1.0, "log": 1.0}),
+)
 _REGRESSED = 3.0  # what they count against the judges
 _BLUR = 0.05  # deviation of what is added to the bands: the encoder will not be exact either
 _PREDICTED = 0.6  # the share of crops whose latent comes from the encoder, once there is one
@@ -110,11 +114,10 @@ def refine(
         loop.set_rate(ours, _ADVERSARIAL_RATE * share)
         loop.set_rate(theirs, 2 * _ADVERSARIAL_RATE * share)
         made, real = _inside(generator(latent, ge)[:, 0]), _inside(wanted)
-        judged = told_apart(judges(real), judges(made.detach()))
+        known = judges(real)
+        judged = told_apart(known, judges(made.detach()))
         loop.update(theirs, judged, judges.parameters(), 10.0)
         parts = loss(made, real)
-        with torch.no_grad():
-            known = judges(real)
         seen = judges(made)
         trick, match = fooled(seen), matched(known, seen)
         trust = min(1.0, number / 200)  # the judges are new, so what they say counts little at first
@@ -155,7 +158,7 @@ def held_out(generator: Generator, data: Acoustic, device: str) -> str:
 
 
 class SpectralLoss(nn.Module):
-    """Differences of audio [B, N] to the target: compressed complex spectra, compressed magnitudes, log-mel bands.
+    """Differences of audio [B, N] to the target: samples, complex spectra and magnitudes (compressed), logarithms.
 
     Compression by a power, as speech enhancement uses it, lets quiet and loud parts of a spectrum count alike.
     """
@@ -173,7 +176,7 @@ class SpectralLoss(nn.Module):
         apart = made - wanted
         wave = apart.abs().mean() / _USUAL_AMPLITUDE
         edge = (apart[:, 1:] - 0.95 * apart[:, :-1]).abs().mean() / _USUAL_EDGE
-        complex_, magnitude, mel = (made.new_zeros(()) for _ in range(3))
+        complex_, magnitude, log, mel = (made.new_zeros(()) for _ in range(4))
         for size in _SIZES:
             weight = self.get_buffer(f"weight{size}")
             ours, theirs = self._spectrum(made, size), self._spectrum(wanted, size)
@@ -183,11 +186,12 @@ class SpectralLoss(nn.Module):
             louder = (our_power.sqrt() * our_gain - their_power.sqrt() * their_gain).abs()
             complex_ = complex_ + (turned * weight).mean() / len(_SIZES)
             magnitude = magnitude + louder.mean() / len(_SIZES)
+            log = log + (our_power / their_power).log().abs().mean() / 2 / len(_SIZES)
             if size in _MEL:
                 bands = self.get_buffer(f"mel{size}")
                 logs = [torch.log(bands @ power + 1e-5) for power in (our_power, their_power)]
                 mel = mel + (logs[0] - logs[1]).abs().mean() / len(_MEL)
-        return {"wave": wave, "edge": edge, "complex": complex_, "magnitude": magnitude, "mel": mel}
+        return {"wave": wave, "edge": edge, "complex": complex_, "magnitude": magnitude, "log": log, "mel": mel}
 
     def _spectrum(self, audio: Tensor, size: int) -> Tensor:
         window = self.get_buffer(f"window{size}")
@@ -210,13 +214,13 @@ def _weighted(parts: Mapping[str, Tensor], done: float) -> Tensor:
 
     At the start everything but the waveform leads astray: a network that does not know the phase yet is best off silent
     by the complex spectra, and picks a phase of its own by the magnitudes. The waveform alone shows it the phase within
-    100 steps. Later it counts little, because it is mostly made of what lies below 1 kHz.
+    100 steps. Later it counts little, because it is mostly made of what lies below 1 kHz; and at last the logarithms of
+    magnitudes count most, because what of the phase is not learned by then only makes the high bands quieter.
     """
-    weights = _SETTLED
-    if done < _SETTLES:
-        share = min(1.0, max(0.0, done - _WAVE_ONLY) / _WAVE_ONLY)
-        weights = {name: weight * (1.0 if name == "wave" else share) for name, weight in _FIRST.items()}
-    return torch.stack([weight * parts[name] for name, weight in weights.items()]).sum()
+    weights = next(weights for until, weights in _WEIGHTS if done < until)
+    share = min(1.0, max(0.0, done - _WAVE_ONLY) / _WAVE_ONLY)
+    shares = {name: weight * (1.0 if name == "wave" else share) for name, weight in weights.items()}
+    return torch.stack([weight * parts[name] for name, weight in shares.items()]).sum()
 
 
 def _crops(source: Stream, number: int, batch: int, frames: int, device: str) -> tuple[Tensor, Tensor, Tensor]:
