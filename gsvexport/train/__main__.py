@@ -86,20 +86,33 @@ def train_gpt(job: Job) -> None:
     t2s.learn(t2s.untrained(), lines, job.file("gpt"), t2s.SCHEDULE.scaled(job.scale), job.device, job.say)
 
 
-def refine_vocoder(job: Job) -> None:
-    """The vocoder once more, on what the encoder gives it, with judges."""
-    from gsvexport.train import data, encoder, loop, shape, vocoder
+def predict_latents(job: Job) -> None:
+    """What the encoder makes of the recordings that the adversarial stage takes."""
+    from gsvexport.train import data, encoder, loop, shape
 
+    if job.file("predicted").is_file():
+        return
     found, known = data.acoustic(job.corpus, job.file("prepared")), data.load_vocabulary(job.file("vocabulary"))
-    found = replace(found, train=found.train[:REFINED])
     network = shape.untrained().to(job.device).eval()
     encoder.set_codebook(network, known)
     loop.restore(job.file("encoder"), {"encoder": network.enc_p})
-    loop.restore(job.file("vocoder"), {"average": network.dec})
-    job.say("adversarial: what the encoder makes of the corpus")
-    predicted = encoder.predict_all(network, found, known)
+    job.say(f"encoder: speaking {REFINED} recordings")
+    loop.save_tensors(job.file("predicted"), encoder.predict_all(network, found.train[:REFINED], found, known))
+
+
+def refine_vocoder(job: Job) -> None:
+    """The vocoder once more, on what the encoder gives it, with judges."""
+    import torch
+
+    from gsvexport.train import data, loop, shape, vocoder
+
+    found = data.acoustic(job.corpus, job.file("prepared"))
+    found = replace(found, train=found.train[:REFINED])
+    network = shape.untrained().dec
+    loop.restore(job.file("vocoder"), {"average": network})
+    predicted = torch.load(job.file("predicted"), weights_only=True)
     schedule = vocoder.ADVERSARIAL.scaled(job.scale)
-    vocoder.refine(network.dec, found, predicted, job.file("adversarial"), schedule, job.device, job.say)
+    vocoder.refine(network, found, predicted, job.file("adversarial"), schedule, job.device, job.say)
 
 
 def pack_voice(job: Job) -> None:
@@ -127,6 +140,7 @@ PARTS: dict[str, Callable[[Job], None]] = {
     "vocoder": train_vocoder,
     "encoder": train_encoder,
     "gpt": train_gpt,
+    "predicted": predict_latents,
     "adversarial": refine_vocoder,
     "pack": pack_voice,
 }

@@ -80,10 +80,10 @@ def predict(network: Synthesizer, one: Heard, data: Acoustic, known: Vocabulary,
     return latent[0].T.cpu()
 
 
-def predict_all(network: Synthesizer, data: Acoustic, known: Vocabulary) -> list[Tensor]:
-    """`predict` for everything that is trained on."""
+def predict_all(network: Synthesizer, lines: list[Heard], data: Acoustic, known: Vocabulary) -> list[Tensor]:
+    """`predict` for each of `lines`."""
     random = torch.Generator().manual_seed(_SEED)
-    return [predict(network, one, data, known, random) for one in data.train]
+    return [predict(network, one, data, known, random) for one in lines]
 
 
 def set_codebook(network: Synthesizer, known: Vocabulary) -> None:

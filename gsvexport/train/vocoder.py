@@ -26,11 +26,11 @@ from gsvexport.train.speech import BANDS
 from gsvexport.voice.networks.vocoder import Generator
 
 REGRESSION = loop.Schedule(8000, save=200, report=100, evaluate=500)
-ADVERSARIAL = loop.Schedule(900, save=100, report=50, evaluate=150)
+ADVERSARIAL = loop.Schedule(1400, save=100, report=50, evaluate=200)
 _BATCH, _FRAMES = 8, 26
 _EDGE = 2  # frames at each end of a crop that hear silence instead of their neighbours, and are not compared
 _ADVERSARIAL_BATCH, _ADVERSARIAL_FRAMES = 5, 20
-_RATE, _ADVERSARIAL_RATE = 3e-3, 2e-4
+_RATE, _ADVERSARIAL_RATE = 3e-3, 3e-4
 _SIZES = (256, 512, 1024, 2048)
 _MEL = {512: 48, 1024: 80}  # bands by transform size
 _COMPRESSION = 0.35  # spectra are divided by their magnitude to the power of twice this
