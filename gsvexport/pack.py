@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from gsvexport.artifact import container
 from gsvexport.artifact.manifest import REPORT, Manifest, StageEntry, Weights
-from gsvexport.backends import emulation
+from gsvexport.backends import emulation, finaliser, finished
 from gsvexport.errors import ArtifactError, EnvironmentProblem
 from gsvexport.files import canonical_json
 from gsvexport.inputs import NOTICE, Opened
@@ -81,7 +81,8 @@ def _verified(folder: Path, manifest: Manifest, say: Progress, **what: Any) -> R
 
     precisions = {stage: entry.precision for stage, entry in manifest.stages.items()}
     run = partial(verify_artifact, folder, gates=manifest.target.get("gates"), precision=precisions, **what)
-    stand_ins = [found for name in {entry.backend for entry in manifest.stages.values()} if (found := emulation(name))]
+    backends = {entry.backend for entry in manifest.stages.values()}
+    stand_ins = [found for name in backends if (found := emulation(name)) and not finished(name, folder)]
     if not stand_ins:
         return run(progress=say)
     checks: list[Check] = []
@@ -131,6 +132,11 @@ def _assemble(plan: Plan, opened: Opened, source: Source, parts: list[Path], fil
             _link_tree(part, files)
     for file in model.baked.values():
         _link(source.path / file, files / file)
+    for backend in plan.lowerings:
+        if finishing := finaliser(backend):
+            for name, path in finishing.carried().items():
+                (files / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(path, files / name)
     if opened.notice:
         shutil.copyfile(opened.notice, files / NOTICE)
     model = replace(model, files={stage: entry.file for stage, entry in stages.items()})

@@ -24,6 +24,7 @@ LAYERS = (
     ("inputs",),
     ("explain",),
     ("pack",),
+    ("finish",),
     ("emulate",),
     ("build",),
     ("bench", "report"),

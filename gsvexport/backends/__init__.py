@@ -3,6 +3,8 @@
 A backend that can run here has a `session.py` with `open_session(path, *, threads=None) -> Session`. It is the device
 side: it imports nothing that only a compiler needs. One whose artifacts are finished on the device has an `emulate.py`
 for the compile side: MODES (what is emulated, in words), `opener(mode) -> Opener`, and REMAINS, what that leaves open.
+For the device it has a `finalize.py`: `carried()`, the files that its artifacts hold of this package, and what finishes
+an artifact there; `finished(folder)` in its `session.py` says whether that was done.
 """
 
 from __future__ import annotations
@@ -54,6 +56,20 @@ def emulation(backend: str) -> ModuleType | None:
     if not (Path(__file__).parent / backend / "emulate.py").is_file():
         return None
     return importlib.import_module(f"{__name__}.{backend}.emulate")
+
+
+def finaliser(backend: str) -> ModuleType | None:
+    """The `finalize.py` of a backend; None for one whose artifacts run as they are."""
+    if not (Path(__file__).parent / backend / "finalize.py").is_file():
+        return None
+    return importlib.import_module(f"{__name__}.{backend}.finalize")
+
+
+def finished(backend: str, folder: Path) -> bool:
+    """Whether the artifact in `folder` can run on this device as it is; false where `finaliser` has work to do."""
+    if finaliser(backend) is None:
+        return True
+    return bool(importlib.import_module(f"{__name__}.{backend}.session").finished(folder))
 
 
 def open_session(backend: str, folder: Path, file: str, *, threads: int | None = None) -> Session:

@@ -213,6 +213,29 @@ def verify(
 
 @cli.command()
 @click.argument("artifact", type=_PATH)
+@click.option("-o", "--out", type=_PATH, show_default="beside ARTIFACT", help="Device report to write.")
+@_quiet
+@_any_machine
+def finalize(artifact: Path, out: Path | None, quiet: bool, any_machine: bool) -> int:
+    """On the device: build what only it can build, then verify.
+
+    Builds the TensorRT engines of ARTIFACT, each in a process of its own, checks them with the golden vectors, measures
+    them and writes a device report. Finished engines are kept in the cache, and made again where the GPU, TensorRT,
+    CUDA or the artifact is another one.
+
+    Exit code 5 when a check fails, 6 when ARTIFACT was made for another device.
+    """
+    from gsvexport.backends.tensorrt.finalize import how_to_send, summary
+    from gsvexport.errors import GateFailed
+    from gsvexport.finish import finish
+
+    report, place = finish(artifact, out=out, any_machine=any_machine, progress=_progress(quiet))
+    click.echo(f"{summary(report)}\n{how_to_send(place)}")
+    return 0 if report["passed"] else GateFailed.exit_code
+
+
+@cli.command()
+@click.argument("artifact", type=_PATH)
 @click.option("--json", "as_json", is_flag=True, help="The manifest as JSON.")
 @click.option(
     "--html", type=_PATH, metavar="OUT", help="Write a page with pictures and sound, made by running it here."

@@ -109,6 +109,8 @@ def lower(
                 recipe.profiles(engine, model.dims, Limits(**device["limits"]), _prompt(source, model), _inputs(graph))
             ),
             single.get(engine, ()),
+            _types(graph),
+            _half_share(graph),
         )
         for (engine, names), graph in zip(engines.items(), graphs.values(), strict=True)
     ]
@@ -249,6 +251,23 @@ def _single_layers(graph: ir.Model) -> tuple[str, ...]:
         for node in graph.graph
         if node.op_type != "Cast" and any(value.dtype == ir.DataType.FLOAT for value in node.outputs)
     )
+
+
+def _types(graph: ir.Model) -> dict[str, dict[str, str]]:
+    sides = {"inputs": graph.graph.inputs, "outputs": graph.graph.outputs}
+    return {
+        side: {str(port.name): str(port.dtype.numpy()) for port in ports if port.dtype is not None}
+        for side, ports in sides.items()
+    }
+
+
+def _half_share(graph: ir.Model) -> float:
+    """The share of FP16 among the operators that put out floats, casts left out."""
+    import onnx_ir as ir
+
+    types = [node.outputs[0].dtype for node in graph.graph if node.op_type != "Cast"]
+    half, single = types.count(ir.DataType.FLOAT16), types.count(ir.DataType.FLOAT)
+    return round(half / max(1, half + single), 4)
 
 
 def _inputs(graph: ir.Model) -> list[str]:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from gsvexport.model import Dims
 from gsvexport.stages import BERT_WIDTH
 
-Array = NDArray[Any]
-Feeds = Mapping[str, Array]
+if TYPE_CHECKING:  # what is carried by artifacts runs with the numpy of JetPack 5, which has no such types
+    from numpy.typing import NDArray
+
+    from gsvexport.model import Dims
+
+    Array = NDArray[Any]
+    Feeds = Mapping[str, Array]
 
 
 def graph_feeds(stage: str, feeds: Feeds, dims: Dims) -> dict[str, Array]:

@@ -40,7 +40,8 @@ class Profile:
 @dataclass(frozen=True)
 class Engine:
     """One engine: its graph (`weak` for TensorRT below 10, empty where the target has none), the stages that it runs,
-    its profiles, and the layers that must compute in FP32 where the graph's types are only advice."""
+    its profiles, and the layers that must compute in FP32 where the graph's types are only advice. `ports` has the
+    numpy type of each input and output, `half` the share of FP16 among the operators that compute with floats."""
 
     name: str
     stages: tuple[str, ...]
@@ -48,11 +49,31 @@ class Engine:
     weak: str
     profiles: tuple[Profile, ...]
     single: tuple[str, ...]
+    ports: dict[str, dict[str, str]]
+    half: float
 
 
 def to_json(engines: Sequence[Engine], *, phones: int) -> dict[str, Any]:
     """What `tensorrt.json` holds. `phones` is where codes begin in the joined embedding table."""
-    return {"schema": SCHEMA, "phones": phones, "engines": {engine.name: asdict(engine) for engine in engines}}
+    made = {engine.name: {**asdict(engine), "trtexec": trtexec(engine)} for engine in engines}
+    return {"schema": SCHEMA, "phones": phones, "engines": made}
+
+
+def trtexec(engine: Engine) -> dict[str, str]:
+    """For each profile the line that builds and times it by hand with TensorRT 10: to see what is wrong where
+    `gsvexport finalize` fails. What it writes is not opened by gsvexport."""
+    lines = {}
+    for profile in engine.profiles:
+        shapes = []
+        for place, word in enumerate(("min", "opt", "max")):
+            sizes = {name: "x".join(map(str, one[place])) for name, one in profile.shapes.items()}
+            shapes.append(f"--{word}Shapes=" + ",".join(f"{name}:{size}" for name, size in sizes.items()))
+        options = ["--memPoolSize=workspace:512M", "--timingCacheFile=timing.cache", "--useCudaGraph"]
+        plan = f"--saveEngine={engine.name}-{profile.name}.plan"
+        lines[profile.name] = " ".join(
+            ["trtexec", f"--onnx={engine.graph}", "--stronglyTyped", *shapes, *options, plan]
+        )
+    return lines
 
 
 def profiles(engine: str, dims: Dims, limits: Limits, prompt: tuple[int, int], inputs: Sequence[str]) -> list[Profile]:

@@ -1,0 +1,208 @@
+"""One engine on the device: a plan that was opened, one stream, and a context for each profile that is in use.
+
+All calls go through one lock: a GPU runs one thing after another anyway, and a context's scratch memory may serve one
+run at a time.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gsvexport.backends.tensorrt.builder import make_logger
+from gsvexport.backends.tensorrt.cuda import Cuda, Memory
+from gsvexport.errors import BackendError, InputError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_TYPES = {  # of TensorRT, by name: its own table of numpy types breaks with a newer numpy
+    "FLOAT": np.float32,
+    "HALF": np.float16,
+    "INT32": np.int32,
+    "INT64": np.int64,
+    "BOOL": np.bool_,
+}
+_HALF, _FLOAT = re.compile(r"half|fp16|float16", re.IGNORECASE), re.compile(r"float|fp32", re.IGNORECASE)
+
+
+class Engine:
+    """An opened plan. `entry` is the engine's in `tensorrt.json`: its name, profiles and ports.
+
+    Raises:
+        BackendError: TensorRT does not open the plan, or it has other ports than the graph, all of them told.
+    """
+
+    def __init__(self, plan: Path, entry: Mapping[str, Any], cuda: Cuda, trt: Any) -> None:
+        self.name = str(entry["name"])
+        self.cuda, self.lock = cuda, threading.RLock()
+        self.profiles = {one["name"]: one["shapes"] for one in entry["profiles"]}
+        self._trt, self._logger = trt, make_logger(trt)
+        if hasattr(trt, "init_libnvinfer_plugins"):
+            trt.init_libnvinfer_plugins(self._logger, "")
+        self._runtime = trt.Runtime(self._logger)
+        self._engine = self._runtime.deserialize_cuda_engine(plan.read_bytes())
+        if self._engine is None:
+            raise self._failure("cannot be opened", "run gsvexport finalize again: it is built again")
+        self.stream = cuda.stream()
+        self.inputs, self.outputs = self._ports(entry["ports"])
+        self._contexts: dict[str, Any] = {}
+        self._buffers: dict[str, Memory] = {}
+
+    def profile(self, shapes: Mapping[str, tuple[int, ...]]) -> str:
+        """The first profile that serves these input shapes.
+
+        Raises:
+            InputError: none does; every profile says why.
+        """
+        problems = []
+        for name, wanted in self.profiles.items():
+            outside = [
+                f"{port} {list(shapes[port])} is not within {low} and {high}"
+                for port, (low, _, high) in wanted.items()
+                if not _within(shapes[port], low, high)
+            ]
+            if not outside:
+                return str(name)
+            problems.append(f"{name}: {'; '.join(outside)}")
+        raise InputError(
+            f"engine {self.name} was not built for these lengths",
+            problems=problems,
+            fix="say less at once, or nearer to speed 1; or raise limits.tokens and limits.phones of the target and "
+            "build the artifact again",
+        )
+
+    def context(self, profile: str) -> Any:
+        """The execution context of a profile, made when it is first needed: each has scratch memory of its own."""
+        if profile not in self._contexts:
+            made = self._engine.create_execution_context()
+            if made is None:
+                raise self._failure("has no room to run", "close other programs that use the GPU")
+            if not made.set_optimization_profile_async(list(self.profiles).index(profile), self.stream):
+                raise self._failure(f"has no profile {profile}", "run gsvexport finalize again")
+            self.cuda.synchronize(self.stream)
+            self._contexts[profile] = made
+        return self._contexts[profile]
+
+    def run(self, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """Every output for arrays on the host, which are cast to the engine's own types."""
+        with self.lock:
+            found = {}
+            for name, (address, shape) in self.launch(feeds).items():
+                found[name] = np.empty(shape, self.outputs[name])
+                self.cuda.download(found[name], address, self.stream)
+            self.cuda.synchronize(self.stream)
+        return found
+
+    def launch(self, feeds: Mapping[str, NDArray[Any]]) -> dict[str, tuple[int, tuple[int, ...]]]:
+        """Run on arrays of the host, leaving every output on the device: its address and shape.
+
+        To be called with `lock` held; the outputs are valid until the next call, and complete in the stream's order.
+        """
+        arrays = {name: np.ascontiguousarray(feeds[name], kind) for name, kind in self.inputs.items()}
+        context = self.context(self.profile({name: array.shape for name, array in arrays.items()}))
+        for name, array in arrays.items():
+            array = array.reshape(feeds[name].shape)  # a scalar became one row
+            address = self._buffer(name, array.nbytes)
+            self.cuda.upload(address, array, self.stream)
+            self.set_input(context, name, array.shape, address)
+        self.check_shapes(context)
+        found = {}
+        for name, kind in self.outputs.items():
+            shape = tuple(context.get_tensor_shape(name))
+            if min(shape, default=0) < 0:
+                raise self._failure(f"does not know the shape of {name}: {shape}", None)
+            address = self._buffer(name, int(np.prod(shape)) * np.dtype(kind).itemsize)
+            context.set_tensor_address(name, address)
+            found[name] = (address, shape)
+        self.enqueue(context)
+        return found
+
+    def set_input(self, context: Any, name: str, shape: tuple[int, ...], address: int) -> None:
+        """Give a context one input that lies on the device."""
+        if not context.set_input_shape(name, shape) or not context.set_tensor_address(name, address):
+            raise self._failure(f"refuses {name} of shape {list(shape)}", None)
+
+    def check_shapes(self, context: Any) -> None:
+        """Raise `BackendError` for inputs that a context still lacks."""
+        if missing := context.infer_shapes():
+            raise self._failure(f"lacks {', '.join(missing)}", None)
+
+    def enqueue(self, context: Any) -> None:
+        """Put one run into the stream."""
+        if not context.execute_async_v3(self.stream):
+            raise self._failure("failed to run", "run gsvexport finalize again, which checks it")
+
+    def half_share(self) -> float | None:
+        """The share of FP16 among the engine's layers that put out floats; None where it does not tell.
+
+        Each context that ran is asked: without one, types are "N/A due to dynamic shapes".
+        """
+        counts = {True: 0, False: 0}
+        for context in self._contexts.values():
+            inspector = self._engine.create_engine_inspector()
+            inspector.execution_context = context
+            try:
+                told = json.loads(inspector.get_engine_information(self._trt.LayerInformationFormat.JSON))
+            except ValueError:
+                continue
+            for layer in told.get("Layers", ()):
+                words = [_type_word(port) for port in layer.get("Outputs", ())] if isinstance(layer, dict) else []
+                if any(_HALF.search(word) for word in words):
+                    counts[True] += 1
+                elif any(_FLOAT.search(word) for word in words):
+                    counts[False] += 1
+        total = counts[True] + counts[False]
+        return counts[True] / total if total else None
+
+    def _ports(self, expected: Mapping[str, Mapping[str, str]]) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Inputs and outputs with their numpy types, checked against the graph's."""
+        trt, engine = self._trt, self._engine
+        found: dict[str, dict[str, Any]] = {"inputs": {}, "outputs": {}}
+        problems = []
+        for index in range(engine.num_io_tensors):
+            name = engine.get_tensor_name(index)
+            side = "inputs" if engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT else "outputs"
+            word = str(engine.get_tensor_dtype(name)).split(".")[-1]
+            found[side][name] = _TYPES.get(word)
+            wanted = expected[side].get(name)
+            if wanted is None or _TYPES.get(word) is None or np.dtype(wanted) != np.dtype(_TYPES[word]):
+                problems.append(f"{name} is {word}, the graph has {wanted}")
+            if engine.get_tensor_location(name) != trt.TensorLocation.DEVICE:
+                problems.append(f"{name} lies on the host: it decides a shape, so no run could be repeated as recorded")
+        for side, ports in expected.items():
+            problems += [f"{name} is missing among the {side}" for name in ports if name not in found[side]]
+        if problems:
+            raise BackendError(f"engine {self.name} is not what its graph says", problems=problems)
+        return found["inputs"], found["outputs"]
+
+    def _buffer(self, name: str, size: int) -> int:
+        """The address of a buffer of at least so many bytes, which grows when it has to."""
+        held = self._buffers.get(name)
+        if held is None or held.size < size:
+            self.cuda.synchronize(self.stream)
+            self._buffers.pop(name, None)
+            held = self._buffers[name] = Memory(self.cuda, size)
+        return held.address
+
+    def _failure(self, what: str, fix: str | None) -> BackendError:
+        return BackendError(f"engine {self.name} {what}", problems=self._logger.errors()[-5:], fix=fix)
+
+
+def _within(shape: tuple[int, ...], low: list[int], high: list[int]) -> bool:
+    if len(shape) != len(low):
+        return False
+    return all(low[axis] <= size <= high[axis] for axis, size in enumerate(shape))
+
+
+def _type_word(port: Any) -> str:
+    """How an inspector writes a type: "Row major linear FP16 format", later "Half", and a key of its own in 11."""
+    if not isinstance(port, dict):
+        return ""
+    return str(port.get("Format/Datatype") or port.get("DataType") or port.get("Datatype") or "")

@@ -1,0 +1,134 @@
+"""Built engines in the user's cache. What one is bound to names it, and is compared again before it is opened.
+
+    engines/NAME-KEY.plan    the engine
+    engines/NAME-KEY.json    what it is bound to in full, SHA-256 and size of the plan, and whether its checks passed
+    engines/timing-KEY.bin   what TensorRT measured on this device
+
+A plan without its `.json` was interrupted, one whose `.json` says something else is stale: both are built again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gsvexport.backends.tensorrt.device import Device
+from gsvexport.errors import ArtifactError
+from gsvexport.files import atomic_file, cache_directory, canonical_json, sha256_bytes, sha256_file
+
+FOLDER = "engines"
+RECIPE = "tensorrt.json"
+_SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Where the engine of one graph is, or will be, on one device. `key` is all that it is bound to."""
+
+    engine: str
+    file: Path
+    key: Mapping[str, Any]
+
+    @property
+    def notes(self) -> Path:
+        """The `.json` beside it."""
+        return self.file.with_suffix(".json")
+
+
+def plan_folder() -> Path:
+    """`engines` in the user's cache; it may not exist yet."""
+    return cache_directory() / FOLDER
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A file of an unpacked artifact.
+
+    Raises:
+        ArtifactError: absent or no JSON object.
+    """
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ArtifactError(f"{path} cannot be read: {error}", fix="get the artifact again") from error
+    if not isinstance(value, dict):
+        raise ArtifactError(f"{path} holds no description", fix="get the artifact again")
+    return value
+
+
+def graph_file(entry: Mapping[str, Any], device: Device) -> str:
+    """The form of an engine's graph that this TensorRT takes; `entry` is the engine's in `tensorrt.json`."""
+    return str(entry["graph"] if device.strong else entry["weak"])
+
+
+def plan_of(folder: Path, entry: Mapping[str, Any], device: Device) -> Plan:
+    """The plan of an engine of the unpacked artifact in `folder`; hashes come from its manifest."""
+    members = read_json(folder / "manifest.json")["members"]
+    graph = graph_file(entry, device)
+    weights = {name: one["sha256"] for name, one in members.items() if name.endswith(".safetensors")}
+    key = {
+        "schema": _SCHEMA,
+        **device.key(),
+        "graph": members[graph]["sha256"] if graph in members else None,
+        "weights": weights,
+        "recipe": sha256_bytes(canonical_json(dict(entry)).encode()),
+    }
+    name = f"{entry['name']}-{sha256_bytes(canonical_json(key).encode())[:24]}"
+    return Plan(str(entry["name"]), plan_folder() / f"{name}.plan", key)
+
+
+def timing_cache(device: Device) -> Path:
+    """The file of TensorRT's own measurements on this device."""
+    return plan_folder() / f"timing-{sha256_bytes(canonical_json(device.key()).encode())[:24]}.bin"
+
+
+def stale(plan: Plan) -> str:
+    """Why a plan cannot be opened, in words; empty when it can. Reads all of it."""
+    notes = notes_of(plan)
+    if not plan.file.is_file() or notes is None:
+        return "it has not been built" if not plan.file.is_file() else "its build was interrupted"
+    if notes.get("key") != dict(plan.key):
+        return "it was built for something else"
+    if plan.file.stat().st_size != notes.get("size") or sha256_file(plan.file) != notes.get("sha256"):
+        return "its file has changed (SHA-256 differs)"
+    return ""
+
+
+def notes_of(plan: Plan) -> dict[str, Any] | None:
+    """What is known about a plan; None when nothing is."""
+    with contextlib.suppress(OSError, ValueError):
+        value = json.loads(plan.notes.read_text(encoding="utf-8"))
+        return value if isinstance(value, dict) else None
+    return None
+
+
+def note(plan: Plan, **values: Any) -> None:
+    """Add to what is known about a plan. The first time it is hashed and becomes one that `stale` accepts."""
+    known = notes_of(plan) or {}
+    if "sha256" not in values and ("sha256" not in known or known.get("key") != dict(plan.key)):
+        known = {"sha256": sha256_file(plan.file), "size": plan.file.stat().st_size, "passed": None}
+    with atomic_file(plan.notes, force=True) as work:
+        work.write_text(canonical_json({**known, **values, "key": dict(plan.key)}), encoding="utf-8")
+
+
+def discard(plan: Plan) -> None:
+    """Forget a plan; what is known about it goes first, so that a moment in between shows an interrupted build."""
+    for path in (plan.notes, plan.file):
+        with contextlib.suppress(FileNotFoundError):
+            path.unlink()
+
+
+def discard_superseded(plan: Plan) -> list[str]:
+    """Remove the plans of the same graph and GPU for another TensorRT or CUDA, which nothing opens any more."""
+    removed = []
+    for path in sorted(plan_folder().glob(f"{plan.engine}-*.json")):
+        other = Plan(plan.engine, path.with_suffix(".plan"), {})
+        key = (notes_of(other) or {}).get("key", {})
+        same = all(key.get(name) == plan.key[name] for name in ("gpu", "graph", "weights", "recipe"))
+        if same and key != dict(plan.key):
+            discard(other)
+            removed.append(f"TensorRT {key.get('tensorrt')}, CUDA {key.get('cuda')}")
+    return removed

@@ -1,0 +1,187 @@
+"""Golden vectors on the device, judged by a few numbers that need no more than numpy.
+
+`gsvexport verify` measures more. This is what an artifact can tell about itself where gsvexport is not installed. The
+limits are those of the artifact's own report.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gsvexport.backends.tensorrt.decoder import KINDS, T2S, DeviceDecoder
+from gsvexport.backends.tensorrt.engine import Engine
+from gsvexport.backends.tensorrt.ports import graph_feeds, stage_results
+from gsvexport.errors import ArtifactError, BackendError, GsvError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from gsvexport.model import Dims
+
+    Case = dict[str, Any]
+
+_GOLDEN = Path("golden")
+_DIRECTIONS = 4  # on which golden vectors keep each row of a cache
+_BEST_SNR = 200.0  # dB, of identical arrays
+_METRICS = {
+    "logits": ("max_error", "top1", "kl"),
+    "keys": ("cache_error",),
+    "values": ("cache_error",),
+    "latent": ("max_error", "snr_db"),
+    "audio": ("max_error", "snr_db"),
+}
+
+
+def read_cases(folder: Path) -> list[Case]:
+    """The golden vectors of the unpacked artifact in `folder`: name, stage, inputs and outputs as arrays.
+
+    Raises:
+        ArtifactError: they cannot be read.
+    """
+    found = []
+    try:
+        index = json.loads((folder / _GOLDEN / "golden.json").read_text(encoding="utf-8"))
+        for row in index["cases"]:
+            sides = {
+                side: {port: _load(folder / _GOLDEN / Path(file).name) for port, file in row[side].items()}
+                for side in ("inputs", "outputs")
+            }
+            found.append({**row, **sides, "seed": index["seed"]})
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ArtifactError(f"the golden vectors in {folder} cannot be read: {error!r}") from error
+    return found
+
+
+def read_limits(folder: Path) -> dict[tuple[str, str], tuple[float, str]]:
+    """(stage, metric) → (limit, "max" or "min") of the artifact's own report.
+
+    Raises:
+        ArtifactError: it has none.
+    """
+    try:
+        rows = json.loads((folder / "report.json").read_text(encoding="utf-8"))["checks"]
+        return {(r["stage"], r["metric"]): (r["limit"], r["direction"]) for r in rows if r["limit"] is not None}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ArtifactError(f"{folder} has no report with limits: {error!r}", fix="build it again") from error
+
+
+def prove(
+    engines: Mapping[str, Engine], t2s: T2S | None, folder: Path, dims: Dims, say: Callable[[str], None]
+) -> list[dict[str, Any]]:
+    """One row for each stage and metric: value, limit, n and status; the worst of all golden vectors.
+
+    T2S goes through `decoder.DeviceDecoder`, so that cache, strided copies and recorded steps are what is proven.
+    """
+    limits, cases = read_limits(folder), read_cases(folder)
+    found: dict[tuple[str, str], list[float]] = {}
+    problems: dict[str, str] = {}
+    for case in cases:
+        stage = str(case["stage"])
+        say(f"golden vector {case['name']} of {stage}")
+        try:
+            rows = _case(engines, t2s, case, dims)
+        except (GsvError, KeyError) as error:
+            problems[stage] = f"case {case['name']}: {' '.join(str(error).split())}"
+            continue
+        for name, metric, value in rows:
+            found.setdefault((name, metric), []).append(value)
+    checks = [_judged(stage, metric, values, limits.get((stage, metric))) for (stage, metric), values in found.items()]
+    checks += [
+        {"stage": stage, "metric": "valid", "value": 0.0, "limit": 1.0, "n": 1, "status": "fail", "reason": text}
+        for stage, text in problems.items()
+    ]
+    return checks
+
+
+def forced(decoder: DeviceDecoder, case: Case) -> NDArray[np.float32]:
+    """The logits [n, V] of a teacher-forced golden vector."""
+    given = case["inputs"]
+    rows = [decoder.prefill(given["phones"], given["bert"], given["prompt"])]
+    start = given["prompt"].shape[1]
+    for index, token in enumerate(given["tokens"][:-1]):
+        rows.append(decoder.step(int(token), start + index))
+    return np.stack(rows)
+
+
+def _case(engines: Mapping[str, Engine], t2s: T2S | None, case: Case, dims: Dims) -> list[tuple[str, str, float]]:
+    """(stage, metric, value) of one golden vector."""
+    if case["stage"] != "teacher":
+        out = stage_results(case["stage"], engines[case["stage"]].run(graph_feeds(case["stage"], case["inputs"], dims)))
+        return _measured(case["stage"], case["outputs"], out)
+    if t2s is None:
+        raise BackendError("there is no engine for T2S")
+    decoder = t2s.decoder()
+    logits = forced(decoder, case)
+    first = case["inputs"]["phones"].shape[1] + case["inputs"]["prompt"].shape[1]
+    caches = {kind: _project(rows, case["seed"]) for kind, rows in decoder.cache().items()}
+    found = []
+    for stage, rows, places in (
+        ("prefill", slice(0, 1), slice(0, first)),
+        ("step", slice(1, None), slice(first, None)),
+    ):
+        expected = {"logits": case["outputs"]["logits"][rows]}
+        expected.update({kind: case["outputs"][kind][:, places] for kind in KINDS})
+        got = {"logits": logits[rows], **{kind: caches[kind][:, places] for kind in KINDS}}
+        found += _measured(stage, expected, got)
+    return found
+
+
+def _measured(
+    stage: str, expected: Mapping[str, NDArray[Any]], found: Mapping[str, NDArray[Any]]
+) -> list[tuple[str, str, float]]:
+    rows = []
+    for port, reference in expected.items():
+        value = found[port]
+        if value.shape != reference.shape:
+            raise BackendError(f"{stage}: {port} has shape {list(value.shape)} instead of {list(reference.shape)}")
+        if not np.isfinite(value).all():
+            raise BackendError(f"{stage}: {port} holds NaN or infinite values")
+        for metric in _METRICS.get(port, ("max_error",)):
+            rows.append((stage, metric, _metric(metric, np.float64(reference), np.float64(value))))
+    return rows
+
+
+def _metric(metric: str, r: Any, x: Any) -> float:
+    """As `gsvexport.verify` defines them (tensors.py there)."""
+    if metric in ("max_error", "cache_error"):
+        return float(np.max(np.abs(x - r)) / max(1.0, float(np.max(np.abs(r))))) if r.size else 0.0
+    if metric == "top1":
+        return float(np.mean(np.argmax(r, axis=-1) == np.argmax(x, axis=-1)))
+    if metric == "kl":
+        p, q = _log_softmax(r), _log_softmax(x)
+        return float(np.mean(np.sum(np.exp(p) * (p - q), axis=-1)))
+    noise, signal = float(np.sum((x - r) ** 2)), float(np.sum(r * r))
+    return _BEST_SNR if noise == 0 else 10.0 * float(np.log10(max(signal, 1e-300) / noise))
+
+
+def _judged(stage: str, metric: str, values: list[float], limit: tuple[float, str] | None) -> dict[str, Any]:
+    worst = min(values) if metric == "snr_db" else max(values)
+    value = float(f"{np.mean(values) if metric in ('top1', 'kl') else worst:.4g}")
+    row = {"stage": stage, "metric": metric, "value": value, "limit": None, "n": len(values), "status": "info"}
+    if limit is None:
+        return row
+    kept = value <= limit[0] if limit[1] == "max" else value >= limit[0]
+    return {**row, "limit": limit[0], "status": "pass" if kept else "fail"}
+
+
+def _log_softmax(logits: Any) -> Any:
+    shifted = logits - np.max(logits, axis=-1, keepdims=True)
+    return shifted - np.log(np.sum(np.exp(shifted), axis=-1, keepdims=True))
+
+
+def _project(cache: NDArray[Any], seed: int) -> NDArray[Any]:
+    """[L, 1, S, D] → [L, S, 4] on the fixed directions of the golden vectors (`gsvexport.verify.golden.project`)."""
+    width = cache.shape[-1]
+    raw = np.asarray(np.random.PCG64(seed).random_raw(width * _DIRECTIONS)) >> np.uint64(40)
+    directions = (raw.astype(np.float64) / 2**23 - 1.0).reshape(width, _DIRECTIONS) / np.sqrt(width)
+    return np.asarray(cache[:, 0].astype(np.float64) @ directions)
+
+
+def _load(path: Path) -> NDArray[Any]:
+    array = np.load(str(path), allow_pickle=False)
+    return array.astype({"f": np.float32, "i": np.int64}.get(array.dtype.kind, array.dtype))

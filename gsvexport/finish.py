@@ -1,0 +1,50 @@
+"""On the device: build what only the device can build, then verify the artifact with it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from gsvexport.backends import finaliser
+from gsvexport.errors import InputError
+from gsvexport.pack import intact
+from gsvexport.runtime.machine import check_machine
+
+
+def finish(
+    path: Path, *, out: Path | None = None, any_machine: bool = False, progress: Callable[[str], None] | None = None
+) -> tuple[dict[str, Any], Path]:
+    """Finish an artifact on this device; returns the device report and where it was written.
+
+    The report goes to `out`, by default beside the artifact. When the device's own checks passed, every stage is
+    verified as `gsvexport verify` does, too; the report's `passed` covers both.
+
+    Raises:
+        InputError: nothing of it has to be built on a device.
+        ArtifactError: it is damaged, or made for another device.
+        EnvironmentProblem, BackendError: see the backend's `finalize.py`.
+    """
+    from gsvexport.verify import verify_artifact
+
+    say = progress or (lambda _: None)
+    folder, manifest = intact(path, progress=progress)
+    if not any_machine:
+        check_machine(manifest.target, path)
+    backends = {entry.backend for entry in manifest.stages.values()}
+    module = next((found for name in sorted(backends) if (found := finaliser(name))), None)
+    if module is None:
+        raise InputError(
+            f"{path} is finished as it is: none of its stages is built on a device", fix=f"gsvexport verify {path}"
+        )
+    report: dict[str, Any] = module.finalize(folder, say)
+    if report["passed"]:
+        precisions = {stage: entry.precision for stage, entry in manifest.stages.items()}
+        gates = manifest.target.get("gates")
+        verified = verify_artifact(folder, gates=gates, precision=precisions, progress=say)
+        report |= {"passed": verified.passed, "verification": verified.to_json()}
+        if not verified.passed:
+            module.reject(folder)
+    place = out or path.absolute().parent / f"{path.name.removesuffix('.gsv')}-device-report.json"
+    module.write_report(report, place, folder)
+    return report, place

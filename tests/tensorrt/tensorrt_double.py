@@ -1,0 +1,602 @@
+"""A scripted double of TensorRT's Python API and of the CUDA runtime. It is NOT TensorRT and proves nothing about it.
+
+No engine is built and no GPU is used: a "plan" names its ONNX graph, and a run computes that graph with ONNX Runtime, FP16
+values rounded (`passes/emulate_half.py`). What it is for: the finaliser's and the session's own logic, against an API
+whose answers (failures included) a test writes down beforehand in a JSON script:
+
+    version, gpu, capability [major, minor], total_mb, free_mb, cuda, driver    what the device is
+    builds      one word for each build, in order, then "ok": ok, none, no_tactic, killed, waits
+    parse       messages of a parser that refuses every graph
+    fp32        engines whose layers all come out FP32       host      inputs that lie on the host
+    wrong       engines whose outputs are off by 1           silent    an inspector that tells nothing
+    capture     "fails" or "differs": what recording a stream does
+
+"Device" memory is filled with NaN when it is allocated, addresses are checked against allocations and alignment, and a
+recorded run keeps the addresses that it was recorded with, as on a GPU.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import enum
+import json
+import os
+import signal
+import sys
+import time
+import types
+from pathlib import Path
+
+import numpy as np
+
+VARIABLE = "TENSORRT_DOUBLE"  # the path of the script
+DEFAULTS = {
+    "version": "10.3.0",
+    "gpu": "Orin",
+    "capability": [8, 7],
+    "total_mb": 7620,
+    "free_mb": 5000,
+    "cuda": 12060,
+    "driver": 12060,
+    "builds": [],
+    "parse": [],
+    "fp32": [],
+    "host": [],
+    "wrong": [],
+    "silent": False,
+    "capture": "works",
+}
+_NUMPY = {"FLOAT": np.float32, "HALF": np.float16, "INT32": np.int32}
+_ONNX = {1: "FLOAT", 10: "HALF", 6: "INT32"}
+
+
+class Word(enum.Enum):
+    """As pybind11's enumerations: str() is "Type.NAME", int() the number."""
+
+    def __int__(self):
+        return self.value
+
+    def __str__(self):
+        return f"{type(self).__name__}.{self.name}"
+
+
+def script():
+    said = json.loads(Path(os.environ[VARIABLE]).read_text())
+    assert not set(said) - set(DEFAULTS), "a word that the double does not know"
+    return {**DEFAULTS, **said}
+
+
+def log(path=None):
+    """What was asked of the double so far: one dict for each build."""
+    file = Path(path or os.environ[VARIABLE]).with_suffix(".log")
+    return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+
+
+def _note(**value):
+    with Path(os.environ[VARIABLE]).with_suffix(".log").open("a") as stream:
+        stream.write(json.dumps(value) + "\n")
+
+
+# --- the module `tensorrt` --------------------------------------------------------------------------------------------
+
+
+def module():
+    """The module for the script's version: what a release has not, this has not."""
+    said = script()
+    major = int(said["version"].split(".")[0])
+    made = types.ModuleType("tensorrt")
+    made.__version__ = said["version"]
+    flags = {"STRONGLY_TYPED": 0} if major >= 11 else {"EXPLICIT_BATCH": 0, "STRONGLY_TYPED": 1}
+    made.NetworkDefinitionCreationFlag = Word(
+        "NetworkDefinitionCreationFlag", flags if major >= 10 else {"EXPLICIT_BATCH": 0}
+    )
+    weak = {} if major >= 11 else {"FP16": 0, "OBEY_PRECISION_CONSTRAINTS": 1}
+    made.BuilderFlag = Word("BuilderFlag", {"TF32": 7, **weak})
+    made.MemoryPoolType = Word("MemoryPoolType", {"WORKSPACE": 0})
+    made.ProfilingVerbosity = Word("ProfilingVerbosity", {"LAYER_NAMES_ONLY": 0, "DETAILED": 2})
+    made.TensorIOMode = Word("TensorIOMode", {"INPUT": 1, "OUTPUT": 2})
+    made.TensorLocation = Word("TensorLocation", {"DEVICE": 0, "HOST": 1})
+    made.LayerInformationFormat = Word("LayerInformationFormat", {"ONELINE": 0, "JSON": 1})
+    made.DataType = Word("DataType", {"FLOAT": 0, "HALF": 1, "INT32": 3})
+    made.float32, made.float16, made.int32 = made.DataType.FLOAT, made.DataType.HALF, made.DataType.INT32
+    made.ILogger, made.Builder, made.OnnxParser, made.Runtime = ILogger, Builder, OnnxParser, Runtime
+    if major >= 10:
+        made.IProgressMonitor = type("IProgressMonitor", (), {"__init__": lambda self: None})
+    for kind in (Builder, OnnxParser, Runtime):
+        kind.trt = made
+    return made
+
+
+class Severity(Word):
+    INTERNAL_ERROR, ERROR, WARNING, INFO = range(4)
+
+
+class ILogger:
+    Severity = Severity
+
+    def __init__(self):
+        pass
+
+
+class Builder:
+    trt = None
+
+    def __init__(self, logger):
+        self.logger = logger
+
+    def create_network(self, flags=0):
+        return Network(flags)
+
+    def create_builder_config(self):
+        return Config(self.trt)
+
+    def create_optimization_profile(self):
+        return Profile()
+
+    def build_serialized_network(self, network, config):
+        said = script()
+        number = len(log())
+        word = said["builds"][number] if number < len(said["builds"]) else "ok"
+        constrained = sorted(layer.name for layer in network.layers if layer.precision is not None)
+        _note(
+            graph=Path(network.path).name,
+            flags=network.flags,
+            set=[str(flag) for flag in config.flags],
+            cleared=[str(flag) for flag in config.cleared],
+            workspace=config.workspace,
+            level=getattr(config, "builder_optimization_level", None),
+            profiles=len(config.profiles),
+            constrained=constrained,
+            timing=config.timing,
+            outcome=word,
+        )
+        if getattr(config, "progress_monitor", None):
+            config.progress_monitor.phase_start("Building", None, 3)
+            config.progress_monitor.step_complete("Building", 1)
+            config.progress_monitor.phase_finish("Building")
+        if word == "killed":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if word == "waits":
+            time.sleep(120)
+        if word in ("none", "no_tactic"):
+            text = (
+                "Could not find any implementation for node {ForeignNode[x]}." if word == "no_tactic" else "no memory"
+            )
+            self.logger.log(Severity.ERROR, text)
+            return None
+        name = Path(network.path).name.split(".")[0]
+        plan = {"version": self.trt.__version__, "graph": network.path, "profiles": config.profiles, "name": name}
+        return json.dumps({**plan, "gpu": said["gpu"], "at": time.time_ns()}).encode()
+
+
+class Network:
+    def __init__(self, flags):
+        self.flags, self.path, self.layers = flags, "", []
+
+    @property
+    def num_layers(self):
+        return len(self.layers)
+
+    def get_layer(self, index):
+        return self.layers[index]
+
+
+class Layer:
+    def __init__(self, node, kinds):
+        self.name, self.precision, self.outputs = node.name, None, {}
+        self._kinds = [kinds.get(name) for name in node.output]
+
+    @property
+    def num_outputs(self):
+        return len(self._kinds)
+
+    def get_output(self, index):
+        return types.SimpleNamespace(dtype=self._kinds[index])
+
+    def set_output_type(self, index, kind):
+        self.outputs[index] = kind
+
+
+class Profile(dict):
+    def set_shape(self, name, low, usual, high):
+        assert all(a <= b <= c for a, b, c in zip(low, usual, high, strict=True)), (name, low, usual, high)
+        self[name] = [low, usual, high]
+
+
+class Config:
+    def __init__(self, trt):
+        self.flags, self.cleared, self.profiles, self.workspace, self.timing = [], [], [], 0, "none"
+        if trt.__version__ >= "8.6" or trt.__version__.startswith("1"):
+            self.builder_optimization_level = 3
+        if hasattr(trt, "IProgressMonitor"):
+            self.progress_monitor = None
+
+    def set_memory_pool_limit(self, pool, size):
+        self.workspace = size
+
+    def clear_flag(self, flag):
+        self.cleared.append(flag)
+
+    def set_flag(self, flag):
+        self.flags.append(flag)
+
+    def add_optimization_profile(self, profile):
+        self.profiles.append(dict(profile))
+        return len(self.profiles) - 1
+
+    def create_timing_cache(self, data):
+        return bytes(data)
+
+    def set_timing_cache(self, cache, ignore_mismatch):
+        said = script()["version"].encode()
+        if cache and not cache.endswith(said):
+            return False
+        self.timing = "full" if cache else "empty"
+        return True
+
+    def get_timing_cache(self):
+        return types.SimpleNamespace(serialize=lambda: b"times of " + script()["version"].encode())
+
+
+class OnnxParser:
+    trt = None
+
+    def __init__(self, network, logger):
+        self._network, self._errors = network, script()["parse"]
+
+    def parse_from_file(self, path):
+        import onnx
+
+        assert Path(path).is_absolute(), "the parser resolves external data from the graph's own folder"
+        model = onnx.load(path, load_external_data=False)
+        kinds = {info.name: info.type.tensor_type.elem_type for info in (*model.graph.value_info, *model.graph.output)}
+        kinds = {name: self.trt.DataType[_ONNX[kind]] for name, kind in kinds.items() if kind in _ONNX}
+        self._network.path, self._network.layers = path, [Layer(node, kinds) for node in model.graph.node]
+        return not self._errors
+
+    @property
+    def num_errors(self):
+        return len(self._errors)
+
+    def get_error(self, index):
+        return types.SimpleNamespace(desc=lambda: self._errors[index], node=lambda: index)
+
+
+class Runtime:
+    trt = None
+
+    def __init__(self, logger):
+        self._logger = logger
+
+    def deserialize_cuda_engine(self, data):
+        plan = json.loads(data)
+        if plan["version"] != self.trt.__version__:
+            self._logger.log(Severity.ERROR, "Version tag does not match.")
+            return None
+        return Engine(plan, self.trt)
+
+
+# --- running -----------------------------------------------------------------------------------------------------------
+
+_LOADED = {}
+
+
+def _computed(path):
+    """The graph with every FP16 value rounded, in ONNX Runtime."""
+    if path not in _LOADED:
+        from gsvexport.backends.tensorrt.emulate import _load
+
+        _LOADED[path] = _load(Path(path), "single", 1)
+    return _LOADED[path]
+
+
+class Engine:
+    def __init__(self, plan, trt):
+        import onnx
+
+        self.plan, self.trt, self.said = plan, trt, script()
+        graph = onnx.load(plan["graph"], load_external_data=False).graph
+        self.ports = {}
+        for side, ports in (("INPUT", graph.input), ("OUTPUT", graph.output)):
+            for port in ports:
+                kind = trt.DataType[_ONNX[port.type.tensor_type.elem_type]]
+                self.ports[port.name] = (trt.TensorIOMode[side], kind)
+        self.nodes = [node.op_type for node in graph.node]
+
+    @property
+    def num_io_tensors(self):
+        return len(self.ports)
+
+    def get_tensor_name(self, index):
+        return list(self.ports)[index]
+
+    def get_tensor_mode(self, name):
+        return self.ports[name][0]
+
+    def get_tensor_dtype(self, name):
+        return self.ports[name][1]
+
+    def get_tensor_location(self, name):
+        return self.trt.TensorLocation.HOST if name in self.said["host"] else self.trt.TensorLocation.DEVICE
+
+    def create_execution_context(self):
+        return Context(self)
+
+    def create_engine_inspector(self):
+        return Inspector(self)
+
+
+class Inspector:
+    def __init__(self, engine):
+        self._engine, self.execution_context = engine, None
+
+    def get_engine_information(self, form):
+        said, engine = self._engine.said, self._engine
+        assert form == engine.trt.LayerInformationFormat.JSON
+        if said["silent"] or self.execution_context is None:
+            return json.dumps({"Layers": ["only a name"]})
+        word = "Row major linear FP32" if engine.plan["name"] in said["fp32"] else "Row major linear FP16 format"
+        shape = {"Name": "s", "Format/Datatype": "Row major linear INT32"}
+        layers = [{"Name": "l", "Outputs": [{"Name": "x", "Format/Datatype": word}]}, {"Name": "s", "Outputs": [shape]}]
+        return json.dumps({"Layers": layers, "Bindings": list(engine.ports)})
+
+
+class Context:
+    def __init__(self, engine):
+        self._engine, self._shapes, self._addresses, self._profile = engine, {}, {}, None
+
+    def set_optimization_profile_async(self, index, stream):
+        self._profile = self._engine.plan["profiles"][index]
+        return True
+
+    def set_input_shape(self, name, shape):
+        low, _, high = (self._profile or {}).get(name, (shape, shape, shape))
+        if not all(a <= b <= c for a, b, c in zip(low, shape, high, strict=True)):
+            return False
+        self._shapes[name] = tuple(shape)
+        return True
+
+    def infer_shapes(self):
+        wanted = [name for name, (mode, _) in self._engine.ports.items() if mode.name == "INPUT"]
+        return [name for name in wanted if name not in self._shapes]
+
+    def get_tensor_shape(self, name):
+        given = {port: np.zeros(shape, self._kind(port)) for port, shape in self._shapes.items()}
+        return self._run(given)[name].shape
+
+    def set_tensor_address(self, name, address):
+        if address % 256:
+            return False
+        self._addresses[name] = address
+        return True
+
+    def execute_async_v3(self, stream):
+        shapes, addresses = dict(self._shapes), dict(self._addresses)  # as recorded, whatever is set later
+
+        def work():
+            given = {name: RUNTIME.read(addresses[name], shape, self._kind(name)) for name, shape in shapes.items()}
+            for name, value in self._run(given).items():
+                RUNTIME.write(addresses[name], value)
+
+        RUNTIME.put(stream, work, is_engine=True)
+        return True
+
+    def _kind(self, name):
+        return _NUMPY[self._engine.ports[name][1].name]
+
+    def _run(self, given):
+        outputs = [name for name, (mode, _) in self._engine.ports.items() if mode.name == "OUTPUT"]
+        found = _computed(self._engine.plan["graph"]).run(outputs, given)
+        off = 1 if self._engine.plan["name"] in self._engine.said["wrong"] else 0
+        return {name: (value + off).astype(self._kind(name)) for name, value in zip(outputs, found, strict=True)}
+
+
+# --- libcudart -----------------------------------------------------------------------------------------------------------
+
+_UNSUPPORTED = 900  # cudaErrorStreamCaptureUnsupported
+_MEMORY = 2
+
+
+class Cudart:
+    """The functions of libcudart that gsvexport calls, on the memory of this process."""
+
+    def __init__(self):
+        self.blocks, self.graphs, self.next = {}, {}, 1
+        self.cudaGetErrorString = Text(lambda code: f"double's error {code.value}".encode())
+        self.forget()
+
+    def forget(self):
+        """Begin to count anew; memory stays, as somebody may still refer to it."""
+        self.recording, self.launched, self.plain, self.rows_copied = None, 0, 0, 0
+
+    def put(self, stream, work, *, is_engine=False):
+        if self.recording is not None:
+            self.recording.append(work)
+        else:
+            self.plain += is_engine
+            work()
+
+    def check(self, address, size):
+        for start, (block, length) in self.blocks.items():
+            if start <= address and address + size <= start + length:
+                return block
+        raise AssertionError(f"illegal memory access: {size} bytes at {address}")
+
+    def read(self, address, shape, kind):
+        count = int(np.prod(shape))
+        self.check(address, count * np.dtype(kind).itemsize)
+        raw = ctypes.string_at(address, count * np.dtype(kind).itemsize)
+        return np.frombuffer(raw, kind).reshape(shape)
+
+    def write(self, address, value):
+        value = np.ascontiguousarray(value)
+        self.check(address, value.nbytes)
+        ctypes.memmove(address, value.ctypes.data, value.nbytes)
+
+    def _new(self, size):
+        block = ctypes.create_string_buffer(b"\xff" * (size + 256), size + 256)  # NaN in every float
+        start = -(-ctypes.addressof(block) // 256) * 256
+        self.blocks[start] = (block, size)
+        return start
+
+    def cudaGetDeviceCount(self, count):  # noqa: N802
+        count._obj.value = 1
+        return 0
+
+    def cudaGetDeviceProperties(self, properties, device):  # noqa: N802
+        properties.value = script()["gpu"].encode()
+        return 0
+
+    def cudaDeviceGetAttribute(self, value, attribute, device):  # noqa: N802
+        major, minor = script()["capability"]
+        value._obj.value = {75: major, 76: minor, 18: 1}[attribute.value]
+        return 0
+
+    def cudaMemGetInfo(self, free, total):  # noqa: N802
+        used = sum(size for _, size in self.blocks.values())
+        free._obj.value, total._obj.value = script()["free_mb"] * 2**20 - used, script()["total_mb"] * 2**20
+        return 0
+
+    def cudaRuntimeGetVersion(self, value):  # noqa: N802
+        value._obj.value = script()["cuda"]
+        return 0
+
+    def cudaDriverGetVersion(self, value):  # noqa: N802
+        value._obj.value = script()["driver"]
+        return 0
+
+    def cudaGetLastError(self):  # noqa: N802
+        return 0
+
+    def cudaMalloc(self, address, size):  # noqa: N802
+        if size.value > script()["free_mb"] * 2**20:
+            return _MEMORY
+        address._obj.value = self._new(size.value)
+        return 0
+
+    def cudaHostAlloc(self, address, size, flags):  # noqa: N802
+        address._obj.value = self._new(size.value)
+        return 0
+
+    def cudaFree(self, address):  # noqa: N802
+        self.blocks.pop(address.value, None)
+        return 0
+
+    cudaFreeHost = cudaFree  # noqa: N815
+
+    def cudaMemsetAsync(self, address, value, size, stream):  # noqa: N802
+        self.check(address.value, size.value)
+        self.put(stream, lambda: ctypes.memset(address.value, value.value, size.value))
+        return 0
+
+    def cudaMemcpyAsync(self, to, of, size, kind, stream):  # noqa: N802
+        if kind.value in (1, 3):
+            self.check(to.value, size.value)
+        if kind.value in (2, 3):
+            self.check(of.value, size.value)
+        self.put(stream, lambda: ctypes.memmove(to.value, of.value, size.value))
+        return 0
+
+    def cudaMemcpy2DAsync(self, to, to_pitch, of, of_pitch, width, height, kind, stream):  # noqa: N802
+        assert width.value <= min(to_pitch.value, of_pitch.value)
+        self.rows_copied += 1
+        for address, pitch in ((to, to_pitch), (of, of_pitch)):
+            self.check(address.value, pitch.value * (height.value - 1) + width.value)
+
+        def work():
+            for row in range(height.value):
+                ctypes.memmove(to.value + row * to_pitch.value, of.value + row * of_pitch.value, width.value)
+
+        self.put(stream, work)
+        return 0
+
+    def cudaStreamCreate(self, stream):  # noqa: N802
+        stream._obj.value = self._number()
+        return 0
+
+    def cudaStreamSynchronize(self, stream):  # noqa: N802
+        return _UNSUPPORTED if self.recording is not None else 0
+
+    def cudaStreamBeginCapture(self, stream, mode):  # noqa: N802
+        self.recording = []
+        return 0
+
+    def cudaStreamEndCapture(self, stream, graph):  # noqa: N802
+        found, self.recording = self.recording, None
+        if script()["capture"] == "fails":
+            return _UNSUPPORTED
+        graph._obj.value = self._number()
+        self.graphs[graph._obj.value] = found
+        return 0
+
+    def cudaGraphInstantiateWithFlags(self, made, graph, flags):  # noqa: N802
+        made._obj.value = self._number()
+        self.graphs[made._obj.value] = self.graphs[graph.value]
+        return 0
+
+    def cudaGraphDestroy(self, graph):  # noqa: N802
+        self.graphs.pop(graph.value)
+        return 0
+
+    cudaGraphExecDestroy = cudaGraphDestroy  # noqa: N815
+
+    def cudaGraphLaunch(self, graph, stream):  # noqa: N802
+        self.launched += 1
+        works = self.graphs[graph.value]
+        for work in works[:-1] if script()["capture"] == "differs" and self.launched > 1 else works:
+            work()
+        return 0
+
+    def cudaEventCreate(self, event):  # noqa: N802
+        event._obj.value = self._number()
+        return 0
+
+    def cudaEventRecord(self, event, stream):  # noqa: N802
+        self.graphs[event.value] = time.perf_counter()
+        return 0
+
+    def cudaEventSynchronize(self, event):  # noqa: N802
+        return 0
+
+    def cudaEventElapsedTime(self, elapsed, first, last):  # noqa: N802
+        elapsed._obj.value = 1000 * (self.graphs[last.value] - self.graphs[first.value])
+        return 0
+
+    def cudaEventDestroy(self, event):  # noqa: N802
+        self.graphs.pop(event.value, None)
+        return 0
+
+    def _number(self):
+        self.next += 1
+        return self.next
+
+
+class Text:
+    """A function whose result type can be set."""
+
+    def __init__(self, call):
+        self._call, self.restype = call, None
+
+    def __call__(self, *arguments):
+        return self._call(*arguments)
+
+
+RUNTIME = Cudart()
+_CDLL = ctypes.CDLL
+
+
+def _open(name, *arguments, **options):
+    return RUNTIME if name and "libcudart" in str(name) else _CDLL(name, *arguments, **options)
+
+
+def install():
+    """Take the places of TensorRT and libcudart in this process."""
+    RUNTIME.forget()
+    sys.modules["tensorrt"] = module()
+    ctypes.CDLL = _open
+
+
+def remove():
+    """Give both places back."""
+    sys.modules.pop("tensorrt", None)
+    ctypes.CDLL = _CDLL
