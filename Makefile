@@ -66,7 +66,10 @@ clean:
 
 .venv/.compile: pyproject.toml setup.py
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --editable '.[compile]'
+	$(BIN)/python -m pip install --quiet --editable '.[compile,quality]'
+	$(BIN)/python -m pip install --quiet --no-deps resemblyzer==0.1.4
+	@$(BIN)/python -m pip install --quiet --editable '.[pesq]' >/dev/null 2>&1 || echo "PESQ cannot be compiled here" \
+		"(it needs gcc and Python's headers: apt-get install gcc python3-dev), so its checks will not run"
 	@touch $@
 
 # Torch comes first and alone, pinned, so that the newest build of another kind is not resolved in its place.

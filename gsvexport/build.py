@@ -39,6 +39,7 @@ def build(
     *,
     force: bool = False,
     strict: bool = False,
+    level: int = 2,
     progress: Progress | None = None,
 ) -> list[Path]:
     """Build one artifact for each target into the folder `out`, verify it, and return their paths.
@@ -46,7 +47,7 @@ def build(
     `voice` is a folder with `voice.toml`, a `voice.toml`, an exported source, or None for the built-in demo voice;
     `targets` are names from the registry or TOML files. Files that exist are replaced only with `force`. `strict`
     refuses a calibration set that lacks phones or has one speaking rate only; without it such a set is warned of.
-    `progress` is told in words what is being done.
+    Each is verified up to `level` of proof, 2 or 3. `progress` is told in words what is being done.
 
     Raises:
         InputError: an output exists (before anything is done), or no target is given.
@@ -59,7 +60,7 @@ def build(
     if not chosen:
         raise InputError("no target was named", fix="gsvexport targets lists them")
     opened = open_voice(voice, progress=say)
-    plans = [make_plan(target, opened.subject) for target in chosen]
+    plans = [make_plan(target, opened.subject, level=level) for target in chosen]
     _refuse_without_reference(plans)
     folder = Path(out)
     outputs = [folder / artifact_name(opened.subject, plan.target) for plan in plans]
@@ -118,7 +119,7 @@ def _build_one(
             raise GateFailed(
                 f"{name} does not pass its verification",
                 problems=[
-                    f"{c.stage}.{c.metric} = {c.value} (limit {c.limit}) {c.reason}".rstrip() for c in report.failures
+                    f"{c.stage}.{c.metric} = {c.worst} (limit {c.limit}) {c.reason}".rstrip() for c in report.failures
                 ],
                 fix=f"read {report_path(path)}",
             )

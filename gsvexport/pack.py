@@ -19,6 +19,7 @@ from gsvexport.files import canonical_json
 from gsvexport.inputs import NOTICE, Opened
 from gsvexport.plan import Plan, lowering, tool_version
 from gsvexport.runtime.machine import check_machine, mismatch
+from gsvexport.verify.depth import Depth, insist
 
 if TYPE_CHECKING:
     from gsvexport.source import Source
@@ -44,7 +45,8 @@ def pack_and_verify(plan: Plan, opened: Opened, source: Source, parts: list[Path
     elsewhere = mismatch(manifest.target)
     say(f"verifying on {elsewhere}, which is no {plan.target.name}" if elsewhere else "verifying")
     references = _reference_feeds(opened.voice)
-    report = _verified(work / "unpacked", manifest, say, source=source.path, references=references)
+    depth = Depth(**plan.step("verify").params["depth"])
+    report = _verified(work / "unpacked", manifest, say, source=source.path, references=references, depth=depth)
     report = replace(report, elsewhere=elsewhere)
     shutil.rmtree(work / "unpacked")
     (files / REPORT).write_text(canonical_json(report.to_json()), encoding="utf-8")
@@ -57,12 +59,17 @@ def pack_and_verify(plan: Plan, opened: Opened, source: Source, parts: list[Path
 
 
 def verify_packed(
-    path: Path, *, source: Path | None = None, any_machine: bool = False, progress: Progress | None = None
+    path: Path,
+    *,
+    source: Path | None = None,
+    any_machine: bool = False,
+    depth: Depth | None = None,
+    progress: Progress | None = None,
 ) -> Report:
     """Verify an artifact as it is on this machine: every byte, then every stage against its golden vectors.
 
     `source`, a source folder, adds the comparison with the source. `any_machine` takes an artifact that was made for
-    another machine, and the report says so.
+    another machine, and the report says so. `depth` says how far to go, and what has to run.
 
     Raises:
         ArtifactError: the artifact or the source is damaged (names the files), or it was made for another machine.
@@ -70,7 +77,8 @@ def verify_packed(
     folder, manifest = intact(path, progress=progress)
     if not any_machine:
         check_machine(manifest.target, path)
-    report = _verified(folder, manifest, progress or (lambda _: None), source=source)
+    report = _verified(folder, manifest, progress or (lambda _: None), source=source, depth=depth)
+    report = insist(report, depth.required if depth else ())
     return replace(report, elsewhere=mismatch(manifest.target))
 
 

@@ -32,14 +32,20 @@ CODE: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         (*_BASE, "voice", "graphs", "source.py", "audio.py", "text"),
         ("numpy", "onnx", "onnx-ir", "safetensors", "soundfile"),
     ),
-    "golden": ((*_BASE, "runtime", "verify", "backends/onnxruntime/session.py"), ("numpy", "onnxruntime")),
+    "golden": (
+        (*_BASE, "runtime", "verify", "text", "demo", "backends/onnxruntime/session.py"),
+        ("numpy", "onnxruntime"),
+    ),
     "calibrate": (
         (*_BASE, "runtime", "calibrate", "text", "backends/onnxruntime/session.py"),
         ("numpy", "onnxruntime"),
     ),
     "lower": ((*_BASE, "passes", "graphs/save.py", "calibrate"), ()),
     "pack": ((*_BASE, "artifact", "pack.py", "plan.py"), ("gsvexport",)),
-    "verify": ((*_BASE, "runtime", "verify", "backends/onnxruntime/session.py"), ("numpy", "onnxruntime")),
+    "verify": (
+        (*_BASE, "runtime", "verify", "text", "demo", "backends/onnxruntime/session.py"),
+        ("numpy", "onnxruntime", "onnx", "pesq", "speechmos", "pocketsphinx", "resemblyzer"),
+    ),
 }
 
 
@@ -100,16 +106,20 @@ def make_plan(
     target: Target,
     subject: Subject,
     *,
+    level: int = 2,
     versions: Mapping[str, str] | None = None,
 ) -> Plan:
-    """The plan for one target.
+    """The plan for one target, verified up to `level`.
 
     `versions` gives the version of each step's code (default: that of the installed package); with it, the result
     depends on the arguments and the calibration corpora alone.
 
     Raises:
         TargetError: the target asks for something that no backend does; all findings with file and line.
+        InputError: there is no such level.
     """
+    from gsvexport.verify.depth import Depth
+
     check(target)
     known = versions if versions is not None else code_versions(target)
     steps: list[Step] = []
@@ -162,7 +172,10 @@ def make_plan(
     for backend in dict.fromkeys(place.backend for place in places.values()):
         if stand_in := emulation(backend):
             lines += [f"{backend} is emulated: {'; '.join(stand_in.MODES)}", stand_in.REMAINS]
-    add("verify", {"gates": target.gates}, [packed], lines)
+    depth = Depth(level)
+    lines += [f"let both say held-out sentences, {depth.seeds} times each, and listen"] if depth.deep else []
+    params = {"gates": target.gates, "depth": {"level": depth.level, "seeds": depth.seeds}}
+    add("verify", params, [packed], lines)
     return Plan(target, subject, tuple(steps))
 
 
@@ -278,7 +291,7 @@ def _code(files: tuple[str, ...], tools: tuple[str, ...]) -> str:
     for name in files:
         path = PACKAGE / name
         for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
-            if file.suffix in (".py", ".json"):
+            if file.suffix in (".py", ".json", ".txt", ".xz"):
                 parts.append(f"{file.relative_to(PACKAGE).as_posix()} {sha256_bytes(file.read_bytes())}")
     return sha256_bytes("\n".join(parts).encode())
 

@@ -42,6 +42,9 @@ _growth = click.option(
     "--growth", type=_percent, default=5, show_default=True, metavar="PERCENT", help="The artifact may be larger."
 )
 _quiet = click.option("-q", "--quiet", is_flag=True, help="No progress on standard error.")
+_level = click.option(
+    "--level", type=click.IntRange(2, 3), default=2, show_default=True, help="3 also lets it speak, and listens."
+)
 _any_machine = click.option("--any-machine", is_flag=True, help="Also what was made for another processor.")
 _force = click.option("--force", is_flag=True, help="Replace outputs that exist.")
 
@@ -87,9 +90,12 @@ def cli() -> None:
 @click.argument("voice", required=False, type=_PATH)
 @click.option("-o", "--out", type=_PATH, default=Path(), show_default="this folder", help="Folder for the artifacts.")
 @click.option("--strict", is_flag=True, help="Refuse a calibration set that misses phones or has a single rate.")
+@_level
 @_force
 @_quiet
-def build(targets: tuple[str, ...], voice: Path | None, out: Path, strict: bool, force: bool, quiet: bool) -> None:
+def build(
+    targets: tuple[str, ...], voice: Path | None, out: Path, strict: bool, level: int, force: bool, quiet: bool
+) -> None:
     """Compile VOICE for each target (the default).
 
     Writes VOICE-TARGET.gsv, verified against the voice's ONNX source. Finished steps are kept in the cache, so a build
@@ -97,7 +103,7 @@ def build(targets: tuple[str, ...], voice: Path | None, out: Path, strict: bool,
     """
     from gsvexport.build import build as make
 
-    for path in make(voice, targets, out, force=force, strict=strict, progress=_progress(quiet)):
+    for path in make(voice, targets, out, force=force, strict=strict, level=level, progress=_progress(quiet)):
         click.echo(f"{path}  {path.stat().st_size / 1e6:.1f} MB")
 
 
@@ -151,6 +157,15 @@ def source(voice: Path | None, out: Path, force: bool, quiet: bool) -> None:
 @cli.command()
 @click.argument("artifact", type=_PATH)
 @click.option("--source", type=_PATH, help="Compare with this ONNX source, too.")
+@_level
+@click.option(
+    "--seeds", type=click.IntRange(1), default=2, show_default=True, help="Level 3: times it says each sentence."
+)
+@click.option("--sentences", type=_PATH, metavar="FILE", help="Level 3: say these, one a line, not the built-in ones.")
+@click.option(
+    "--require", "required", multiple=True, metavar="WHAT", help="A metric or a level (pesq, L3) that must run."
+)
+@click.option("--self-test", is_flag=True, help="Show that the gates fire: damage the source in known ways instead.")
 @click.option("--json", "as_json", is_flag=True, help="The report as JSON.")
 @click.option(
     "--emulate",
@@ -167,6 +182,11 @@ def source(voice: Path | None, out: Path, force: bool, quiet: bool) -> None:
 def verify(
     artifact: Path,
     source: Path | None,
+    level: int,
+    seeds: int,
+    sentences: Path | None,
+    required: tuple[str, ...],
+    self_test: bool,
     as_json: bool,
     emulate: str | None,
     against: Path | None,
@@ -177,29 +197,35 @@ def verify(
 ) -> int:
     """Check ARTIFACT on this machine, or on an emulated one.
 
-    Checks every byte, runs every stage and compares it with the golden vectors inside.
+    Checks every byte, runs every stage and compares it with the golden vectors inside. With --level 3 and --source,
+    both say sentences that the voice was not made with, and their speech is compared: words, quality, pace, speaker.
 
     With --against, a regression gate: BASELINE, an earlier artifact of the same voice, is run here on the same inputs,
     and ARTIFACT fails where it is worse by more than --margin of a limit, lost a check, or grew by more than --growth.
 
     \b
-    Example, in CI:
-      gsvexport verify dist/alice-x86-64.gsv --against released/alice-x86-64.gsv --margin 10
+    Examples:
+      gsvexport verify dist/alice-x86-64.gsv --source alice-source/ --level 3 --require L3 --require pesq
+      gsvexport verify dist/alice-x86-64.gsv --against released/alice-x86-64.gsv --margin 10     in CI
 
     Exit code 5 when a limit is missed. Checks that cannot be made here are shown as not run. Exit code 7 when nothing
     could be emulated.
     """
+    from gsvexport.cli import proof
     from gsvexport.cli.reports import show_report, verify_against
     from gsvexport.errors import EnvironmentProblem, GateFailed
     from gsvexport.pack import verify_packed
     from gsvexport.report.rule import Tolerance
+    from gsvexport.verify.depth import Depth
 
+    depth = Depth(level, seeds, sentences, required)
+    if self_test:
+        return proof.self_test(artifact, source, depth, emulate, against, progress=_progress(quiet))
     if emulate is None:
-        check = partial(verify_packed, source=source, any_machine=any_machine)
+        check = partial(verify_packed, source=source, any_machine=any_machine, depth=depth)
     else:
-        from gsvexport.emulate.verify import verify_emulated
-
-        check = partial(verify_emulated, core=None if emulate == _TARGETS_CORE else emulate, source=source)
+        core = None if emulate == _TARGETS_CORE else emulate
+        check = partial(proof.emulated, core=core, source=source, depth=depth)
     if against is not None:
         tolerance = Tolerance(margin / 100, growth / 100)
         return verify_against(artifact, against, tolerance, check, as_json=as_json, progress=_progress(quiet))

@@ -19,16 +19,18 @@ import numpy as np
 from gsvexport.backends import Opener, open_session
 from gsvexport.errors import GsvError
 from gsvexport.stages import CLONING_STAGES
-from gsvexport.verify import audio, checks, golden
+from gsvexport.verify import audio, checks, freerun, golden, package
+from gsvexport.verify.depth import Depth
 from gsvexport.verify.gates import Gates, judge, not_run, resolve
 from gsvexport.verify.golden import Case, Size
 from gsvexport.verify.heldout import sentences
 from gsvexport.verify.report import Check, Report
+from gsvexport.verify.speech import INSTALL
 
 if TYPE_CHECKING:
     from gsvexport.runtime.pipeline import LoadedVoice
 
-__all__ = ["Check", "Report", "verify_artifact", "verify_voice"]
+__all__ = ["Check", "Depth", "Report", "verify_artifact", "verify_voice"]
 
 Progress = Callable[[str], None]
 GOLDEN, SOURCE, REFERENCE_STAGE, ITSELF = "golden vectors", "source", "source's reference stage", "itself"
@@ -49,6 +51,7 @@ def verify_artifact(
     gates: Mapping[str, float] | None = None,
     precision: str | Mapping[str, str] = "fp32",
     references: Sequence[Mapping[str, Any]] | None = None,
+    depth: Depth | None = None,
     progress: Progress | None = None,
     opener: Opener = open_session,
 ) -> Report:
@@ -56,7 +59,8 @@ def verify_artifact(
 
     `gates` are a target's limits and `precision` its placement's, for all stages or for each (see `gates.resolve`).
     `references` are the feeds of stage `reference` for each reference the voice was baked with; without them the baked
-    constants are compared with the source's stored ones only. It runs here, whatever machine it was made for.
+    constants are compared with the source's stored ones only. It runs here, whatever machine it was made for; `depth`
+    says how far (default: to level 2).
     `progress` is told in words what is being done. `opener` emulates what cannot run here.
 
     Raises:
@@ -69,9 +73,11 @@ def verify_artifact(
     with load(folder, any_machine=True, opener=opener) as voice:
         cases = golden.read(folder / golden.FOLDER) if (folder / golden.FOLDER).is_dir() else ()
         if source is None:
-            return verify_voice(voice, limits, cases, progress=progress)
-        with load(source) as original:
-            return verify_voice(voice, limits, cases, original, references, progress)
+            report = verify_voice(voice, limits, cases, depth=depth, progress=progress)
+        else:
+            with load(source) as original:
+                report = verify_voice(voice, limits, cases, original, references, progress, depth)
+    return replace(report, checks=(*package.audit(folder, limits), *report.checks))
 
 
 def verify_voice(
@@ -81,9 +87,10 @@ def verify_voice(
     source: LoadedVoice | None = None,
     references: Sequence[Mapping[str, Any]] | None = None,
     progress: Progress | None = None,
+    depth: Depth | None = None,
 ) -> Report:
     """`verify_artifact` for voices that are open already; `cases` are the golden vectors, empty when there are none."""
-    say = progress or (lambda _: None)
+    say, depth = progress or (lambda _: None), depth or Depth()
     found: list[Check] = []
     covered = {stage for case in cases for stage in golden.COVERS.get(case.stage, (case.stage,))}
     found += checks.compare(voice, cases, gates, GOLDEN, say)
@@ -104,6 +111,8 @@ def verify_voice(
         found += checks.compare(voice, live, gates, SOURCE, say)
         found += _baked(voice, source, references, gates)
     found += _free_run(voice, source, gates, say)
+    if depth.deep:
+        found += freerun.compare(voice, source, sentences(voice.model, depth.sentences), depth.seeds, gates, say)
     return Report(tuple(found), _environment())
 
 
@@ -175,7 +184,7 @@ def _speak(voice: LoadedVoice, inputs: Mapping[str, Any]) -> tuple[Any, Any]:
 def _environment() -> dict[str, str]:
     """What this machine is; shown with a report, never stored in it."""
     found = {"machine": f"{platform.machine()}, {platform.system()} {platform.release()}"}
-    for package in ("numpy", "onnxruntime", "gsvexport"):
+    for name in ("numpy", "onnxruntime", "gsvexport", *INSTALL):
         with contextlib.suppress(PackageNotFoundError):
-            found[package] = version(package)
+            found[name] = version(name)
     return {**found, "python": platform.python_version()}

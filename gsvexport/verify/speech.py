@@ -26,7 +26,7 @@ INSTALL = {
     "pesq": "pip install 'gsvexport[pesq]' (compiles: needs gcc and Python's headers)",
     "speechmos": "pip install 'gsvexport[quality]'",
     "pocketsphinx": "pip install 'gsvexport[quality]'",
-    "resemblyzer": "pip install --no-deps resemblyzer",
+    "resemblyzer": "pip install --no-deps resemblyzer==0.1.4",
 }
 
 
@@ -79,12 +79,12 @@ class Dnsmos:
     def __init__(self, threads: int = 1) -> None:
         import onnxruntime
 
-        folder = _folder("speechmos") / "dnsmos_models"
+        models = folder("speechmos") / "dnsmos_models"
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
         options.intra_op_num_threads = threads
         self._p835, self._p808 = (
-            onnxruntime.InferenceSession(str(folder / name), options, providers=["CPUExecutionProvider"])
+            onnxruntime.InferenceSession(str(models / name), options, providers=["CPUExecutionProvider"])
             for name in ("sig_bak_ovr.onnx", "model_v8.onnx")
         )
 
@@ -157,7 +157,7 @@ def edits(wanted: Sequence[str], heard: Sequence[str]) -> int:
     return row[-1]
 
 
-def _folder(package: str) -> Path:
+def folder(package: str) -> Path:
     """Where a package is installed; nothing of it is imported."""
     found = importlib.util.find_spec(package)
     if found is None or not found.submodule_search_locations:

@@ -19,10 +19,10 @@ def make_voice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Make:
     """
     damages: dict[Path, Damage] = {}
 
-    def open_session(backend: str, folder: Path, file: str, *, threads: int | None = None) -> NumpySessionDouble:
-        return NumpySessionDouble(Path(file).stem, damages[folder])
+    def open_session(path: Path, *, threads: int | None = None) -> NumpySessionDouble:
+        return NumpySessionDouble(path.stem, damages[path.parent])
 
-    monkeypatch.setattr("gsvexport.runtime.pipeline.open_session", open_session)
+    monkeypatch.setattr("gsvexport.backends.onnxruntime.session.open_session", open_session)
 
     def make(damage: Damage | None = None, *, baked: bool = True, cloning: bool = False) -> Path:
         damage = damage or Damage()

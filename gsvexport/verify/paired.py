@@ -1,0 +1,45 @@
+"""Paired differences between two voices, with intervals: what changed, in the mean over utterances."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+RESAMPLINGS = 4000
+_SEED = 20240117
+_TAIL = 2.5  # per cent on each side
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean difference and the bounds of its 95 % interval, over `n` pairs."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+
+
+def estimate(differences: Sequence[float], weights: Sequence[float] | None = None) -> Estimate:
+    """Σ d / Σ w over the pairs (w = 1: the mean), with a percentile bootstrap that draws whole pairs.
+
+    Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13. The draws are always the same, so equal
+    differences give equal intervals. Everything is NaN when a difference is, or when there is none.
+    """
+    d = np.asarray(differences, np.float64)
+    w = np.ones(len(d)) if weights is None else np.asarray(weights, np.float64)
+    if not d.size or not w.sum():
+        return Estimate(math.nan, math.nan, math.nan, 0)
+    drawn = np.random.Generator(np.random.PCG64(_SEED)).integers(len(d), size=(RESAMPLINGS, len(d)))
+    low, high = np.percentile(d[drawn].sum(axis=1) / np.maximum(w[drawn].sum(axis=1), 1e-12), (_TAIL, 100.0 - _TAIL))
+    return Estimate(float(d.sum() / w.sum()), float(low), float(high), len(d))
+
+
+def as_ratio(logarithms: Estimate) -> Estimate:
+    """From a mean log ratio to "longer / shorter", at least 1: what is twice and what is half as long are both 2."""
+    bounds = sorted((abs(logarithms.low), abs(logarithms.high)))
+    nearest = 0.0 if logarithms.low <= 0.0 <= logarithms.high else bounds[0]
+    return Estimate(math.exp(abs(logarithms.value)), math.exp(nearest), math.exp(bounds[1]), logarithms.n)

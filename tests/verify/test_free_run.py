@@ -1,0 +1,182 @@
+"""Level 3: codes, scores and paired checks, on real speech and on scripted voices."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from numpy_voice_double import Make
+from test_speech import RATE, recording
+
+from gsvexport.errors import InputError
+from gsvexport.runtime.pipeline import LoadedVoice
+from gsvexport.verify import damage, freerun, verify_artifact
+from gsvexport.verify.depth import Depth, insist
+from gsvexport.verify.freerun import PAIRED, Ears, Utterance
+from gsvexport.verify.gates import Gates, resolve
+from gsvexport.verify.heldout import Sentence, sentences
+from gsvexport.verify.report import Check, Report
+
+DEAF = Ears(None, None, None, {"dnsmos": "absent", "recogniser": "absent", "speaker": "absent"})
+TEXTS = (Sentence("one two", (1, 2, 3)), Sentence("three four", (4, 5, 6)))
+
+
+def _say(text: str) -> None:
+    pass
+
+
+def _utterances() -> list[Utterance]:
+    sound, random = recording(), np.random.default_rng(0)
+    codes = random.integers(500, size=(2, round(len(sound) / RATE * 25)))
+    return [Utterance(index, codes[index], True, sound, RATE) for index in range(2)]
+
+
+def _by_metric(found: list[Check]) -> dict[str, Check]:
+    return {check.metric: check for check in found}
+
+
+def _compare(bad: list[Utterance], ears: Ears = DEAF, gates: Gates | None = None) -> dict[str, Check]:
+    good = freerun.scores(_utterances(), TEXTS, ears, _say)
+    found = freerun.checks(good, freerun.scores(bad, TEXTS, ears, _say), ears, gates or resolve("int8"))
+    assert all(check.level == 3 for check in found)
+    return _by_metric(found)
+
+
+@pytest.mark.parametrize(
+    ("codes", "share"),
+    [
+        ([], 0.0),
+        (list(range(50)), 0.0),
+        ([7] * 10, 0.0),  # a silence of 0.4 s
+        ([7] * 15, 1.0),
+        ([1, 2, 3] * 5, 1.0),
+        ([1, 2, 3] * 4, 0.0),  # three times, but short
+        (list(range(20)) * 2, 0.0),  # a word said twice
+        (list(range(20)) * 3, 1.0),
+        ([*range(100, 115), *[7] * 15], 0.5),
+    ],
+)
+def test_a_loop_is_a_block_said_three_times_and_long_enough(codes: list[int], share: float) -> None:
+    assert freerun.loop_share(np.array(codes, np.int64)) == pytest.approx(share)
+
+
+def test_a_voice_beside_itself_differs_in_nothing() -> None:
+    found = _compare(_utterances())
+    assert found.keys() == PAIRED.keys()
+    for metric, check in found.items():
+        absent = metric in ("p808_drop", "ovr_drop", "wer_rise", "speaker_drop")
+        assert check.status == ("not_run" if absent else "pass")
+        if not absent:
+            assert check.value == check.low == check.high == (1.0 if metric == "duration_ratio" else 0.0)
+            assert check.n == 2
+
+
+@pytest.mark.parametrize(
+    ("change", "metrics"),
+    [
+        (lambda one: damage.looped(one), {"repeat_rise", "duration_ratio"}),
+        (lambda one: damage.cut(one, 0.6), {"duration_ratio"}),
+        (lambda one: damage.endless(one), {"eos_drop"}),
+        (lambda one: damage.of_sound(one, damage.half_silent), {"silence_rise"}),
+        (lambda one: damage.of_sound(one, lambda x: damage.gain(x, 30)), {"clipping_rise"}),
+    ],
+)
+def test_what_codes_and_sound_alone_show(change: object, metrics: set[str]) -> None:
+    found = _compare([change(one) for one in _utterances()])  # type: ignore[operator]
+    assert metrics <= {metric for metric, check in found.items() if check.status == "fail"}
+
+
+def test_the_bound_of_the_interval_fails_though_the_mean_is_within_the_limit() -> None:
+    good = [replace(freerun.scores(_utterances(), TEXTS, DEAF, _say)[0], p808=4.0, sentence=n) for n in range(10)]
+    bad = [replace(one, p808=4.0 - (0.0, 0.35)[index % 2]) for index, one in enumerate(good)]
+    ears = replace(DEAF, missing={})
+    check = _by_metric(freerun.checks(good, bad, ears, resolve("fp32", {"p808_drop": 0.25})))["p808_drop"]
+    assert check.value == pytest.approx(0.175)
+    assert check.status == "fail"
+    assert check.high is not None
+    assert check.high > 0.25
+
+
+def test_a_recogniser_that_understands_too_little_is_no_gate() -> None:
+    one = replace(freerun.scores(_utterances(), TEXTS, DEAF, _say)[0], errors=9.0, words=10)
+    check = _by_metric(freerun.checks([one] * 4, [one] * 4, replace(DEAF, missing={}), resolve()))["wer_rise"]
+    assert check.status == "not_run"
+    assert "90% of the source's words wrong" in check.reason
+
+
+def test_a_lost_voice_is_heard_by_each_listener() -> None:
+    ears = freerun.listeners("en")
+    if ears.missing:
+        pytest.skip(f"not installed: {', '.join(ears.missing)}")
+    texts = (Sentence(_reference_text(), (1,)), Sentence(_reference_text(), (1,)))
+    good = _utterances()
+    expected = freerun.scores(good, texts, ears, _say)
+    for change, metrics in (
+        (lambda x: damage.noise(x, 0), {"p808_drop", "wer_rise"}),
+        (lambda x: damage.mu_law(x, 5), {"p808_drop"}),
+        (lambda x: damage.faster(x, 1.25), {"speaker_drop", "duration_ratio"}),
+    ):
+        bad = freerun.scores([damage.of_sound(one, change) for one in good], texts, ears, _say)
+        found = freerun.checks(expected, bad, ears, resolve("int8"))
+        assert metrics <= {check.metric for check in found if check.status == "fail"}
+
+
+def _reference_text() -> str:
+    import json
+
+    from gsvexport.demo import demo_voice
+
+    return str(json.loads((demo_voice() / "reference.json").read_text())["text"])
+
+
+def test_equal_seeds_say_the_same_and_other_seeds_do_not(loaded: LoadedVoice) -> None:
+    once, again = (freerun.utterances(loaded, TEXTS, 2, _say) for _ in range(2))
+    assert [one.sentence for one in once] == [0, 1, 0, 1]
+    for one, other in zip(once, again, strict=True):
+        np.testing.assert_array_equal(one.samples, other.samples)
+    assert not np.array_equal(once[0].codes, once[2].codes)
+    assert not once[0].ended  # the scripted voice never ends by itself
+
+
+def test_level_three_is_reported_and_tells_why_it_cannot_run(make_voice: Make) -> None:
+    source = make_voice()
+    report = verify_artifact(source, source=source, depth=Depth(3))
+    found = {check.metric: check for check in report.checks if check.metric in PAIRED and check.level == 3}
+    assert "no held-out sentences" in found["p808_drop"].reason  # the double has few phones
+    report = verify_artifact(source, depth=Depth(3))
+    assert any("no source was given" in check.reason for check in report.checks if check.metric == "p808_drop")
+    assert not any(check.metric == "p808_drop" for check in verify_artifact(source).checks)
+
+
+def test_required_checks_that_do_not_run_fail_with_their_reason() -> None:
+    gates = resolve()
+    report = Report((freerun.not_run(gates, "vocoder", "pesq", "source", "the package 'pesq' is not installed"),))
+    assert not insist(report, ("snr_db",)).passed
+    for name in ("pesq", "L2"):
+        [failure] = insist(report, (name,)).failures
+        assert "required, but not run: the package 'pesq'" in failure.reason
+    [failure] = insist(report, ("L3",)).failures
+    assert "there is no check of L3" in failure.reason
+    assert insist(report, ()) == report
+
+
+def test_wrong_depths_are_refused_all_at_once() -> None:
+    with pytest.raises(InputError) as caught:
+        Depth(1, 0, None, ("pesk", "L9"))
+    assert len(caught.value.problems) == 4
+    assert "did you mean" in str(caught.value)
+    assert Depth(required=("L3",)).deep
+    assert Depth(required=("wer_rise",)).deep
+    assert not Depth().deep
+
+
+def test_sentences_come_from_a_file_one_a_line(loaded: LoadedVoice, tmp_path: object) -> None:
+    file = tmp_path / "own.txt"  # type: ignore[operator]
+    file.write_text("Good morning.\n\nHow are you?\n")
+    model = replace(loaded.model, dims=replace(loaded.model.dims, phones=732, text_phones=732))
+    assert [one.text for one in sentences(model, file)] == ["Good morning.", "How are you?"]
+    file.write_text("Good morning.\n你好\n")
+    with pytest.raises(InputError, match="line 2"):
+        sentences(model, file)
+    assert sentences(replace(model, language="xx")) == ()
