@@ -86,6 +86,16 @@ def train_gpt(job: Job) -> None:
     t2s.learn(t2s.untrained(), lines, job.file("gpt"), t2s.SCHEDULE.scaled(job.scale), job.device, job.say)
 
 
+def polish_gpt(job: Job) -> None:
+    """The GPT once more, on texts after the bundled reference."""
+    from gsvexport.train import data, loop, t2s
+
+    lines = t2s.read(job.corpus, data.load_vocabulary(job.file("vocabulary")))
+    network = t2s.untrained()
+    loop.restore(job.file("gpt"), {"average": network})
+    t2s.polish(network, lines, job.file("polish"), t2s.POLISH.scaled(job.scale), job.device, job.say)
+
+
 def predict_latents(job: Job) -> None:
     """What the encoder makes of the recordings that the adversarial stage takes."""
     from gsvexport.train import data, encoder, loop, shape
@@ -129,6 +139,8 @@ def pack_voice(job: Job) -> None:
     }
     if job.file("adversarial").is_file():
         steps["adversarial"] = loop.restore(job.file("adversarial"), {"average": network.dec})
+    if job.file("polish").is_file():
+        steps["polish"] = loop.restore(job.file("polish"), {"average": gpt})
     voice = job.work / "voice"
     pack.write(voice, gpt, network, known, found, sharpness=SHARPNESS, steps=steps)
     pack.archive(voice, job.out)
@@ -140,6 +152,7 @@ PARTS: dict[str, Callable[[Job], None]] = {
     "vocoder": train_vocoder,
     "encoder": train_encoder,
     "gpt": train_gpt,
+    "polish": polish_gpt,
     "predicted": predict_latents,
     "adversarial": refine_vocoder,
     "pack": pack_voice,

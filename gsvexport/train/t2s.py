@@ -6,8 +6,9 @@ codes that it reads are wrong, and its loss also sees the scores as upstream's s
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,19 +24,34 @@ from gsvexport.train.tokens import Vocabulary
 from gsvexport.voice.networks import Text2Semantic
 
 SCHEDULE = loop.Schedule(5500, save=250, report=100, evaluate=500)
+POLISH = loop.Schedule(900, save=100, report=100, evaluate=300)
 _POSITIONS = 1600  # of text and audio together, in a batch
 _DRAWN = 64  # items drawn for a step, of which some of similar length are taken
-_RATE = 1.2e-3
+_RATE, _POLISH_RATE = 1.2e-3, 4e-4
 _WARM = 150
 _SHORT = 45  # codes of a text that the first steps may have
 _EARLY = 0.08  # the share of all steps that are first
 _PENALTY = 1.35  # upstream's default
-_WRONG = 0.06  # of the codes that are read
 _SUPERVISED = (1, 2)  # layers; head 0 looks at the phone that is said, head 1 at the next one
 _SEED = 30
 _NOTHING = -100  # no target
-# one text alone; a text after another one; a text after the bundled reference
-_ALONE, _AFTER_ANY = 0.3, 0.65
+
+
+@dataclass(frozen=True)
+class Mix:
+    """What a training reads: shares of texts alone and after another text, the rest being after the bundled reference.
+
+    `wrong` is the share of codes that are misread, `shortest` the fewest codes that a text may have.
+    """
+
+    alone: float
+    after_any: float
+    wrong: float
+    shortest: int
+
+
+_LEARN = Mix(0.3, 0.35, 0.06, 0)
+_POLISH = Mix(0.12, 0.18, 0.1, 40)  # long texts after the reference are where it slips
 
 
 @dataclass(frozen=True)
@@ -97,28 +113,50 @@ def untrained() -> Text2Semantic:
 def learn(
     network: Text2Semantic, lines: Lines, path: Path, schedule: loop.Schedule, device: str, say: loop.Say
 ) -> None:
-    """Train the network; the checkpoint's "average" is the one to use."""
+    """Train the network from its start; the checkpoint's "average" is the one to use."""
+    _train("gpt", network, lines, path, schedule, device, say, _LEARN, _RATE)
+
+
+def polish(
+    network: Text2Semantic, lines: Lines, path: Path, schedule: loop.Schedule, device: str, say: loop.Say
+) -> None:
+    """Train a trained network on, mostly on what it will be used for; "average" is the one to use."""
+    lines = replace(lines, train=[line for line in lines.train if len(line.codes) >= _POLISH.shortest] or lines.train)
+    _train("polish", network, lines, path, schedule, device, say, _POLISH, _POLISH_RATE)
+
+
+def _train(
+    name: str,
+    network: Text2Semantic,
+    lines: Lines,
+    path: Path,
+    schedule: loop.Schedule,
+    device: str,
+    say: loop.Say,
+    mix: Mix,
+    fastest: float,
+) -> None:
     network.to(device)
-    average = untrained().to(device).eval()
+    average = copy.deepcopy(network).eval()
     matrices = [p for n, p in network.named_parameters() if p.requires_grad and p.ndim > 1 and "embedding" not in n]
     others = [p for n, p in network.named_parameters() if p.requires_grad and (p.ndim <= 1 or "embedding" in n)]
     groups = [{"params": matrices, "weight_decay": 0.02}, {"params": others, "weight_decay": 0.0}]
-    optimiser = torch.optim.AdamW(groups, _RATE, betas=(0.9, 0.98))
+    optimiser = torch.optim.AdamW(groups, fastest, betas=(0.9, 0.98))
 
     def step(number: int) -> Mapping[str, float]:
         random, _ = loop.generators(_SEED, number)
-        early = number < _EARLY * schedule.steps
-        batch = _batch(_drawn(lines, random, early=early), device)
-        logits, attention = _forward(network, _misread(batch, random))
+        early = mix is _LEARN and number < _EARLY * schedule.steps
+        batch = _batch(_drawn(lines, mix, random, early=early), device)
+        logits, attention = _forward(network, _misread(batch, mix.wrong, random))
         plain, seen = _entropy(logits, batch.targets), _entropy(_penalised(logits, batch.codes), batch.targets)
-        loop.set_rate(optimiser, _RATE * loop.rate(number, schedule.steps, warm=_WARM))
+        loop.set_rate(optimiser, fastest * loop.rate(number, schedule.steps, warm=_WARM))
         loss = 0.5 * (plain + seen) + (0.3 if number < schedule.steps / 2 else 0.1) * attention
         loop.update(optimiser, loss, [*matrices, *others], 1.0)
         loop.follow(average, network, number, 0.998)
         return {"ce": plain.item(), "attention": attention.item()}
 
     state = loop.State({"network": network, "average": average}, {"network": optimiser})
-    loop.run("gpt", path, schedule, state, step, lambda: held_out(average, lines, device), say)
+    loop.run(name, path, schedule, state, step, lambda: held_out(average, lines, device), say)
 
 
 @torch.no_grad()
@@ -193,15 +231,15 @@ def _entropy(logits: Tensor, targets: Tensor) -> Tensor:
     return functional.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=_NOTHING)
 
 
-def _drawn(lines: Lines, random: np.random.Generator, *, early: bool) -> list[list[Line]]:
+def _drawn(lines: Lines, mix: Mix, random: np.random.Generator, *, early: bool) -> list[list[Line]]:
     """The items of one step, each one or two texts, of similar length and of some `_POSITIONS` in all."""
     source = lines.short if early and lines.short else lines.train
     items = []
     for kind in random.random(_DRAWN):
         before = [lines.reference]
-        if kind < _ALONE:
+        if kind < mix.alone:
             before = []
-        elif kind < _AFTER_ANY:
+        elif kind < mix.alone + mix.after_any:
             before = [source[random.integers(len(source))]]
         items.append([*before, source[random.integers(len(source))]])
     items.sort(key=_positions)
@@ -233,11 +271,11 @@ def _batch(items: Sequence[Sequence[Line]], device: str) -> _Batch:
     return _Batch(padded[0], counts.to(device), padded[1], padded[2], padded[3])
 
 
-def _misread(batch: _Batch, random: np.random.Generator) -> _Batch:
+def _misread(batch: _Batch, share: float, random: np.random.Generator) -> _Batch:
     """The batch with some of its codes replaced: half by any code of the batch, half by their left neighbour."""
     codes = batch.codes.cpu().numpy()
     real = np.flatnonzero(codes.ravel() != GPT.eos)
-    wrong = random.choice(real, round(_WRONG * len(real)), replace=False)
+    wrong = random.choice(real, round(share * len(real)), replace=False)
     other = np.where(random.random(len(wrong)) < 0.5, random.choice(real, len(wrong)), np.maximum(wrong - 1, 0))
     changed = codes.ravel().copy()
     changed[wrong] = codes.ravel()[other]

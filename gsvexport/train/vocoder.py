@@ -26,7 +26,7 @@ from gsvexport.train.speech import BANDS
 from gsvexport.voice.networks.vocoder import Generator
 
 REGRESSION = loop.Schedule(8000, save=200, report=100, evaluate=500)
-ADVERSARIAL = loop.Schedule(1400, save=100, report=50, evaluate=200)
+ADVERSARIAL = loop.Schedule(1000, save=100, report=50, evaluate=200)
 _BATCH, _FRAMES = 8, 26
 _EDGE = 2  # frames at each end of a crop that hear silence instead of their neighbours, and are not compared
 _ADVERSARIAL_BATCH, _ADVERSARIAL_FRAMES = 5, 20

@@ -91,7 +91,16 @@ def parts(made):
     def train_gpt(path, schedule):
         t2s.learn(t2s.untrained(), made.lines, path, schedule, "cpu", lambda line: None)
 
-    return {"vocoder": train_vocoder, "adversarial": train_judged, "encoder": train_encoder, "gpt": train_gpt}
+    def polish(path, schedule):
+        t2s.polish(t2s.untrained(), made.lines, path, schedule, "cpu", lambda line: None)
+
+    return {
+        "vocoder": train_vocoder,
+        "adversarial": train_judged,
+        "encoder": train_encoder,
+        "gpt": train_gpt,
+        "polish": polish,
+    }
 
 
 @pytest.fixture
@@ -122,7 +131,7 @@ class Killed(Exception):
     """What ends the first run."""
 
 
-@pytest.mark.parametrize("name", ["vocoder", "adversarial", "encoder", "gpt"])
+@pytest.mark.parametrize("name", ["vocoder", "adversarial", "encoder", "gpt", "polish"])
 def test_a_killed_training_ends_with_the_same_numbers(made, name, short_crops, tmp_path, monkeypatch):
     train = parts(made)[name]
     schedule = loop.Schedule(3, save=1, report=1, evaluate=100)
