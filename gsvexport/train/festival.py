@@ -16,7 +16,7 @@ from pathlib import Path
 from gsvexport.errors import EnvironmentProblem
 from gsvexport.text.en.letters import VOWELS
 from gsvexport.text.en.normal import normalise
-from gsvexport.text.en.phonemes import word as pronunciation
+from gsvexport.text.en.phonemes import Phones, sentences
 from gsvexport.text.phonemise import SIGNS
 
 VOICE = "cmu_us_slt_arctic_hts"
@@ -85,10 +85,11 @@ def speak(texts: Sequence[str], folder: Path) -> list[Spoken]:
     Raises:
         EnvironmentProblem: festival fails.
     """
-    lines = [_SCRIPT]
-    for word in sorted({word for text in texts for word in words(text)}):
-        lines.append(f'(lex.add.entry \'("{_spelling(word)}" nil ({_syllables(word)})))')
-    lines += [f'(say "{_plain(text)}" "{folder}/{number:04d}")' for number, text in enumerate(texts)]
+    spellings: dict[tuple[str, Phones], str] = {}
+    said = [_plain(text, spellings) for text in texts]
+    entries = [f'(lex.add.entry \'("{spelling}" nil ({_syllables(key[1])})))' for key, spelling in spellings.items()]
+    says = [f'(say "{text}" "{folder}/{number:04d}")' for number, text in enumerate(said)]
+    lines = [_SCRIPT, *entries, *says]
     script = folder / "say.scm"
     script.write_text("\n".join(lines) + "\n", encoding="utf-8")
     done = subprocess.run(["festival", "-b", str(script)], capture_output=True, text=True, check=False)
@@ -100,11 +101,6 @@ def speak(texts: Sequence[str], folder: Path) -> list[Spoken]:
     return [Spoken(path.with_suffix(".wav"), _segments(path)) for path in found]
 
 
-def words(text: str) -> list[str]:
-    """The words of a text as our front end names them, without its signs."""
-    return [token for token in normalise(text) if token not in SIGNS]
-
-
 def _segments(path: Path) -> tuple[Segment, ...]:
     found, start = [], 0.0
     for line in path.read_text(encoding="utf-8").splitlines():
@@ -114,22 +110,27 @@ def _segments(path: Path) -> tuple[Segment, ...]:
     return tuple(found)
 
 
-def _plain(text: str) -> str:
-    """The text as festival takes it: words that its own rules leave alone, and the signs at which it pauses."""
-    said = "".join(
-        f" {_spelling(token)}" if token not in SIGNS else token if token in ".?!" else "," for token in normalise(text)
-    )
+def _plain(text: str, spellings: dict[tuple[str, Phones], str]) -> str:
+    """The text as festival takes it: words that its own rules leave alone, and the signs at which it pauses.
+
+    Words get a spelling for each of their pronunciations, kept in `spellings`. Apostrophes go, because festival makes
+    two words of "it's".
+    """
+    tokens = normalise(text)
+    spoken = [word.phones for sentence in sentences(text, "v2") for word in sentence]
+    said = ""
+    for token, phones in zip(tokens, spoken, strict=True):
+        if token in SIGNS:
+            said += token if token in ".?!" else ","
+            continue
+        others = sum(1 for spelling, _ in spellings if spelling == token)
+        spelling = spellings.setdefault((token, phones), token.replace("'", "x") + "x" * others)
+        said += f" {spelling}"
     return said.strip()
 
 
-def _spelling(word: str) -> str:
-    """Festival makes two words of "it's", so it gets another one with the same sound."""
-    return word.replace("'", "x")
-
-
-def _syllables(word: str) -> str:
+def _syllables(phones: Phones) -> str:
     """The phones of a word as the syllables of a festival lexicon, "((hh ax) 0) ((l ow) 1)"."""
-    phones = pronunciation(word)
     nuclei = [place for place, phone in enumerate(phones) if phone[:-1] in VOWELS]
     starts = [0]
     for before, nucleus in pairwise(nuclei):

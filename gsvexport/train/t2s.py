@@ -24,7 +24,7 @@ from gsvexport.train.tokens import Vocabulary
 from gsvexport.voice.networks import Text2Semantic
 
 SCHEDULE = loop.Schedule(5500, save=250, report=100, evaluate=500)
-POLISH = loop.Schedule(900, save=100, report=100, evaluate=300)
+POLISH = loop.Schedule(600, save=100, report=100, evaluate=300)
 _POSITIONS = 1600  # of text and audio together, in a batch
 _DRAWN = 64  # items drawn for a step, of which some of similar length are taken
 _RATE, _POLISH_RATE = 1.2e-3, 4e-4

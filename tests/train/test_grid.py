@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gsvexport.train import festival
 from gsvexport.train.festival import Segment
 from gsvexport.train.grid import FEWEST_CYCLES, MOST_CYCLES, frequency, label_of, plan, units
 
@@ -50,6 +51,15 @@ def test_pitch_follows_the_source_but_ignores_a_single_jump():
 def test_both_stresses_are_one_label_and_signs_are_pauses():
     assert label_of("AH2") == label_of("AH1") != label_of("AH0")
     assert label_of(",") == label_of("?") == 0
+
+
+def test_festival_gets_a_spelling_for_each_pronunciation_and_no_apostrophes():
+    spellings = {}
+    said = festival._plain("The end - it's the same.", spellings)
+    assert said == "the end, itxs thex same."
+    assert spellings[("the", ("DH", "IY0"))] == "the"
+    assert spellings[("the", ("DH", "AH0"))] == "thex"
+    assert festival._syllables(("AH0", "B", "R", "AO1", "D")) == "((ax) 0) ((b r ao d) 1)"
 
 
 torch = pytest.importorskip("torch")
