@@ -112,11 +112,8 @@ def _wrong_ports(folder: Path, manifest: Manifest, graph: Any, stage: Stage) -> 
             found[f"{side} {port.name}"] = kind
     wanted = {f"{side} {name}": kind for side, ports in told.items() for name, kind in ports.items()}
     names = sorted(found.keys() | wanted.keys())
-    return [
-        f"{name}: {found.get(name)} instead of {wanted.get(name)}"
-        for name in names
-        if found.get(name) != wanted.get(name)
-    ]
+    pairs = ((name, found.get(name), wanted.get(name)) for name in names)
+    return [f"{name}: {have} instead of {want}" for name, have, want in pairs if have != want]
 
 
 def _ports(graph: Any, stage: Stage) -> list[str]:

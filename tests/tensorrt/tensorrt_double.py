@@ -1,12 +1,13 @@
 """A scripted double of TensorRT's Python API and of the CUDA runtime. It is NOT TensorRT and proves nothing about it.
 
-No engine is built and no GPU is used: a "plan" names its ONNX graph, and a run computes that graph with ONNX Runtime, FP16
-values rounded (`passes/emulate_half.py`). What it is for: the finaliser's and the session's own logic, against an API
-whose answers (failures included) a test writes down beforehand in a JSON script:
+No engine is built and no GPU is used: a "plan" names its ONNX graph, and a run computes that graph with ONNX Runtime,
+FP16 values rounded (`passes/emulate_half.py`). What it is for: the finaliser's and the session's own logic, against an
+API whose answers (failures included) a test writes down beforehand in a JSON script:
 
     version, gpu, capability [major, minor], total_mb, free_mb, cuda, driver    what the device is
     builds      one word for each build, in order, then "ok": ok, none, no_tactic, killed, waits
     parse       messages of a parser that refuses every graph
+    nameless    whether layers of a network have other names than the graph's nodes
     fp32        engines whose layers all come out FP32       host      inputs that lie on the host
     wrong       engines whose outputs are off by 1           silent    an inspector that tells nothing
     capture     "fails" or "differs": what recording a stream does
@@ -40,6 +41,7 @@ DEFAULTS = {
     "driver": 12060,
     "builds": [],
     "parse": [],
+    "nameless": False,
     "fp32": [],
     "host": [],
     "wrong": [],
@@ -77,7 +79,7 @@ def _note(**value):
         stream.write(json.dumps(value) + "\n")
 
 
-# --- the module `tensorrt` --------------------------------------------------------------------------------------------
+# --- the module `tensorrt` ---
 
 
 def module():
@@ -183,7 +185,8 @@ class Network:
 
 class Layer:
     def __init__(self, node, kinds):
-        self.name, self.precision, self.outputs = node.name, None, {}
+        self.name = "(Unnamed Layer* 0)" if script()["nameless"] else node.name
+        self.precision, self.outputs = None, {}
         self._kinds = [kinds.get(name) for name in node.output]
 
     @property
@@ -276,7 +279,7 @@ class Runtime:
         return Engine(plan, self.trt)
 
 
-# --- running -----------------------------------------------------------------------------------------------------------
+# --- running ---
 
 _LOADED = {}
 
@@ -391,7 +394,7 @@ class Context:
         return {name: (value + off).astype(self._kind(name)) for name, value in zip(outputs, found, strict=True)}
 
 
-# --- libcudart -----------------------------------------------------------------------------------------------------------
+# --- libcudart ---
 
 _UNSUPPORTED = 900  # cudaErrorStreamCaptureUnsupported
 _MEMORY = 2

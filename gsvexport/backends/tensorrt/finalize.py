@@ -60,6 +60,12 @@ def reads(folder: Path) -> set[str]:
     return {plans.RECIPE, *(entry["weak"] for entry in recipe["engines"].values() if entry["weak"])}
 
 
+def ports(folder: Path, graph: str) -> dict[str, dict[str, str]]:
+    """The numpy type of each input and output that the device is told to expect of a graph."""
+    engines = plans.read_json(folder / plans.RECIPE)["engines"].values()
+    return next((dict(entry["ports"]) for entry in engines if graph in (entry["graph"], entry["weak"])), {})
+
+
 def finalize(folder: Path, say: Say) -> dict[str, Any]:
     """Build, prove and measure the engines of the unpacked artifact in `folder`; returns the device report.
 

@@ -1,0 +1,199 @@
+"""Speaking with finished engines, against a scripted double of TensorRT (`tensorrt_double.py`)."""
+
+import shutil
+import threading
+
+import numpy as np
+import pytest
+
+from gsvexport.backends.tensorrt import finalize, plans
+from gsvexport.backends.tensorrt.emulate import opener
+from gsvexport.errors import BackendError, InputError
+from gsvexport.runtime import pipeline
+from gsvexport.runtime.sampling import Sampling
+from gsvexport.runtime.tokens import GrowingCacheDecoder
+
+GREEDY = Sampling(greedy=True)
+PHONES = list(range(1, 13))
+
+
+@pytest.fixture(scope="module")
+def plain(unpacked):
+    """The same graphs, emulated, through the generic decoder: what the device has to say."""
+    with pipeline.load(unpacked, any_machine=True, opener=opener("FP16 values with FP32 sums")) as voice:
+        voice._new_decoder = GrowingCacheDecoder
+        yield voice
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory):
+    """Where engines are kept from test to test."""
+    return tmp_path_factory.mktemp("kept") / "engines"
+
+
+@pytest.fixture
+def finished(unpacked, device, monkeypatch, kept):
+    """A device with all engines; `finished(**words)` plays another one with the same engines."""
+    device()
+    if kept.exists():
+        shutil.copytree(kept, plans.plan_folder())
+        return device
+    told = {"checks": [], "passed": True, "recorded": True, "recorded_reason": "", "speed": {}, "memory": {}}
+    with monkeypatch.context() as patch:
+        patch.setattr(finalize, "_checked", lambda *arguments: dict(told))
+        finalize.finalize(unpacked, lambda text: None)
+    shutil.copytree(plans.plan_folder(), kept)
+    return device
+
+
+@pytest.fixture
+def voice(unpacked, finished):
+    with pipeline.load(unpacked, any_machine=True) as found:
+        yield found
+
+
+def forced(decoder, count):
+    """Logits of a sentence whose codes are given."""
+    bert = np.zeros((1, 1024, len(PHONES)), np.float32)
+    rows = [decoder.prefill(np.array([PHONES]), bert, np.zeros((1, 0), np.int64))]
+    return np.stack(rows + [decoder.step(index % 50, index) for index in range(count)])
+
+
+def test_tokens_are_those_of_the_generic_decoder(voice, plain, finished):
+    expected, logits = plain.tokens(PHONES, sampling=GREEDY, max_tokens=30, return_logits=True)
+    double = finished()
+    found, mine = voice.tokens(PHONES, sampling=GREEDY, max_tokens=30, return_logits=True)
+    assert np.array_equal(found, expected)
+    assert np.array_equal(mine, logits)  # one arithmetic behind both
+    assert double.RUNTIME.plain == 2  # a prefill and the first step
+    assert double.RUNTIME.launched == 28
+    assert double.RUNTIME.rows_copied == 2 + 2 * 29  # keys and values: once for the prefill, once for each step
+
+
+def test_a_full_cache_moves_into_the_next_capacity(voice, plain):
+    steps = 260
+    t2s = voice._session("prefill")._t2s
+    assert sorted(t2s.capacities) == [256, 512]
+    decoder = t2s.decoder()
+    found = forced(decoder, steps)
+    assert (decoder.capacity, decoder.rows) == (512, len(PHONES) + steps)
+    expected = forced(GrowingCacheDecoder(plain._session("prefill"), plain._session("step")), steps)
+    # Padding changes the order of sums, so the last digits of FP16 differ; a wrong row changes the first ones.
+    assert np.abs(found - expected).max() < 2e-2
+    assert np.array_equal(found.argmax(-1)[:200], expected.argmax(-1)[:200])
+
+
+def test_beyond_the_largest_capacity_the_limit_and_its_key_are_named(voice):
+    decoder = voice._session("prefill")._t2s.decoder()
+    forced(decoder, 250)
+    decoder.rows = 511
+    decoder.step(1, 499)
+    with pytest.raises(InputError, match=r"limits\.tokens") as error:
+        decoder.step(1, 500)
+    assert "512" in str(error.value)
+
+
+def test_a_sentence_beyond_the_largest_prefill_is_refused(voice):
+    longest = voice._session("prefill")._t2s.longest
+    with pytest.raises(InputError, match=r"limits\.phones"):
+        voice.tokens([1] * (longest + 1), prompt=[], max_tokens=1)
+
+
+def test_lengths_that_no_profile_takes_say_which_there_are(voice):
+    latent = np.zeros((1, voice.model.dims.I, 5000), np.float32)
+    ge = np.zeros((1, voice.model.dims.G, 1), np.float32)
+    with pytest.raises(InputError, match=r"limits\.tokens") as error:
+        voice.run("vocoder", {"latent": latent, "ge": ge})
+    assert "codes-64" in str(error.value)
+
+
+def test_every_stage_runs_with_the_ports_of_the_stage_table(voice, plain):
+    rng = np.random.default_rng(0)
+    prompt = rng.integers(50, size=(1, 5))
+    feeds = {"phones": np.array([PHONES]), "bert": np.zeros((1, 1024, len(PHONES)), np.float32), "prompt": prompt}
+    first, expected = voice.run("prefill", feeds), plain.run("prefill", feeds)
+    step = {"token": np.array([[3]]), "position": np.array([5]), "keys": first["keys"], "values": first["values"]}
+    for found, wanted in ((first, expected), (voice.run("step", step), plain.run("step", step))):
+        assert found.keys() == wanted.keys()
+        for name, array in wanted.items():
+            assert found[name].dtype == array.dtype
+            assert found[name].shape == array.shape
+            assert np.abs(found[name] - array).max() < 1e-2
+    sound = voice.synthesize(phones=PHONES, seed=1, max_tokens=20)
+    assert np.array_equal(sound.samples, plain.synthesize(phones=PHONES, seed=1, max_tokens=20).samples)
+
+
+def test_prefill_and_step_share_one_engine(voice):
+    assert voice._session("prefill") is voice._session("step")
+
+
+def test_a_step_that_cannot_be_recorded_gives_the_same_codes(unpacked, finished, plain):
+    double = finished(capture="fails")
+    with pipeline.load(unpacked, any_machine=True) as voice:
+        found = voice.tokens(PHONES, sampling=GREEDY, max_tokens=12)
+        assert np.array_equal(found, plain.tokens(PHONES, sampling=GREEDY, max_tokens=12))
+        assert "StreamEndCapture" in voice._session("step")._t2s.problem
+    assert double.RUNTIME.launched == 0
+
+
+def test_sentences_at_the_same_time_keep_their_caches_apart(voice):
+    t2s = voice._session("prefill")._t2s
+    alone = forced(t2s.decoder(), 6)
+    one, other = t2s.decoder(), t2s.decoder()
+    first = one.prefill(np.array([PHONES]), np.zeros((1, 1024, 12), np.float32), np.zeros((1, 0), np.int64))
+    other.prefill(np.array([[7, 8, 9]]), np.zeros((1, 1024, 3), np.float32), np.zeros((1, 0), np.int64))
+    rows = [first]
+    for index in range(6):
+        rows.append(one.step(index % 50, index))
+        other.step(9, index)
+    assert np.array_equal(np.stack(rows), alone)
+    found = {}
+    threads = [threading.Thread(target=lambda n=n: found.update({n: forced(t2s.decoder(), 6)})) for n in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert all(np.array_equal(rows, alone) for rows in found.values())
+
+
+def test_buffers_go_from_one_sentence_to_the_next(voice, finished):
+    double = finished()
+    t2s = voice._session("prefill")._t2s
+    forced(t2s.decoder(), 2)
+    before = len(double.RUNTIME.blocks)
+    again = t2s.decoder()
+    forced(again, 2)
+    assert len(double.RUNTIME.blocks) == before
+    assert again.replays()
+
+
+def test_an_engine_that_is_missing_stale_or_failed_is_not_opened(unpacked, finished):
+    notes = next(plans.plan_folder().glob("t2s-*.json"))
+    plan = notes.with_suffix(".plan")
+    known, data = notes.read_text(), plan.read_bytes()
+
+    def says(text):
+        with pipeline.load(unpacked, any_machine=True) as voice, pytest.raises(BackendError, match=text) as error:
+            voice.tokens(PHONES)
+        assert "gsvexport finalize" in str(error.value)
+
+    notes.write_text(known.replace('"passed": true', '"passed": false'))
+    says("failed its golden vectors")
+    notes.write_text(known)
+    plan.write_bytes(data + b" ")
+    says("SHA-256 differs")
+    plan.unlink()
+    says("no TensorRT engine yet")
+    finished(version="10.16.2.10")
+    says("10.16.2.10")
+
+
+def test_finishing_an_artifact_verifies_it_with_its_engines(unpacked, device, tmp_path):
+    from gsvexport.finish import finish
+
+    device()
+    report, place = finish(unpacked, out=tmp_path / "report.json", any_machine=True)
+    assert report["passed"], report
+    assert place.exists()
+    stages = {one["stage"] for one in report["verification"]["checks"] if one["status"] == "pass"}
+    assert {"prefill", "step", "acoustic", "vocoder", "free_run"} <= stages
