@@ -98,6 +98,20 @@ def obtain_source(opened: Opened, plan: Plan, store: Store, progress: Progress) 
     return open_source(folder / "source")
 
 
+def verdicts(plan: Plan, opened: Opened, progress: Progress | None = None) -> str:
+    """What the compilers on the device would say to the graphs of a plan, by release; empty where nobody has to ask."""
+    asked = {name: step for name, step in plan.lowerings.items() if hasattr(lowering(name), "verdicts")}
+    if not asked:
+        return ""
+    say = progress or (lambda _: None)
+    source = obtain_source(opened, plan, Store(note=say), say)
+    pages = [
+        lowering(name).verdicts(source.path, source.model, step.params["stages"], step.params["device"])
+        for name, step in asked.items()
+    ]
+    return "".join(f"{page}\n" for page in pages)
+
+
 def _build_one(
     plan: Plan, opened: Opened, source: Source, store: Store, path: Path, *, force: bool, strict: bool, say: Progress
 ) -> None:

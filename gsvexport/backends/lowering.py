@@ -2,7 +2,8 @@
 
 A backend's `lower.py` offers PRECISIONS, CALIBRATED, JUDGED, PORTABILITY, TOOLS, USES (the parts of a target that a
 lowering depends on) and `lower(source, model, placement, out, *, device, calibration)`, which returns a `Lowered`;
-`device` holds those parts.
+`device` holds those parts. A backend whose compiler is on the device may offer `verdicts(source, model, placement,
+device)`, a line for each release of it.
 """
 
 from __future__ import annotations

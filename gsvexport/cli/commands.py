@@ -122,8 +122,13 @@ def targets(name: str | None) -> None:
 @click.option("--keys", is_flag=True, help="Show the key of each step, which names its result in the cache.")
 @click.option("--explain", is_flag=True, help="Say why, and estimate memory and speed.")
 def plan(targets: tuple[str, ...], voice: Path | None, keys: bool, explain: bool) -> None:
-    """Show what a build would do, without doing it."""
+    """Show what a build would do, without doing it.
+
+    For devices that finish their artifacts themselves it also shows what each release of their compiler would say to
+    the graphs, as far as that is known; for this the ONNX source is written to the cache.
+    """
     from gsvexport import explain as reasons
+    from gsvexport.build import verdicts
     from gsvexport.inputs import open_voice
     from gsvexport.plan import check, make_plan
     from gsvexport.target import read_targets
@@ -134,7 +139,9 @@ def plan(targets: tuple[str, ...], voice: Path | None, keys: bool, explain: bool
     opened = open_voice(voice)
     plans = [make_plan(target, opened.subject) for target in chosen]
     sizes = reasons.sizes(opened) if explain else None
-    pages = [one.text(keys=keys) + (reasons.explain(one, sizes) if sizes else "") for one in plans]
+    pages = [
+        one.text(keys=keys) + verdicts(one, opened) + (reasons.explain(one, sizes) if sizes else "") for one in plans
+    ]
     click.echo("\n".join(pages), nl=False)
 
 
@@ -334,7 +341,8 @@ def compare(
 @click.argument("artifact", type=_PATH)
 @click.argument("text", required=False)
 @click.option("--phones", help='Phone names or ids, separated by spaces: "HH AH0 L OW1 ."')
-@click.option("-o", "--out", type=_PATH, required=True, help="WAV file to write.")
+@click.option("-o", "--out", type=_PATH, required=True, help="WAV file to write; - is standard output.")
+@click.option("--stream", is_flag=True, help="In pieces, as soon as each is computed; to - as raw 16-bit samples.")
 @click.option("--language", help="TEXT's language, where it is not the voice's: en, ja or zh.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Decides everything random.")
 @click.option("--speed", type=float, default=1.0, show_default=True, help="2 is twice as fast.")
@@ -361,10 +369,11 @@ def say(
     Examples:
       gsvexport say dist/demo-x86-64.gsv "Good morning. It is 7:30." -o morning.wav
       gsvexport say dist/demo-x86-64.gsv --phones "G UH1 D M AO1 R N IH0 NG ." -o morning.wav
+      gsvexport say dist/demo-x86-64.gsv "Good morning." --stream -o - | aplay -f S16_LE -r 32000
     """
     from gsvexport.cli.speak import speak
 
-    click.echo(speak(artifact, text, phones, out, force=force, threads=threads, **options))
+    click.echo(speak(artifact, text, phones, out, force=force, threads=threads, **options), err=str(out) == "-")
 
 
 @cli.command()

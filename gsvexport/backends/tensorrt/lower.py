@@ -8,7 +8,7 @@ whose TensorRT may be older than 10 gets a second form of each graph, on the sam
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,7 @@ import numpy as np
 
 from gsvexport.backends.lowering import Calibration, Lowered
 from gsvexport.backends.tensorrt import recipe
-from gsvexport.backends.tensorrt.check import Finding, check_all
+from gsvexport.backends.tensorrt.check import Finding, check_all, summary
 from gsvexport.backends.tensorrt.table import operators
 from gsvexport.errors import BackendError, missing_package
 from gsvexport.files import canonical_json
@@ -47,7 +47,7 @@ HEADROOM = 4.0
 _CACHE_PORTS = ("keys", "values", "new_keys", "new_values")
 _EXACT_OUTPUTS = ("logits", "audio")  # what leaves the graphs for the sampler and the listener keeps all its digits
 
-__all__ = ["CALIBRATED", "JUDGED", "PORTABILITY", "PRECISIONS", "RELEASES", "TOOLS", "USES", "lower"]
+__all__ = ["CALIBRATED", "JUDGED", "PORTABILITY", "PRECISIONS", "RELEASES", "TOOLS", "USES", "lower", "verdicts"]
 
 
 def lower(
@@ -68,60 +68,103 @@ def lower(
             release of the target would refuse; all findings.
     """
     try:
-        import onnx_ir as ir
-
         from gsvexport.graphs.save import save_graphs, stored_weights
-        from gsvexport.passes.base import run_passes
-        from gsvexport.passes.types import annotate_types
     except ImportError as error:
         raise missing_package(error.name or "onnx-ir", "building an artifact", "compile") from error
-    releases = releases_of(device["runtimes"])
-    engines = _engines(model, placement)
-    graphs: dict[str, ir.Model] = {}
-    weak: dict[str, ir.Model] = {}
-    notes: dict[str, tuple[str, ...]] = {}
-    single: dict[str, tuple[str, ...]] = {}
-    for engine, names in engines.items():
-        precision = placement[names[0]]
-        whole = run_passes(ir.load(source / model.files[names[0]]), _whole(engine, model))
-        annotate_types(whole.model)
-        said = [note for _, outcome in whole.applied for note in outcome.notes]
-        keep: tuple[str, ...] = ()
-        if precision == "fp16":
-            keep, measured = _too_large(engine, whole.model, model, calibration)
-            said.append(measured)
-        strong = run_passes(whole.model, _halves(precision, keep))
-        graphs[engine] = strong.model
-        said += [note for _, outcome in strong.applied for note in outcome.notes]
-        if any(_weak(release) for release in releases):
-            weak[engine] = run_passes(whole.model, [*_norms(), *_halves(precision, keep)]).model
-            single[engine] = _single_layers(weak[engine])
-        notes |= dict.fromkeys(names, tuple(said))
-    refuse(findings_of(graphs, weak, releases))
-    save_graphs(out, {**graphs, **{f"{engine}.{recipe.WEAK}": graph for engine, graph in weak.items()}})
+    typed = _typed(source, model, placement, device["runtimes"], calibration, measured=True)
+    found = _findings(typed, device["runtimes"])
+    refuse(found)
+    graphs = {engine: one.graph for engine, one in typed.items()}
+    weak = {f"{engine}.{recipe.WEAK}": one.weak for engine, one in typed.items() if one.weak is not None}
+    save_graphs(out, {**graphs, **weak})
     made = [
         recipe.Engine(
             engine,
-            tuple(names),
+            one.stages,
             f"{engine}.onnx",
-            f"{engine}.{recipe.WEAK}.onnx" if engine in weak else "",
+            f"{engine}.{recipe.WEAK}.onnx" if one.weak is not None else "",
             tuple(
-                recipe.profiles(engine, model.dims, Limits(**device["limits"]), _prompt(source, model), _inputs(graph))
+                recipe.profiles(
+                    engine, model.dims, Limits(**device["limits"]), _prompt(source, model), _inputs(one.graph)
+                )
             ),
-            single.get(engine, ()),
-            _types(graph),
-            _half_share(graph),
+            _single_layers(one.weak) if one.weak is not None else (),
+            _types(one.graph),
+            _half_share(one.graph),
         )
-        for (engine, names), graph in zip(engines.items(), graphs.values(), strict=True)
+        for engine, one in typed.items()
     ]
     value = recipe.to_json(made, phones=model.dims.phones)
     (out / recipe.FILE).write_text(canonical_json(value), encoding="utf-8")
-    by_stage = {stage: f"{engine}.onnx" for engine, names in engines.items() for stage in names}
+    by_stage = {stage: f"{engine}.onnx" for engine, one in typed.items() for stage in one.stages}
     weights = tuple(
-        replace(one, stages=tuple(sorted(stage for engine in one.stages for stage in engines[engine])))
-        for one in stored_weights(graphs)
+        replace(weight, stages=tuple(sorted(stage for engine in weight.stages for stage in typed[engine].stages)))
+        for weight in stored_weights(graphs)
     )
-    return Lowered(notes, {}, weights, by_stage)
+    checked = f"no error known for TensorRT {', '.join(found)}"
+    return Lowered(
+        {stage: (*one.notes, checked) for one in typed.values() for stage in one.stages}, {}, weights, by_stage
+    )
+
+
+def verdicts(source: Path, model: Model, placement: Mapping[str, str], device: Mapping[str, Any]) -> str:
+    """What every TensorRT release of the target would say to its graphs, one line each; nothing is measured.
+
+    Raises: as `lower`, but for what the releases say.
+    """
+    typed = _typed(source, model, placement, device["runtimes"], None, measured=False)
+    return summary(_findings(typed, device["runtimes"]))
+
+
+@dataclass(frozen=True)
+class _Typed:
+    """One engine's graph in its final types, and its form for releases whose types are advice."""
+
+    stages: tuple[str, ...]
+    graph: ir.Model
+    weak: ir.Model | None
+    notes: tuple[str, ...]
+
+
+def _typed(
+    source: Path,
+    model: Model,
+    placement: Mapping[str, str],
+    runtimes: Mapping[str, str],
+    calibration: Calibration | None,
+    *,
+    measured: bool,
+) -> dict[str, _Typed]:
+    """The graphs of all engines; with `measured`, what passes FP16's range in calibration stays FP32."""
+    import onnx_ir as ir
+
+    from gsvexport.passes.base import run_passes
+    from gsvexport.passes.types import annotate_types
+
+    weak = any(_weak(release) for release in releases_of(runtimes))
+    made: dict[str, _Typed] = {}
+    for engine, names in _engines(model, placement).items():
+        precision = placement[names[0]]
+        whole = run_passes(ir.load(source / model.files[names[0]]), _whole(engine, model))
+        annotate_types(whole.model)
+        keep, told = (
+            ((), ()) if precision != "fp16" or not measured else _too_large(engine, whole.model, model, calibration)
+        )
+        strong = run_passes(whole.model, _halves(precision, keep))
+        notes = [note for _, outcome in (*whole.applied, *strong.applied) for note in outcome.notes]
+        other = run_passes(whole.model, [*_norms(), *_halves(precision, keep)]).model if weak else None
+        made[engine] = _Typed(tuple(names), strong.model, other, (*notes, *told))
+    return made
+
+
+def _findings(typed: Mapping[str, _Typed], runtimes: Mapping[str, str]) -> dict[str, tuple[Finding, ...]]:
+    """What each release says to the form of the graphs that it would get, by release."""
+    strong = {engine: one.graph for engine, one in typed.items()}
+    weak = {engine: one.weak for engine, one in typed.items() if one.weak is not None}
+    found: dict[str, tuple[Finding, ...]] = {}
+    for release in releases_of(runtimes):
+        found |= check_all(weak if _weak(release) else strong, [release])
+    return found
 
 
 def releases_of(runtimes: Mapping[str, str]) -> tuple[str, ...]:
@@ -140,16 +183,6 @@ def releases_of(runtimes: Mapping[str, str]) -> tuple[str, ...]:
             found=f"runtimes.tensorrt = '{asked}'",
             limit=", ".join(RELEASES),
         )
-    return found
-
-
-def findings_of(
-    strong: Mapping[str, ir.Model], weak: Mapping[str, ir.Model], releases: Sequence[str]
-) -> dict[str, tuple[Finding, ...]]:
-    """What each release says to the form of the graphs that it would get, by release."""
-    found: dict[str, tuple[Finding, ...]] = {}
-    for release in releases:
-        found |= check_all(weak if _weak(release) else strong, [release])
     return found
 
 
@@ -219,8 +252,8 @@ def _halves(precision: str, keep: Sequence[str]) -> list[Any]:
 
 def _too_large(
     engine: str, graph: ir.Model, model: Model, calibration: Calibration | None
-) -> tuple[tuple[str, ...], str]:
-    """The nodes whose values leave FP16 too little room, and the overflow report in one line."""
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The nodes whose values leave FP16 too little room, and the overflow report."""
     from gsvexport.backends.tensorrt.ports import graph_feeds
     from gsvexport.passes.half_precision import LARGEST
 
@@ -234,12 +267,12 @@ def _too_large(
         str(node.name) for node in graph.graph if any(peaks.get(str(out.name), 0) > limit for out in node.outputs)
     )
     if not peaks:
-        return keep, "nothing was measured"
+        return keep, ("nothing was measured",)
     largest = max(peaks, key=lambda name: peaks[name])
     text = (
         f"largest of {len(peaks)} tensors over {len(feeds)} utterances: {peaks[largest]:.4g} in {largest}, FP16 ends at"
     )
-    return keep, f"{text} {LARGEST:g}; {len(keep)} operators stay FP32 because a value passes {limit:g}"
+    return keep, (f"{text} {LARGEST:g}; {len(keep)} operators stay FP32 because a value passes {limit:g}",)
 
 
 def _single_layers(graph: ir.Model) -> tuple[str, ...]:
