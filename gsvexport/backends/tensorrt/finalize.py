@@ -15,7 +15,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 if __name__ == "__main__":
     sys.dont_write_bytecode = True  # an unpacked artifact stays what its manifest lists
@@ -34,6 +34,9 @@ from gsvexport.errors import ArtifactError, EnvironmentProblem, GateFailed, GsvE
 from gsvexport.files import atomic_file, canonical_json, disk_errors, sha256_bytes, sha256_file
 from gsvexport.model import read_model
 
+if TYPE_CHECKING:
+    Say = Callable[[str], None]
+
 SCHEMA = 1
 SCRIPT = "finalize.py"
 _HERE = "backends/tensorrt"
@@ -45,7 +48,6 @@ CARRIED = (  # files of this package that an artifact holds, so that it can be f
 # Of the FP16 share that the graph has, an engine must show this much: fused layers are counted once.
 _HALF_OF = 0.5
 _PACKAGE = Path(__file__).resolve().parent.parent.parent
-Say = Callable[[str], None]
 
 
 def carried() -> dict[str, Path]:
