@@ -30,6 +30,7 @@ from pathlib import Path
 
 import numpy as np
 
+ROOT = Path(__file__).resolve().parent.parent.parent
 VARIABLE = "TENSORRT_DOUBLE"  # the path of the script
 DEFAULTS = {
     "version": "10.3.0",
@@ -287,9 +288,14 @@ _LOADED = {}
 def _computed(path):
     """The graph with every FP16 value rounded, in ONNX Runtime."""
     if path not in _LOADED:
+        packages = ["gsvexport", "gsvexport.backends", "gsvexport.backends.tensorrt"]
+        for name in packages:  # an artifact's own gsvexport has no passes
+            sys.modules[name].__path__.append(str(ROOT.joinpath(*name.split("."))))
         from gsvexport.backends.tensorrt.emulate import _load
 
         _LOADED[path] = _load(Path(path), "single", 1)
+        for name in packages:
+            sys.modules[name].__path__.pop()
     return _LOADED[path]
 
 

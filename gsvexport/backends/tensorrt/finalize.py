@@ -176,16 +176,17 @@ def _checked(
     say("opening the engines")
     engines = {name: Engine(made[name].file, entry, cuda, trt) for name, entry in recipe["engines"].items()}
     t2s = T2S(engines["t2s"], model.dims) if "t2s" in engines else None
+    recorded, reason = _same_when_recorded(t2s, folder) if t2s else (False, "no T2S")
+    if t2s is not None:
+        t2s.recorded = recorded  # what is proven is what will run
     checks = prove(engines, t2s, folder, model.dims, say)
     checks += [
         _half_check(name, engine, recipe["engines"][name]["half"]) for name, engine in engines.items() if half[name]
     ]
-    recorded, reason = _same_when_recorded(t2s, folder) if t2s else (False, "no T2S")
     speed: dict[str, Any] = {}
     failed = any(check["status"] == "fail" for check in checks)
     if t2s is not None and not failed:
         say("measuring")
-        t2s.recorded = recorded
         speed = measure(engines, t2s, _constants(folder), model.dims)
     return {
         "checks": checks,
