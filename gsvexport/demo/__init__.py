@@ -16,14 +16,14 @@ from gsvexport.files import TEMPORARY_PREFIX, cache_directory, disk_errors, sha2
 
 ARCHIVE = Path(__file__).parent / "demo-voice.tar.xz"
 NOTICE = Path(__file__).parent / "NOTICE"
-SHA256 = "fb82fd75707b02b2d45f6666232010667bd3dd69fd0d15b7de89f79cb19966d9"
+SHA256 = "0ba51aba74ec2dd0d4b333fc89f27e159c83a5d4563a72692c27b29ae5ebe432"
 SIZES = {
-    "gpt.ckpt": 5039325,
-    "reference.json": 624,
-    "reference.wav": 197164,
-    "reference_codes.npy": 744,
-    "sovits.pth": 36523145,
-    "tests.json": 8925,
+    "gpt.ckpt": 5038580,
+    "reference.json": 766,
+    "reference.wav": 194604,
+    "reference_codes.npy": 736,
+    "sovits.pth": 41169583,
+    "tests.json": 8404,
 }
 _TOML = """\
 [voice]

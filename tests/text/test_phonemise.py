@@ -5,7 +5,6 @@ import sys
 import time
 
 import pytest
-from edit_distance import bare, distance
 
 from gsvexport.demo import sentences
 from gsvexport.errors import InputError
@@ -37,17 +36,10 @@ def test_other_languages_are_refused_with_the_known_ones_and_the_way_out(languag
     assert caught.value.limit == ", ".join(languages()) == "en, ja, zh"
 
 
-def test_the_demo_voices_sentences_get_nearly_the_phones_that_it_was_trained_with():
+def test_the_demo_voices_sentences_get_the_phones_that_it_was_trained_with():
     table = symbols("v2")
-    wrong = wrong_sounds = total = total_sounds = 0
     for sentence in sentences():
-        [found] = phonemise(sentence.text, "en", "v2")
-        wanted = [table[number] for number in sentence.phones]
-        wrong, total = wrong + distance(found, wanted), total + len(wanted)
-        one, other = (bare(phone for phone in phones if phone not in SIGNS) for phones in (found, wanted))
-        wrong_sounds, total_sounds = wrong_sounds + distance(one, other), total_sounds + len(other)
-    assert wrong / total < 0.06  # measured 17 of 357; most are commas that the other lexicon's voice pauses at
-    assert wrong_sounds / total_sounds < 0.03  # without signs and stress: 5 of 337
+        assert phonemise(sentence.text, "en", "v2") == [[table[number] for number in sentence.phones]]
 
 
 def test_long_sentences_are_cut_at_signs_or_between_words():
