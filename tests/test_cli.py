@@ -51,6 +51,7 @@ def test_only_commands_that_work_are_listed(cache):
         "plan",
         "source",
         "verify",
+        "finalize",
         "inspect",
         "compare",
         "say",
@@ -190,14 +191,14 @@ def test_targets_lists_devices_and_shows_one(cache):
 
 def test_a_device_without_a_backend_is_shown_but_not_built(cache, tmp_path):
     listed = gsvexport(cache, "targets").stdout
-    (row,) = (line for line in listed.splitlines() if line.startswith("jetson-orin-nano "))
-    assert row.endswith("not buildable yet: no backend 'tensorrt' in this release")
-    page = gsvexport(cache, "targets", "jetson-orin-nano").stdout
+    (row,) = (line for line in listed.splitlines() if line.startswith("coral-usb-pi4 "))
+    assert row.endswith("not buildable yet: no backend 'tflite' in this release")
+    page = gsvexport(cache, "targets", "coral-usb-pi4").stdout
     assert "device.bandwidth_gbs" in page
-    assert "jetson-orin-nano.toml:6" in page
-    done = gsvexport(cache, "--target", "jetson-orin-nano", "-o", tmp_path / "out")
+    assert "raspberry-pi-4.toml:7" in page
+    done = gsvexport(cache, "--target", "coral-usb-pi4", "-o", tmp_path / "out")
     assert done.returncode == 4
-    assert "_tensorrt.toml:6: no backend 'tensorrt' in this release" in done.stderr
+    assert "_coral.toml:16: no backend 'tflite' in this release" in done.stderr
     assert not (tmp_path / "out").exists()
 
 
