@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from gsvexport.errors import InputError
 from gsvexport.explain import FULL_V2, explain
 from gsvexport.plan import Subject, artifact_name, backends, code_versions, make_plan, missing_backends
 from gsvexport.target import Limits, read_target, target_names
@@ -110,3 +111,12 @@ def test_backends_are_found_by_their_folder():
 )
 def test_an_artifact_is_named_after_voice_and_target(voice, name):
     assert artifact_name(replace(BAKED, name=voice), read_target("x86-64")) == name
+
+
+def test_a_deeper_verification_is_another_step_and_changes_no_other():
+    target = read_target("x86-64-int8")
+    one, deep = (make_plan(target, BAKED, versions=versions(target), level=level) for level in (2, 3))
+    assert changed(one, deep) == {"verify"}
+    assert "held-out sentences" in deep.text()
+    with pytest.raises(InputError, match="level 4"):
+        make_plan(target, BAKED, versions=versions(target), level=4)

@@ -52,6 +52,10 @@ def pesq_wb(reference: Floats, value: Floats) -> float | None:
         import pesq
     except ImportError as error:
         raise absent("pesq") from error
+    if not reference.any():
+        return None
+    if not value.any():  # PESQ divides by the level
+        return 1.0
     refused = (pesq.NoUtterancesError, pesq.BufferTooShortError)
     try:
         return float(pesq.pesq(RATE, reference, value, "wb"))

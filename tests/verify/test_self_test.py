@@ -34,8 +34,7 @@ class _Model:
 
 
 @pytest.mark.parametrize("name", SOUNDS)
-@pytest.mark.parametrize("precision", ["fp16", "int8", "int4-weights"])
-def test_each_damage_of_sound_fires_its_gates(name: str, precision: str) -> None:
+def test_each_damage_of_sound_fires_its_gates_at_the_loosest_limits(name: str) -> None:
     change, meant = OUTPUTS[name]
     clean = {"audio": recording()[None]}
     cases = [
@@ -43,7 +42,7 @@ def test_each_damage_of_sound_fires_its_gates(name: str, precision: str) -> None
         Case("said", "vocoder", {}, clean),
     ]
     voice: Any = _Recording(change)
-    row = selftest._row(name, meant, checks.compare(voice, cases, resolve(precision), "intact"))
+    row = selftest._row(name, meant, checks.compare(voice, cases, resolve("int4-weights"), "intact"))
     assert row.ran
     assert row.passed, row
 
@@ -82,6 +81,13 @@ def test_every_gate_of_sound_and_speech_has_a_damage() -> None:
     meant = {
         gate.partition(".")[2] for table in (OUTPUTS, WEIGHTS, SPOKEN) for *_, gates in table.values() for gate in gates
     }
-    elsewhere = {"declared_precision", "cache_error", "equal", "token_prefix", "length_ratio"}  # test_verification.py
+    elsewhere = {
+        "declared_precision",
+        "max_error",
+        "cache_error",
+        "equal",
+        "token_prefix",
+        "length_ratio",
+    }  # test_verification.py
     assert set(GATED) - meant == elsewhere
     assert meant <= set(METRICS)
