@@ -11,8 +11,8 @@ import numpy as np
 from gsvexport.calibrate.corpus import VOICE, Sentence
 from gsvexport.errors import InputError
 from gsvexport.files import canonical_json, sha256_bytes
-from gsvexport.runtime.speech import NOISE_SCALES, SPEEDS
 from gsvexport.runtime.ports import outside
+from gsvexport.runtime.speech import NOISE_SCALES, SPEEDS
 from gsvexport.stages import MAX_TOKENS
 
 BAKED, FREE = "baked", "free"
