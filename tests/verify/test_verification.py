@@ -197,7 +197,7 @@ def test_the_golden_vectors_alone_find_the_defect_too(make_voice: Make, name: st
 
 
 def test_there_is_a_defect_for_every_gated_metric() -> None:
-    """What needs a voice that speaks is tested with one, in test_self_test.py; packages in test_audit.py."""
+    """What needs a voice that speaks is tested with one, in test_self_test.py; packages in test_package_audit.py."""
     free_run = ("token_prefix", "length_ratio", "clipping_rise")
     elsewhere = {name for name in GATED if METRICS[name].level in (0, 3) and name not in free_run} | {*SPEECH}
     shown = {item.partition(".")[2] for _, _, expected in DEFECTS.values() for item in expected}
