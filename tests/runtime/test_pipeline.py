@@ -238,7 +238,7 @@ def test_the_manifest_says_which_backend_runs_a_stage(tmp_path, baked, monkeypat
         gsvexport.load(pack(baked, tmp_path, backend="abacus")).tokens(PHONES)
 
 
-def test_threads_that_come_at_once_share_one_session(baked, monkeypatch):
+def test_threads_that_come_at_once_share_one_session(baked):
     opened, together = [], threading.Barrier(4)
     original = pipeline.open_session
 
@@ -247,8 +247,7 @@ def test_threads_that_come_at_once_share_one_session(baked, monkeypatch):
         time.sleep(0.05)
         return original(backend, folder, file, **options)
 
-    monkeypatch.setattr(pipeline, "open_session", slow)
-    with gsvexport.load(baked.folder, threads=1) as voice, ThreadPoolExecutor(4) as pool:
+    with pipeline.LoadedVoice(baked.folder, threads=1, opener=slow) as voice, ThreadPoolExecutor(4) as pool:
 
         def say(seed):
             together.wait()
