@@ -1,0 +1,1 @@
+"""TFLite: convolutional stages as full-integer models, for an Edge TPU and the processor beside it."""
