@@ -10,13 +10,18 @@ from __future__ import annotations
 import time
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gsvexport.bench.child import memory
+
+if TYPE_CHECKING:
+    from gsvexport.bench.timed import TimedVoice
 
 
 def measure(folder: str, threads: int, tokens: int, prompt: int, phones: int) -> dict[str, Any]:
     """Load the voice in `folder` and speak one sentence twice; the first one warms up, the second one is measured.
+
+    Then it is spoken twice in windows, where the voice says how far its vocoder looks.
 
     Times are in the unit that their name ends with; `memory` is that of `child.memory`, once all of this is done.
     """
@@ -48,8 +53,10 @@ def measure(folder: str, threads: int, tokens: int, prompt: int, phones: int) ->
         start = time.perf_counter()
         audio = voice.synthesize(**given)
         sentence_s = time.perf_counter() - start
-    spans = {stage: [end - begin for name, begin, end in voice.calls if name == stage] for stage in SPEAKING}
-    loop = [(begin, end) for name, begin, end in voice.calls if name in ("prefill", "step")]
+    calls = [*voice.calls]
+    streamed = [_streamed(voice, given) for _ in range(2)][-1] if voice.model.vocoder_context else {}
+    spans = {stage: [end - begin for name, begin, end in calls if name == stage] for stage in SPEAKING}
+    loop = [(begin, end) for name, begin, end in calls if name in ("prefill", "step")]
     return {
         "import_s": import_s,
         "load_s": load_s,
@@ -60,5 +67,17 @@ def measure(folder: str, threads: int, tokens: int, prompt: int, phones: int) ->
         "vocoder_s": spans["vocoder"][0],
         "sentence_s": sentence_s,
         "audio_s": audio.seconds,
+        **streamed,
         "memory": memory(),
     }
+
+
+def _streamed(voice: TimedVoice, given: dict[str, Any]) -> dict[str, float]:
+    """Seconds until the first window of the same sentence is there, and until all of them are."""
+    start = time.perf_counter()
+    pieces = voice.stream(**given)
+    next(pieces)
+    first = time.perf_counter() - start
+    for _ in pieces:
+        pass
+    return {"first_audio_s": first, "streamed_s": time.perf_counter() - start}
