@@ -27,7 +27,7 @@ GROUP = 16  # products that are added before the sum is rounded
 # What gives back values that it was given: rounding them again changes nothing.
 _EXACT = {
     *("Concat", "Expand", "Gather", "GatherElements", "Identity", "Max", "Min", "Pad", "Relu", "Reshape", "Slice"),
-    *("Split", "Squeeze", "Transpose", "Unsqueeze", "Where"),
+    *("Split", "Squeeze", "TensorScatter", "Transpose", "Unsqueeze", "Where"),
 }
 _SUMS = {"MatMul": (-1, -2), "Conv": (1, 1), "ConvTranspose": (1, 0)}  # the summed axis of the two operands
 

@@ -47,14 +47,14 @@ class OneT2S:
     def apply(self, model: ir.Model) -> Outcome:
         """Change `model`; its ports become those above."""
         graph = model.graph
-        embedded = _embedding(graph)
+        embedded = embedding(graph)
         attentions = find_attentions(graph)
         if len(attentions) != self.layers:
             raise PassError(f"{self.name}: {len(attentions)} attentions in {self.layers} layers")
         old_inputs = list(graph.inputs)
-        add = _Adder(model)
+        add = Adder(model)
         ports = self._ports(model)
-        rows, masks = _rows(add, embedded, ports), _masks(add, ports)
+        rows, masks = embedded_rows(add, embedded, ports), _masks(add, ports)
         replace(embedded.rows, rows)
         added = [(part, self._attend(add, index, part, ports, masks)) for index, part in enumerate(attentions)]
         for part, attended in added:
@@ -91,7 +91,7 @@ class OneT2S:
         return ports
 
     def _attend(
-        self, add: _Adder, layer: int, part: Attention, ports: dict[str, ir.Value], masks: dict[str, ir.Value]
+        self, add: Adder, layer: int, part: Attention, ports: dict[str, ir.Value], masks: dict[str, ir.Value]
     ) -> ir.Value:
         """[1, S, D]: attention of the new rows over the cache and over themselves."""
 
@@ -111,7 +111,7 @@ class OneT2S:
 
 
 @dataclass(frozen=True)
-class _Embedding:
+class Embedding:
     """The source's embedding as found: its tables, and the value that everything after it reads."""
 
     text: ir.Value
@@ -123,7 +123,7 @@ class _Embedding:
     rows: ir.Value
 
 
-def _embedding(graph: ir.Graph) -> _Embedding:
+def embedding(graph: ir.Graph) -> Embedding:
     """text_table[phones] + features + α_text·PE beside audio_table[prompt] + α_audio·PE, from the ports inwards."""
     lookups = {
         port.name: next(node for node, _ in port.uses() if node.op_type == "Gather")
@@ -142,7 +142,7 @@ def _embedding(graph: ir.Graph) -> _Embedding:
     if any(value is None for value in found) or any(constant(value) is None for value in found[:5]):
         raise PassError("the embedding of prefill has another form")
     text, audio, positions, text_alpha, audio_alpha, features = found
-    return _Embedding(text, audio, positions, text_alpha, audio_alpha, features, joined.outputs[0])  # type: ignore[arg-type]
+    return Embedding(text, audio, positions, text_alpha, audio_alpha, features, joined.outputs[0])  # type: ignore[arg-type]
 
 
 def _place(add: ir.Node) -> tuple[ir.Value | None, ir.Value | None]:
@@ -159,7 +159,7 @@ def _next(value: ir.Value, op_type: str) -> ir.Node:
     return found[0]
 
 
-def _rows(add: _Adder, found: _Embedding, ports: dict[str, ir.Value]) -> ir.Value:
+def embedded_rows(add: Adder, found: Embedding, ports: dict[str, ir.Value]) -> ir.Value:
     """The S rows that enter the first layer, [1, S, D]."""
     tables = [table for table in (constant(found.text), constant(found.audio)) if table is not None]
     table = initializer(add.model, f"{found.text.name}+{found.audio.name}", np.concatenate(tables))
@@ -171,7 +171,7 @@ def _rows(add: _Adder, found: _Embedding, ports: dict[str, ir.Value]) -> ir.Valu
     return add("Add", add("Add", add("Gather", table, ports["ids"], axis=0), features), place)
 
 
-def _masks(add: _Adder, ports: dict[str, ir.Value]) -> dict[str, ir.Value]:
+def _masks(add: Adder, ports: dict[str, ir.Value]) -> dict[str, ir.Value]:
     """`old` [1, C] and `new` [S, S], added to scores; `C` int64 [1], the capacity."""
     capacity = add("Shape", ports["keys"], start=2, end=3)
     slot = add("Range", add.scalar(0, np.int32), add.int32(capacity), add.one())
@@ -183,15 +183,16 @@ def _masks(add: _Adder, ports: dict[str, ir.Value]) -> dict[str, ir.Value]:
     return {"old": add("Where", filled, zero, masked), "new": add("Where", seen, zero, masked), "C": capacity}
 
 
-class _Adder:
-    """Appends nodes; `finish` puts the graph's nodes in order."""
+class Adder:
+    """Appends nodes, called after `place`; `finish` puts the graph's nodes in order."""
 
-    def __init__(self, model: ir.Model) -> None:
-        self.model, self._made = model, 0
+    def __init__(self, model: ir.Model, place: str = "t2s") -> None:
+        self.model, self._place, self._made = model, place, 0
 
     def __call__(self, op_type: str, *inputs: ir.Value | None, **attributes: Any) -> ir.Value:
+        """The result of a new node."""
         self._made += 1
-        name = f"t2s/{op_type}_{self._made}"
+        name = f"{self._place}/{op_type}_{self._made}"
         node = ir.node(op_type, list(inputs), attributes, name=name)
         node.outputs[0].name = name
         self.model.graph.append(node)

@@ -322,6 +322,30 @@ CASES = (
         " { y = TensorScatter<axis = -2>(c, u, i) }",
     ),
     Case(
+        "cache_read_by_update_alone",
+        "TensorScatter",
+        "error",
+        "10.15 @24: (float[1,2,16,8] c, float[1,2,1,8] u, int64[1] i) => (float[1,2,16,8] y, float[1,2,16,8] z)"
+        " { y = TensorScatter<axis = -2>(c, u, i) z = Relu(c) }",
+        "10.15 @24: (float[1,2,16,8] c, float[1,2,1,8] u, int64[1] i) => (float[1,2,16,8] y, float[1,2,16,8] z)"
+        " { y = TensorScatter<axis = -2>(c, u, i) z = Relu(y) }",
+    ),
+    Case(
+        "bool_or_same_dtype",
+        "Attention",
+        "error",
+        f"10.15 @24: ({QKV}, float16[1,1,4,4] m) => (float[1,2,4,8] y) {{ y = Attention(q, k, v, m) }}",
+        f"10.15 @24: ({QKV}, float[1,1,4,4] m) => (float[1,2,4,8] y) {{ y = Attention(q, k, v, m) }}",
+    ),
+    Case(
+        "attr_or_input",
+        "Attention",
+        "error",
+        f"10.15 @24: ({QKV}, float[1,1,4,4] m) => (float[1,2,4,8] y)"
+        " { y = Attention<is_causal = 1>(q, k, v, m) }",
+        f"10.15 @24: ({QKV}) => (float[1,2,4,8] y) {{ y = Attention<is_causal = 1>(q, k, v) }}",
+    ),
+    Case(
         "precision",
         "Softmax",
         "warn",
@@ -378,3 +402,23 @@ def test_its_clean_counterpart_passes(case):
 def test_every_kind_of_rule_has_its_fault():
     kinds = {"unknown_op", "unsupported_op", *NODE_KINDS, *GRAPH_KINDS}
     assert {case.kind for case in CASES} | ELSEWHERE == kinds
+
+
+CACHE = "(float[1,2,16,8] c, float[1,2,1,8] u, int64[1] i) => (float[1,2,16,8] y)"
+UPDATE = "{ y = TensorScatter<axis = -2>(c, u, i) }"
+
+
+@pytest.mark.parametrize(
+    ("kind", "text"),
+    [
+        ("attr_in", f'10.15 @24: {CACHE} {{ y = TensorScatter<axis = -2, mode = "circular">(c, u, i) }}'),
+        ("attr_in", f"10.15 @24: {CACHE} {{ y = TensorScatter<axis = 2>(c, u, i) }}"),
+        ("dtype_in", f"10.15 @24: {CACHE.replace('float', 'int32')} {UPDATE}"),
+        ("cache_must_be_graph_io", f"10.15 @24: {CACHE.replace('16', 'C')} {UPDATE}"),
+        ("unsupported_op", f"10.14 @24: {CACHE} {UPDATE}"),
+        ("unsupported_op", f"10.13 @23: ({QKV}) => (float[1,2,4,8] y) {{ y = Attention(q, k, v) }}"),
+        ("forbidden_inputs", f"10.15 @24: ({QKV}) => (float[1,2,4,8] y) {{ y = Attention(q, k, v, , k, v) }}"),
+    ],
+)
+def test_what_an_update_in_place_may_not_be(kind, text):
+    assert kind in [finding.kind for finding in found(text) if finding.severity == "error" and finding.op]

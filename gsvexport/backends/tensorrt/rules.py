@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from gsvexport.backends.tensorrt.scope import Hit, Hits, Scope, Site, called, dtype_name
+from gsvexport.backends.tensorrt.rules_attention import ATTENTION_KINDS
+from gsvexport.backends.tensorrt.scope import Hit, Hits, Scope, Site, dtype_name
 from gsvexport.passes.base import attribute
 
 _HALF = ("FP16", "BF16")
@@ -224,17 +225,6 @@ def loop_carried_shape_invariant(site: Site) -> Hits:
             yield Hit(f"{name} is carried as {_shape(before)} and comes back as {_shape(after)}; must keep its shape")
 
 
-def cache_must_be_graph_io(site: Site) -> Hits:
-    graph = site.scope.model.graph
-    cache, updated = site.node.inputs[0], site.node.outputs[0]
-    if not any(cache is value for value in graph.inputs):
-        yield Hit(f"{called('input', 0, cache)} is no input of the graph; must be one")
-    if not any(updated is value for value in graph.outputs):
-        yield Hit(f"{called('output', 0, updated)} is no output of the graph; must be one")
-    if cache is not None and cache.shape is not None and not isinstance(cache.shape[-2], int):
-        yield Hit(f"{called('input', 0, cache)} has shape {_shape(cache)}; its length, dimension -2, must be static")
-
-
 def precision(site: Site) -> Hits:
     for name, value in site.inputs([0]):
         if site.dtype(value) in _HALF:
@@ -382,9 +372,9 @@ NODE_KINDS: dict[str, Callable[..., Hits]] = {
         attr_all_ones, max_outputs, max_inputs, forbidden_inputs, requires_input, max_value, same_dtype,
         keep_fp32_inputs, zero_point_zero, static_shape, static_dim, einsum_plain, opset_max, real_input,
         bidir_same_activations, branch_outputs_same_rank, branch_output_names_differ, loop_static_scan_length,
-        loop_carried_shape_invariant, cache_must_be_graph_io, precision,
+        loop_carried_shape_invariant, precision,
     )
-} | dict.fromkeys(_OCCURS, occurs)  # fmt: skip
+} | dict.fromkeys(_OCCURS, occurs) | ATTENTION_KINDS  # fmt: skip
 GRAPH_KINDS: dict[str, Callable[..., Hits]] = {
     function.__name__: function
     for function in (
