@@ -28,6 +28,7 @@ LAYERS = (
     ("emulate",),
     ("build",),
     ("bench", "report"),
+    ("release",),
     ("cli",),
     ("train",),
 )

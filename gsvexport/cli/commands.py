@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import sys
-import time
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
+
+from gsvexport.cli.progress import progress as _progress
+from gsvexport.cli.release import release
 
 _EPILOG = """\b
 Exit codes:
@@ -410,11 +410,4 @@ def cache(prune: bool, older_than: float) -> None:
     click.echo(prune_cache(older_than) if prune else cache_page(), nl=False)
 
 
-def _progress(quiet: bool) -> Callable[[str], None]:
-    """One line on standard error for each thing that is done, with the time since the start."""
-    start = time.monotonic()
-
-    def say(text: str) -> None:
-        print(f"{time.monotonic() - start:7.1f} s  {text}", file=sys.stderr, flush=True)  # noqa: T201
-
-    return (lambda _: None) if quiet else say
+cli.add_command(release)

@@ -10,17 +10,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from gsvexport.report.charts import log_bars, margin_bar, megabytes, size_bars
+from gsvexport.report.document import document
 from gsvexport.report.listen import Sound
 from gsvexport.report.margins import used
 from gsvexport.report.markup import Html, element, plain
 from gsvexport.report.players import scales, sound_card
 from gsvexport.report.stored import Stored, members, weights
-from gsvexport.report.style import STYLE
 from gsvexport.report.terminal import LEVELS, SIGNS, WORDS, failure, interval, not_run, number, percent, place, verdict
 from gsvexport.verify.gates import METRICS
 from gsvexport.verify.report import Check, Report
 
-_POLICY = "default-src 'none'; img-src data:; media-src data:; style-src 'unsafe-inline'"
 _NEAREST = 3
 VERDICTS = {"pass": "PASSED", "fail": "FAILED", "not_run": "NOT VERIFIED"}
 _COLUMNS = ("Stage", "Metric", "Value", "Limit", "Used", "Baseline", "n", "Against", "Status")
@@ -61,14 +60,7 @@ def page(stored: Stored, here: Here) -> str:
         _glossary(report, here),
         _details(stored),
     ]
-    head = (
-        element("meta", charset="utf-8"),
-        element("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        element("meta", http_equiv="Content-Security-Policy", content=_POLICY),
-        element("title", f"{VERDICTS[overall(stored, here)]}: {title}"),
-        element("style", Html(STYLE)),
-    )
-    return "<!DOCTYPE html>\n" + element("html", element("head", head), element("body", body), lang="en") + "\n"
+    return document(f"{VERDICTS[overall(stored, here)]}: {title}", body)
 
 
 def overall(stored: Stored, here: Here) -> str:

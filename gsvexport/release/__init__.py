@@ -1,0 +1,1 @@
+"""A release: every voice for every target, in one folder that is whole or not there."""

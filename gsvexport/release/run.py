@@ -1,0 +1,254 @@
+"""Build a release: voices times targets, each in a process of its own, several at a time.
+
+    OUT/VOICE-TARGET.gsv   the artifacts
+    OUT/SHA256SUMS         for sha256sum --check
+    OUT/release.json       what they are, and how their verification went
+    OUT/overview.html      the same for a person
+    OUT/measured.json      with `measure`: how fast they are on this machine
+
+Artifacts come into the folder when all of them are built and have passed; otherwise only the overview is written anew.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from gsvexport.errors import EnvironmentProblem, GateFailed, GsvError, InputError, missing_package
+from gsvexport.files import TEMPORARY_PREFIX, atomic_file, disk_errors, sha256_file
+from gsvexport.release.index import RELEASE, SUMS, Row, row_of, write_index
+from gsvexport.release.overview import OVERVIEW, overview
+from gsvexport.target import read_targets
+
+Progress = Callable[[str], None]
+_MEMORY_OF_A_BUILD = 3e9  # bytes; a full-size voice takes 1.7 to 2.3 GB
+_ATTEMPTS_LEFT = "*.report.json"
+
+
+@dataclass(frozen=True)
+class Job:
+    """One voice for one target; `voice` is None for the built-in demo voice."""
+
+    voice: str | None
+    target: str
+
+    @property
+    def label(self) -> str:
+        """What a person calls it."""
+        return f"{Path(self.voice).name if self.voice else 'demo'} for {Path(self.target).stem}"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a job ended: the artifact in the staging folder, or its error's exit code and text."""
+
+    job: Job
+    artifact: Path | None
+    code: int = 0
+    message: str = ""
+
+
+def release(
+    voices: Sequence[str],
+    targets: Sequence[str],
+    out: Path,
+    *,
+    jobs: int | None = None,
+    level: int = 2,
+    strict: bool = False,
+    measure: bool = False,
+    progress: Progress | None = None,
+) -> list[Row]:
+    """Build each of `voices` (none: the demo voice) for each of `targets` into the folder `out`; what it holds then.
+
+    `jobs` builds run at once, by default as many as processors and free memory allow. `level` and `strict` are those of
+    `gsvexport.build`. What has not changed since the last time comes from the store.
+
+    Raises:
+        InputError: two voices have one name, or `out` is no folder.
+        TargetError: a target cannot be used; before anything is built.
+        GateFailed: artifacts missed a limit. Any other error of a build comes first, with its own exit code.
+    """
+    say = progress or (lambda _: None)
+    read_targets(targets)
+    todo = [Job(voice, target) for voice in dict.fromkeys(voices or (None,)) for target in dict.fromkeys(targets)]
+    if out.exists() and not out.is_dir():
+        raise InputError(f"the output {out} is not a folder", fix="choose another with -o")
+    with _alone(out, say), disk_errors(out):
+        for left in out.glob(f"{TEMPORARY_PREFIX}release-*"):  # of a release that was killed
+            shutil.rmtree(left, ignore_errors=True)
+        staging = Path(tempfile.mkdtemp(prefix=f"{TEMPORARY_PREFIX}release-", dir=out))
+        try:
+            outcomes = _build(todo, staging, jobs or _at_once(), ["--level", str(level)] + ["--strict"] * strict, say)
+            _refuse_collisions(outcomes)
+            rows = [row_of(one.artifact) for one in outcomes if one.artifact]
+            failed = [one for one in outcomes if one.artifact is None]
+            if failed:
+                _keep_reports(staging, out)
+                _write_overview(out, rows, failed, {})
+                raise _failure(failed, len(outcomes), out)
+            measured = _measure([one.artifact for one in outcomes if one.artifact], say) if measure else {}
+            for row in rows:
+                _place(next(staging.glob(f"*/{row.file}")), out / row.file)
+            for path in out.glob(_ATTEMPTS_LEFT):  # of an attempt that failed
+                path.unlink()
+            write_index(out, rows, measured)
+            _write_overview(out, rows, (), measured)
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
+    return rows
+
+
+@contextlib.contextmanager
+def _alone(out: Path, say: Progress) -> Iterator[None]:
+    """One release at a time in a folder."""
+    try:
+        from filelock import FileLock, Timeout
+    except ImportError:
+        raise missing_package("filelock", "building", "compile") from None
+    with disk_errors(out):
+        out.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(out / ".release.lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            say(f"waiting for another release in {out}")
+            lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _at_once() -> int:
+    cores = os.cpu_count() or 1
+    try:
+        free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (ValueError, OSError):  # a system that does not tell
+        return max(1, cores // 2)
+    return max(1, min(cores, int(free / _MEMORY_OF_A_BUILD)))
+
+
+def _build(todo: Sequence[Job], staging: Path, count: int, options: list[str], say: Progress) -> list[Outcome]:
+    """Every job's outcome, in the order of `todo`; an interruption ends the processes that run."""
+    running: set[subprocess.Popen[str]] = set()
+    say(f"{len(todo)} artifacts, {min(count, len(todo))} at a time")
+    with ThreadPoolExecutor(count) as pool:
+        try:
+            found = [
+                pool.submit(_one, job, staging / str(number), options, running, say) for number, job in enumerate(todo)
+            ]
+            return [one.result() for one in found]
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            for process in [*running]:
+                process.terminate()
+            raise
+
+
+def _one(job: Job, folder: Path, options: list[str], running: set[subprocess.Popen[str]], say: Progress) -> Outcome:
+    begin = time.monotonic()
+    command = [sys.executable, "-m", "gsvexport", "build", "--target", job.target, "--out", str(folder), *options]
+    process = subprocess.Popen(
+        [*command, *([job.voice] if job.voice else [])],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        encoding="utf-8",
+        errors="replace",
+    )
+    running.add(process)
+    said: list[str] = []
+    assert process.stderr is not None
+    for line in process.stderr:
+        text = line.rstrip("\n")
+        if _is_progress(text):
+            say(f"{job.label}: {text[_STAMP:]}")
+        else:
+            said.append(text)
+    code = process.wait()
+    running.discard(process)
+    artifact = next(folder.glob("*.gsv"), None)
+    word = "done" if artifact else f"failed with exit code {code}"
+    say(f"{job.label}: {word} after {time.monotonic() - begin:.0f} s")
+    if code == 0 and artifact:
+        return Outcome(job, artifact)
+    return Outcome(job, None, code, "\n".join(said).strip() or f"ended with exit code {code}")
+
+
+_STAMP = 11  # "   12.3 s  " stands before what a build says it does
+
+
+def _is_progress(line: str) -> bool:
+    return line[_STAMP - 4 : _STAMP] == " s  " and line[: _STAMP - 4].strip().replace(".", "").isdigit()
+
+
+def _refuse_collisions(outcomes: Sequence[Outcome]) -> None:
+    made: dict[str, list[str]] = {}
+    for one in outcomes:
+        if one.artifact:
+            made.setdefault(one.artifact.name, []).append(one.job.voice or "the demo voice")
+    if twice := [f"{name}: {' and '.join(of)}" for name, of in made.items() if len(of) > 1]:
+        raise InputError(
+            "several voices make an artifact of one name", problems=twice, fix="give them different names in voice.toml"
+        )
+
+
+def _failure(failed: Sequence[Outcome], count: int, out: Path) -> GsvError:
+    """One error for all that failed, of the kind that is worst: what is no matter of gates comes first."""
+    kinds = {kind.exit_code: kind for kind in GsvError.__subclasses__()}
+    code = next((one.code for one in failed if one.code != GateFailed.exit_code), GateFailed.exit_code)
+    kind = kinds.get(code, EnvironmentProblem)
+    return kind(
+        f"{len(failed)} of {count} artifacts failed; the release in {out} was not touched",
+        problems=[f"{one.job.label}: {one.message.removeprefix('gsvexport: ')}" for one in failed],
+        fix=f"read {out / OVERVIEW}",
+    )
+
+
+def _keep_reports(staging: Path, out: Path) -> None:
+    for path in staging.glob(f"*/{_ATTEMPTS_LEFT}"):
+        os.replace(path, out / path.name)
+
+
+def _place(made: Path, path: Path) -> None:
+    """Move an artifact into the release; one that is the same already keeps its time."""
+    if path.is_file() and path.stat().st_size == made.stat().st_size and sha256_file(path) == sha256_file(made):
+        return
+    os.replace(made, path)
+
+
+def _measure(paths: Sequence[Path], say: Progress) -> dict[str, dict[str, float | str]]:
+    """What `bench` finds for each artifact that this machine can run: RTF, first audio in seconds, peak in MB."""
+    from gsvexport.bench import bench
+
+    found: dict[str, dict[str, float | str]] = {}
+    for path in paths:
+        say(f"measuring {path.name}")
+        try:
+            figures = bench(path, runs=3).subjects[0].figures
+        except GsvError as error:
+            found[path.name] = {"not_run": error.what}
+            continue
+        wanted = ("rtf", "first_audio_s", "sentence_s", "load_s", "peak_mb")
+        found[path.name] = {name: figures[name].median for name in wanted if name in figures}
+    return found
+
+
+def _write_overview(
+    out: Path, rows: Sequence[Row], failed: Sequence[Outcome], measured: dict[str, dict[str, float | str]]
+) -> None:
+    missing = [(one.job.label, one.code, one.message) for one in failed]
+    with atomic_file(out / OVERVIEW, force=True) as work:
+        work.write_text(overview(rows, missing, measured), encoding="utf-8")
+
+
+__all__ = ["OVERVIEW", "RELEASE", "SUMS", "Job", "Row", "release"]
