@@ -60,7 +60,7 @@ def disk_errors(path: Path) -> Iterator[None]:
 
 
 def _disk_full(path: Path) -> EnvironmentProblem:
-    free = shutil.disk_usage(_existing_parent(path)).free
+    free = free_space(path)
     return EnvironmentProblem(
         f"the disk is full while writing {path}",
         found=f"{free / 1e6:.0f} MB free without what was being written",
@@ -93,7 +93,7 @@ def atomic_directory(path: Path, *, force: bool = False) -> Iterator[Path]:
         try:
             yield work
             work.chmod(0o777 & ~_umask())
-            _sync_tree(work)
+            sync_tree(work)
             _replace_directory(work, path)
         finally:
             _remove(work)
@@ -124,6 +124,44 @@ def atomic_file(path: Path, *, force: bool = False) -> Iterator[Path]:
             os.close(held)
 
 
+@contextlib.contextmanager
+def temporary_directory(path: Path) -> Iterator[Path]:
+    """A directory beside `path` that is gone when the block ends; a killed process's is gone when another one begins.
+
+    Raises:
+        EnvironmentProblem: `path` has no folder, and none can be made.
+    """
+    work, held = _beside(path, lambda prefix, folder: tempfile.mkdtemp(prefix=prefix, dir=folder))
+    try:
+        yield work
+    finally:
+        _remove(work)
+        os.close(held)
+
+
+def remove_dead(folder: Path, prefix: str = TEMPORARY_PREFIX) -> int:
+    """Remove what killed processes left in a folder of what this module makes; returns the bytes freed.
+
+    What a living process makes is held by it, so no clock decides.
+    """
+    freed = 0
+    for left in folder.glob(f"{prefix}*"):
+        with contextlib.suppress(OSError):
+            held = os.open(left, os.O_RDONLY)
+            try:
+                if _hold(held):
+                    freed += sum(path.stat().st_size for path in (left, *left.rglob("*")) if path.is_file())
+                    _remove(left)
+            finally:
+                os.close(held)
+    return freed
+
+
+def free_space(path: Path) -> int:
+    """Bytes that may still be written where `path` is, or would be."""
+    return shutil.disk_usage(_existing_parent(path)).free
+
+
 def refuse_existing(path: Path, *, force: bool) -> None:
     """Raise `InputError` when `path` exists, unless `force` is set."""
     if os.path.exists(path) and not force:  # unlike Path's, false for a name that no file system takes
@@ -146,33 +184,27 @@ def _beside(path: Path, make: Callable[[str, Path], str]) -> tuple[Path, int]:
     prefix = f"{TEMPORARY_PREFIX}{sha256_bytes(os.fsencode(path.name))[:12]}-"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        for left in path.parent.glob(f"{prefix}*"):
-            with contextlib.suppress(OSError):
-                held = os.open(left, os.O_RDONLY)
-                try:
-                    if _hold(held):
-                        _remove(left)
-                finally:
-                    os.close(held)
+        remove_dead(path.parent, prefix)
         while True:
             work = Path(make(prefix, path.parent))
-            held = os.open(work, os.O_RDONLY)
-            _hold(held)
-            if work.exists():  # else another process took it for a leftover, before it was held
-                return work, held
-            os.close(held)
+            with contextlib.suppress(FileNotFoundError):
+                held = os.open(work, os.O_RDONLY)
+                _hold(held, wait=True)
+                if work.exists():  # else another process took it for a leftover, before it was held
+                    return work, held
+                os.close(held)
     except (FileNotFoundError, FileExistsError, NotADirectoryError) as error:  # a file in the way, or such as /proc
         raise _unwritable(path, error) from error
 
 
-def _hold(handle: int) -> bool:
+def _hold(handle: int, *, wait: bool = False) -> bool:
     """Lock an open file or folder, unless somebody else has; false as well where a file system knows no locks."""
     try:
         import fcntl
     except ImportError:  # not a POSIX system
         return False
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
     except OSError:
         return False
     return True
@@ -214,7 +246,8 @@ def _replace_directory(work: Path, path: Path) -> None:
     _sync(path.parent)
 
 
-def _sync_tree(root: Path) -> None:
+def sync_tree(root: Path) -> None:
+    """Make sure that a folder outlives a loss of power once it is renamed; its files become readable as usual."""
     for folder, _, names in os.walk(root):
         for name in names:
             # Some libraries write files that only their owner may read.

@@ -86,16 +86,17 @@ class Store:
     def prune(self, older_than_days: float = 0) -> int:
         """Remove what has not been used for that long, and what dead processes left; returns the bytes freed.
 
-        An entry that a process is making or checking at this moment stays.
+        An entry that a process is making or checking at this moment stays. A time of use in the future, from a clock
+        that was set back, counts as now.
         """
         if not self.root.is_dir():
             return 0
         freed = 0
-        limit = time.time() - older_than_days * 86400
+        now = time.time()
         with disk_errors(self.root):
             freed += self._sweep()
             for entry in self.entries():
-                if entry.used <= limit:
+                if max(now - entry.used, 0) >= older_than_days * 86400:
                     with contextlib.suppress(_Busy), self.locked(entry.key, wait=False):
                         shutil.rmtree(self.root / entry.key)
                         freed += entry.size

@@ -4,6 +4,7 @@ import struct
 import tempfile
 import threading
 import zipfile
+import zlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 from hypothesis import given, settings, strategies
 
 from gsvexport.artifact import container
+from gsvexport.artifact.layout import Entry, directory, local_header
 from gsvexport.artifact.manifest import Decisions, Group, Manifest, Member, StageEntry, Weights, safe_name
 from gsvexport.errors import ArtifactError, EnvironmentProblem, InputError
 from gsvexport.files import canonical_json, sha256_bytes
@@ -47,10 +49,13 @@ def artifact(tmp_path, manifest, folder):
     return path
 
 
-def zipped(path, members, *, compression=zipfile.ZIP_STORED):
-    with zipfile.ZipFile(path, "w", compression) as archive:
-        for name, data in members:
-            archive.writestr(zipfile.ZipInfo(name), data, compress_type=compression)
+def zipped(path, members):
+    """A container with these members, laid out as gsvexport would, whatever they are."""
+    entries, data = [], b""
+    for name, content in members:
+        entries.append(Entry(name, len(data), len(content), zlib.crc32(content)))
+        data += local_header(entries[-1]) + content
+    path.write_bytes(data + (directory(entries) if entries else b""))
     return path
 
 
@@ -172,7 +177,7 @@ def test_a_full_disk_leaves_no_half_unpacked_folder(artifact, cache, monkeypatch
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(container, "_copy", full)
+    monkeypatch.setattr("gsvexport.artifact.kept.sync_tree", full)
     with pytest.raises(EnvironmentProblem, match="the disk is full"):
         container.unpacked(artifact)
     assert list((cache / "unpacked").iterdir()) == []
@@ -208,19 +213,15 @@ def test_every_changed_byte_of_every_member_is_found(artifact, tmp_path):
 
 @settings(max_examples=300)
 @given(data=strategies.data())
-def test_whatever_byte_changes_the_contents_do_not(artifact, manifest, data):
-    """A change is refused, or it was in bytes of the zip's own headers that mean nothing here."""
+def test_any_changed_byte_of_the_file_is_found(artifact, data):
     content = bytearray(artifact.read_bytes())
     place = data.draw(strategies.integers(0, len(content) - 1))
     content[place] ^= data.draw(strategies.integers(1, 255))
     with tempfile.TemporaryDirectory() as folder:
-        path, out = Path(folder, "changed.gsv"), Path(folder, "out")
+        path = Path(folder, "changed.gsv")
         path.write_bytes(content)
-        try:
-            assert container.unpack(path, out) == manifest
-        except ArtifactError:
-            return
-        assert container.differences(out, manifest, hashes=True) == []
+        with pytest.raises(ArtifactError):
+            container.unpack(path, Path(folder, "out"))
 
 
 def test_a_byte_changed_together_with_its_crc_is_found(manifest, tmp_path):
@@ -238,7 +239,10 @@ def test_a_byte_changed_together_with_its_crc_is_found(manifest, tmp_path):
         lambda value: value["members"].pop("step.onnx"),
         lambda value: value["members"].update(ghost={"size": 1, "sha256": "0" * 64}),
         lambda value: value["stages"]["step"].update(file="ghost.onnx"),
-        lambda value: value.update(schema=2),
+        lambda value: value.update(schema=1),
+        lambda value: value.update(schema=3),
+        lambda value: value.update(compression="brotli"),
+        lambda value: value["members"].update(weights={"size": 1, "sha256": "0" * 64}, **{"weights/a": {}}),
         lambda value: value.update(surprise=1),
         lambda value: value.pop("tools"),
         lambda value: value["members"]["step.onnx"].update(size=-1),
@@ -273,13 +277,16 @@ def test_names_that_lead_elsewhere_are_refused(manifest, tmp_path, name):
 
 
 def test_members_that_the_manifest_does_not_list_or_that_are_missing(manifest, tmp_path):
-    refused(zipped(tmp_path / "more.gsv", members(manifest, evil=b"x")), "'evil' is not in the manifest", tmp_path)
-    refused(zipped(tmp_path / "less.gsv", members(manifest)[:-1]), "weights.safetensors is missing", tmp_path)
+    more = members(manifest, evil=b"x")
+    for place in range(1, len(more)):
+        moved = [one for one in more if one[0] != "evil"]
+        moved.insert(place, ("evil", b"x"))
+        refused(zipped(tmp_path / "more.gsv", moved), "does not hold what|holds more", tmp_path)
+    refused(zipped(tmp_path / "less.gsv", members(manifest)[:-1]), r"no weights\.safetensors of 5000 bytes", tmp_path)
 
 
-@pytest.mark.filterwarnings("ignore:Duplicate name")
 def test_a_member_that_is_there_twice_is_refused(manifest, tmp_path):
-    refused(zipped(tmp_path / "twice.gsv", [*members(manifest), ("step.onnx", b"evil!")]), "2 times", tmp_path)
+    refused(zipped(tmp_path / "twice.gsv", [*members(manifest), ("step.onnx", b"evil!")]), "holds more", tmp_path)
 
 
 def test_names_that_differ_only_in_case_are_refused(manifest, tmp_path):
@@ -287,9 +294,13 @@ def test_names_that_differ_only_in_case_are_refused(manifest, tmp_path):
     refused(zipped(tmp_path / "case.gsv", [*members(listed), ("STEP.onnx", b"x")]), "two members", tmp_path)
 
 
-def test_a_bomb_is_refused_before_it_is_inflated(manifest, tmp_path):
-    bomb = members(manifest, **{"step.onnx": bytes(50_000_000)})
-    refused(zipped(tmp_path / "bomb.gsv", bomb, compression=zipfile.ZIP_DEFLATED), "not stored plainly", tmp_path)
+def test_a_zip_of_another_kind_is_refused(manifest, tmp_path):
+    path = tmp_path / "other.gsv"
+    for compression in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        with zipfile.ZipFile(path, "w", compression) as archive:
+            for name, data in members(manifest):
+                archive.writestr(name, data)
+        refused(path, "not its first member", tmp_path)
 
 
 def test_a_manifest_that_is_too_large_is_not_read(tmp_path):
@@ -303,16 +314,18 @@ def test_a_size_that_lies_in_the_table_of_contents_is_refused(artifact, tmp_path
     data[entry + 20 : entry + 28] = struct.pack("<II", 1 << 30, 1 << 30)
     path = tmp_path / "lying.gsv"
     path.write_bytes(data)
-    refused(path, "more bytes than the file has", tmp_path)
+    refused(path, "damaged at its end", tmp_path)
 
 
 def test_other_files_are_no_artifacts(artifact, manifest, tmp_path):
     path = tmp_path / "no.gsv"
     for content, says in (
-        (b"", "not a whole"),
-        (b"PK\x03\x04 and no more", "not a whole"),
-        (artifact.read_bytes()[:-30], "not a whole"),
-        (artifact.read_bytes()[: len(artifact.read_bytes()) // 2], "not a whole"),
+        (b"", "first member"),
+        (b"PK\x03\x04 and no more", "first member"),
+        (artifact.read_bytes()[:100], "not whole"),
+        (artifact.read_bytes()[:-30], "damaged at its end"),
+        (artifact.read_bytes()[: len(artifact.read_bytes()) // 2], "ends at byte"),
+        (artifact.read_bytes() + b"more", "damaged at its end"),
         (b"prefix" + artifact.read_bytes(), "first member"),
     ):
         path.write_bytes(content)
@@ -320,7 +333,7 @@ def test_other_files_are_no_artifacts(artifact, manifest, tmp_path):
     refused(zipped(path, []), "first member", tmp_path)
     refused(zipped(path, members(manifest)[::-1]), "first member", tmp_path)
     refused(zipped(path, [("manifest.json", b"[]")]), "unknown schema", tmp_path)
-    refused(zipped(path, [("manifest.json", b"\xff")]), "not JSON|not a whole", tmp_path)
+    refused(zipped(path, [("manifest.json", b"\xff")]), "not JSON", tmp_path)
     spaced = json.dumps(manifest.to_json()).encode()
     refused(zipped(path, [("manifest.json", spaced), *members(manifest)[1:]]), "canonical form", tmp_path)
     refused(zipped(path, [("manifest.json", b"[" * 100_000)]), "not JSON", tmp_path)
@@ -342,7 +355,6 @@ def test_decisions_and_weights_survive_being_stored_and_count_for_the_digest(man
     more = replace(manifest, stages={"step": entry}, weights=(Weights(("step",), "int4", 5000),))
     assert Manifest.from_bytes(text(more), "here") == more
     assert more.digest != manifest.digest
-    assert b'weights"' not in text(manifest)  # what holds none is written as before they were recorded
     assert b"decisions" not in text(manifest)
 
 

@@ -1,46 +1,56 @@
-"""The `.gsv` container: a zip of stored members, manifest first, with fixed times: equal contents give equal bytes.
+"""The `.gsv` container: a zip of stored members, manifest first, whose bytes follow from the manifest and the members.
 
-Reading trusts nothing: the manifest's size is bounded before it is read, every other member must be listed there with
-exactly its size and SHA-256, and nothing else may be in the file. Reading needs the standard library alone.
+    manifest.json, then every member in the order of names, then perhaps signature.json
+
+Reading trusts nothing: the manifest's size is bounded before it is read; from it follows where every other member lies,
+and the file has to be exactly that, header by header, with nothing between, before or behind. A member's size and
+SHA-256 are checked whenever it is read. Reading needs the standard library, and Brotli where members are compressed.
 """
 
 from __future__ import annotations
 
 import contextlib
-import errno
 import hashlib
 import os
-import shutil
-import tempfile
-import time
-import zipfile
-from collections.abc import Iterator
-from dataclasses import replace
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO
+from typing import IO, BinaryIO
 
-from gsvexport.artifact.manifest import LARGEST_MANIFEST, MANIFEST, MOST_MEMBERS, REPORT, Manifest, Member, safe_name
-from gsvexport.errors import ArtifactError
-from gsvexport.files import (
-    TEMPORARY_PREFIX,
-    atomic_file,
-    cache_directory,
-    canonical_json,
-    disk_errors,
-    sha256_bytes,
-    sha256_file,
+from gsvexport.artifact.encoding import FIX, decoded
+from gsvexport.artifact.kept import kept
+from gsvexport.artifact.layout import LONGEST_HEADER, Entry, directory, local_header, read_header
+from gsvexport.artifact.manifest import (
+    LARGEST_MANIFEST,
+    LARGEST_SIGNATURE,
+    MANIFEST,
+    README,
+    REPORT,
+    SIGNATURE,
+    Manifest,
+    Member,
+    safe_name,
 )
+from gsvexport.errors import ArtifactError, EnvironmentProblem
+from gsvexport.files import atomic_file, canonical_json, disk_errors, free_space, sha256_bytes, sha256_file
 
 SUFFIX = ".gsv"
 _CHUNK = 1 << 20
-_ZIP64 = (1 << 31) - 1
-_EPOCH = (1980, 1, 1, 0, 0, 0)
-_STALE_SECONDS = 86400  # an unpacking that has not ended after a day belongs to a dead process
-_FIX = "get the artifact again, or build it again"
+
+
+@dataclass(frozen=True)
+class Payload:
+    """A member's bytes as they are stored: `size` bytes from byte `offset` of the container on, and their SHA-256."""
+
+    name: str
+    offset: int
+    size: int
+    sha256: str
 
 
 def with_members(manifest: Manifest, folder: Path) -> Manifest:
-    """The manifest with the files of `folder` as its members; `report.json`, if there, becomes its report.
+    """The manifest with the files of `folder` as its members, plain; `report.json`, if there, becomes its report.
 
     Raises:
         ArtifactError: a file has a name that a member cannot have.
@@ -51,24 +61,53 @@ def with_members(manifest: Manifest, folder: Path) -> Manifest:
             if path.is_symlink() or not safe_name(name):
                 raise ArtifactError(f"{path} cannot be a member of an artifact")
             found[name] = Member(path.stat().st_size, sha256_file(path))
-    return replace(manifest, report=found.pop(REPORT, None), members=found)
+    return replace(manifest, report=found.pop(REPORT, None), members=found, compression=None)
 
 
 def write(manifest: Manifest, folder: Path, path: Path, *, force: bool = False) -> None:
-    """Pack the files of `folder` that `manifest` lists into `path`, which appears complete or not at all.
+    """Pack the files of `folder`, whose plain members `manifest` lists, into `path`.
+
+    Raises: as `assemble`.
+    """
+    assemble(manifest, lambda name: folder / name, path, force=force)
+
+
+def assemble(
+    manifest: Manifest,
+    payload: Callable[[str], Path | BinaryIO],
+    path: Path,
+    *,
+    signature: bytes | None = None,
+    force: bool = False,
+) -> None:
+    """Write a container of stored bytes; it appears complete or not at all, and equal arguments give equal bytes.
+
+    `payload(name)` is a file that holds exactly a member's stored bytes, or a stream that stands at them; such a stream
+    is left open, and what follows in it is not read.
 
     Raises:
         InputError: `path` exists and `force` is false.
-        ArtifactError: a file is not what the manifest says.
+        ArtifactError: stored bytes are not what the manifest says, or it lists what cannot be.
         EnvironmentProblem: the disk is full or not writable.
     """
     text = canonical_json(manifest.to_json()).encode()
-    with atomic_file(path, force=force) as work, zipfile.ZipFile(work, "w", zipfile.ZIP_STORED) as archive:
-        archive.writestr(_info(MANIFEST), text)
+    Manifest.from_bytes(text, str(path))
+    if signature is not None and len(signature) > LARGEST_SIGNATURE:
+        raise ArtifactError("the signature is too large", found=len(signature), limit=LARGEST_SIGNATURE)
+    with atomic_file(path, force=force) as work, open(work, "wb") as out:
+        entries = [_append(out, MANIFEST, [text], len(text))]
         for name, member in sorted(manifest.files.items()):
-            large = member.size > _ZIP64
-            with open(folder / name, "rb") as stream, archive.open(_info(name), "w", force_zip64=large) as out:
-                _copy(stream, out, member, f"{folder / name}")
+            found = payload(name)
+            if isinstance(found, Path):
+                if found.stat().st_size != member.payload_size:
+                    raise ArtifactError(f"{found} is damaged: its size is not what the manifest says", fix=FIX)
+                with open(found, "rb") as stream:
+                    entries.append(_append_payload(out, name, stream, member, str(found)))
+            else:
+                entries.append(_append_payload(out, name, found, member, name))
+        if signature is not None:
+            entries.append(_append(out, SIGNATURE, [signature], len(signature)))
+        out.write(directory(entries))
 
 
 def read_manifest(path: Path) -> Manifest:
@@ -77,29 +116,80 @@ def read_manifest(path: Path) -> Manifest:
     Raises:
         ArtifactError: no artifact, damaged, or of an unknown schema.
     """
+    return Manifest.from_bytes(manifest_bytes(path), str(path))
+
+
+def manifest_bytes(path: Path) -> bytes:
+    """The exact bytes of the manifest, which are what a signature signs; their SHA-256 covers all members.
+
+    Raises: as `read_manifest`.
+    """
     if path.is_dir():
         file = path / MANIFEST
         if not file.is_file() or file.stat().st_size > LARGEST_MANIFEST:
             raise ArtifactError(f"{path} is not an unpacked artifact", fix="pass a .gsv file")
-        return Manifest.from_bytes(file.read_bytes(), str(path))
-    with _opened(path) as archive:
-        return _checked(archive, path)
+        data = file.read_bytes()
+        Manifest.from_bytes(data, str(path))
+        return data
+    with _opened(path) as opened:
+        return opened.text
+
+
+def signature(path: Path) -> bytes | None:
+    """The bytes of `signature.json`, of a container or an unpacked folder; None where there is none.
+
+    They are as they were found: whether they sign anything is for `gsvexport.artifact.signature` to say.
+
+    Raises: as `read_manifest`.
+    """
+    if path.is_dir():
+        file = path / SIGNATURE
+        if not file.is_file():
+            return None
+        if file.stat().st_size > LARGEST_SIGNATURE:
+            raise ArtifactError(f"{file} is too large", found=file.stat().st_size, limit=LARGEST_SIGNATURE)
+        return file.read_bytes()
+    with _opened(path) as opened:
+        return opened.signature
+
+
+def with_signature(path: Path, data: bytes | None, out: Path, *, force: bool = False) -> None:
+    """Write to `out` the container `path` with another signature, or with None; `out` may be `path` with `force`.
+
+    Raises: as `assemble`, and as `read_manifest`.
+    """
+    with _opened(path) as opened:
+
+        def payload(name: str) -> BinaryIO:
+            opened.stream.seek(opened.entries[name].offset)
+            return opened.stream
+
+        assemble(opened.manifest, payload, out, signature=data, force=force)
+
+
+def payloads(path: Path) -> list[Payload]:
+    """Where the stored bytes of every member lie in a container, the report included; they are not read.
+
+    Raises: as `read_manifest`.
+    """
+    with _opened(path) as opened:
+        files = opened.manifest.files
+        return [
+            Payload(name, entry.offset, entry.size, files[name].payload_sha256)
+            for name, entry in opened.entries.items()
+        ]
 
 
 def read_member(path: Path, name: str) -> bytes:
-    """One member's bytes from a container, checked against the manifest.
+    """One member's plain bytes from a container, checked against the manifest.
 
     Raises:
         ArtifactError: no artifact, damaged, or without such a member.
     """
-    with _opened(path) as archive:
-        manifest = _checked(archive, path)
-        if name not in manifest.files:
+    with _opened(path) as opened:
+        if name not in opened.entries:
             raise ArtifactError(f"{path} holds no {name}", fix="gsvexport inspect shows what it holds")
-        data = archive.read(name)
-        if sha256_bytes(data) != manifest.files[name].sha256:
-            raise ArtifactError(f"{path}: {name} is damaged (SHA-256 differs)", fix=_FIX)
-        return data
+        return b"".join(opened.read(name))
 
 
 def unpack(path: Path, folder: Path) -> Manifest:
@@ -109,16 +199,24 @@ def unpack(path: Path, folder: Path) -> Manifest:
         ArtifactError: the container is hostile, damaged or of an unknown schema; names the member.
         EnvironmentProblem: the disk is full or not writable.
     """
-    with disk_errors(folder), _opened(path) as archive:
-        manifest = _checked(archive, path)
+    with disk_errors(folder), _opened(path) as opened:
+        needed = sum(member.size for member in opened.manifest.files.values())
+        if (free := free_space(folder)) < needed:
+            raise EnvironmentProblem(
+                f"{path} does not fit on the disk of {folder}",
+                found=f"{free / 1e6:.1f} MB free",
+                limit=f"{needed / 1e6:.1f} MB are needed",
+                fix="free some space, gsvexport cache --prune, or choose another place with -o or GSVEXPORT_CACHE",
+            )
         folder.mkdir(parents=True, exist_ok=True)
-        for name, member in manifest.files.items():
+        for name in opened.entries:
             target = folder / name
             target.parent.mkdir(parents=True, exist_ok=True)
-            with archive.open(name) as stream, open(target, "wb") as out:
-                _copy(stream, out, member, f"{path}: {name}")
-        (folder / MANIFEST).write_bytes(canonical_json(manifest.to_json()).encode())
-    return manifest
+            with open(target, "xb") as out:
+                for piece in opened.read(name):
+                    out.write(piece)
+        (folder / MANIFEST).write_bytes(opened.text)
+        return opened.manifest
 
 
 def unpacked(path: Path) -> Path:
@@ -129,23 +227,9 @@ def unpacked(path: Path) -> Path:
 
     Raises: as `unpack`.
     """
-    manifest = read_manifest(path)
-    root = cache_directory() / "unpacked"
-    folder = root / sha256_bytes(canonical_json(manifest.to_json()).encode())
-    if not differences(folder, manifest):
-        with contextlib.suppress(OSError):
-            os.utime(folder)  # pruning goes by the last use
-        return folder
-    with disk_errors(root):
-        root.mkdir(parents=True, exist_ok=True)
-        sweep(root)
-        work = Path(tempfile.mkdtemp(prefix=TEMPORARY_PREFIX, dir=root))
-        try:
-            unpack(path, work / "new")
-            _put(work, folder, manifest)
-        finally:
-            shutil.rmtree(work, ignore_errors=True)
-    return folder
+    text = manifest_bytes(path)
+    manifest = Manifest.from_bytes(text, str(path))
+    return kept(sha256_bytes(text), lambda folder: not differences(folder, manifest), lambda new: unpack(path, new))
 
 
 def differences(folder: Path, manifest: Manifest, *, hashes: bool = False) -> list[str]:
@@ -153,7 +237,9 @@ def differences(folder: Path, manifest: Manifest, *, hashes: bool = False) -> li
     found = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if not path.is_dir()}
     wanted = {**manifest.files, MANIFEST: None}
     problems = [f"{name} is missing" for name in wanted if name not in found]
-    problems += [f"{name} does not belong to it" for name in found if name not in wanted]
+    problems += [f"{name} does not belong to it" for name in found if name not in (*wanted, SIGNATURE, README)]
+    if MANIFEST in found and found[MANIFEST].read_bytes() != canonical_json(manifest.to_json()).encode():
+        problems.append(f"{MANIFEST} is another one")
     for name, member in manifest.files.items():
         if (path := found.get(name)) is None:
             continue
@@ -168,108 +254,120 @@ def damage(path: Path) -> list[str]:
     """Which members of a container are not, byte for byte, what its manifest says; reads all of it.
 
     Raises:
-        ArtifactError: the container is hostile, or so damaged that its table of contents cannot be used.
+        ArtifactError: the container is hostile, or damaged outside of its members.
     """
     found = []
-    with _opened(path) as archive:
-        for name, member in _checked(archive, path).files.items():
+    with _opened(path) as opened:
+        for name in opened.entries:
             try:
-                with archive.open(name) as stream, open(os.devnull, "wb") as nowhere:
-                    _copy(stream, nowhere, member, name)
-            except (ArtifactError, zipfile.BadZipFile):
+                for _ in opened.read(name):
+                    pass
+            except ArtifactError:
                 found.append(f"{name} has changed (SHA-256 differs)")
     return found
 
 
-def sweep(root: Path) -> None:
-    """Remove what unpackings that were killed left in the cache more than a day ago."""
-    for path in root.glob(f"{TEMPORARY_PREFIX}*"):
-        with contextlib.suppress(OSError):
-            if time.time() - path.stat().st_mtime > _STALE_SECONDS:
-                shutil.rmtree(path, ignore_errors=True)
+@dataclass(frozen=True, eq=False)
+class _Opened:
+    """A container whose every byte outside of the members is as it has to be. `text` is the manifest's."""
 
+    path: Path
+    stream: BinaryIO
+    text: bytes
+    manifest: Manifest
+    entries: dict[str, Entry]
+    signature: bytes | None
 
-def _put(work: Path, folder: Path, manifest: Manifest) -> None:
-    """Move `work/new` to `folder`, unless another process has put it there meanwhile; a damaged folder goes aside."""
-    while differences(folder, manifest):
-        with contextlib.suppress(FileNotFoundError):
-            os.rename(folder, Path(tempfile.mkdtemp(dir=work)) / "damaged")
-        try:
-            os.rename(work / "new", folder)
-        except OSError as error:
-            if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
-                raise
+    def read(self, name: str) -> Iterator[bytes]:
+        """A member's plain bytes in pieces, checked."""
+        entry = self.entries[name]
+        self.stream.seek(entry.offset)
+        return decoded(self.stream, self.manifest.files[name], f"{self.path}: {name}", crc=entry.crc)
 
 
 @contextlib.contextmanager
-def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
-    """The container as a zip; whatever the zip reader stumbles over becomes an `ArtifactError` that names `path`."""
+def _opened(path: Path) -> Iterator[_Opened]:
+    """The container, checked up to the members' own bytes."""
     try:
-        stream = open(path, "rb")  # noqa: SIM115 - closed below; its errors are told apart from the zip's
+        stream = open(path, "rb")  # noqa: SIM115 - closed below; only errors of opening are told here
     except FileNotFoundError as error:
         raise ArtifactError(f"{path} does not exist") from error
     except OSError as error:
         raise ArtifactError(f"{path} cannot be read: {error.strerror}") from error
-    try:
-        with stream, zipfile.ZipFile(stream) as archive:
-            yield archive
-    except (zipfile.BadZipFile, EOFError, NotImplementedError, UnicodeDecodeError, ValueError) as error:
-        raise ArtifactError(f"{path} is not a whole .gsv artifact: {error}", fix=_FIX) from error
+    with stream:
+        yield _checked(stream, path)
 
 
-def _checked(archive: zipfile.ZipFile, path: Path) -> Manifest:
-    """The manifest, once the table of contents is known to be exactly what it lists."""
-    infos = archive.infolist()
-    if not infos or infos[0].filename != MANIFEST or infos[0].header_offset != 0:
-        raise ArtifactError(f"{path} is not a .gsv artifact: {MANIFEST} is not its first member", fix=_FIX)
-    if len(infos) > MOST_MEMBERS + 2 or infos[0].file_size > LARGEST_MANIFEST:
-        raise ArtifactError(
-            f"{path}: too many members, or too large a manifest",
-            found=f"{len(infos)} members, {infos[0].file_size} bytes of manifest",
-            limit=f"{MOST_MEMBERS} members, {LARGEST_MANIFEST} bytes",
-        )
-    problems = [f"{info.filename!r} is not stored plainly" for info in infos if not _plain(info)]
-    names = [info.filename for info in infos]
-    problems += [f"{name!r} is there {names.count(name)} times" for name in sorted({*names}) if names.count(name) > 1]
-    if sum(info.file_size for info in infos) > path.stat().st_size:
-        problems.append("its members claim more bytes than the file has")
-    if problems:
-        raise ArtifactError(f"{path} is not a .gsv artifact as gsvexport writes them", problems=problems, fix=_FIX)
-    manifest = Manifest.from_bytes(archive.read(MANIFEST), str(path))
-    sizes = {info.filename: info.file_size for info in infos[1:]}
-    problems = [f"{name} is missing" for name in manifest.files if name not in sizes]
-    problems += [f"{name!r} is not in the manifest" for name in sizes if name not in manifest.files]
-    problems += [
-        f"{name} has {sizes[name]} bytes, the manifest says {member.size}"
-        for name, member in manifest.files.items()
-        if name in sizes and sizes[name] != member.size
-    ]
-    if problems:
-        raise ArtifactError(f"{path} does not hold what its manifest lists", problems=problems, fix=_FIX)
-    return manifest
+def _checked(stream: BinaryIO, path: Path) -> _Opened:
+    size = os.fstat(stream.fileno()).st_size
+    first = _header(stream, 0)
+    if first is None or first.name != MANIFEST:
+        raise ArtifactError(f"{path} is not a .gsv artifact: {MANIFEST} is not its first member", fix=FIX)
+    if first.size > LARGEST_MANIFEST:
+        raise ArtifactError(f"{path}: too large a manifest", found=first.size, limit=LARGEST_MANIFEST)
+    text = _whole(stream, first, path)
+    manifest = Manifest.from_bytes(text, str(path))
+    entries, place = {}, first.end
+    for name, member in sorted(manifest.files.items()):
+        found = _header(stream, place)
+        if found is None or (found.name, found.size) != (name, member.payload_size) or found.end > size:
+            cut = f"; it ends at byte {size}, inside of it" if found is None or found.end > size else ""
+            what = f"no {name} of {member.payload_size} bytes at byte {place}{cut if place < size else ''}"
+            raise ArtifactError(f"{path} does not hold what its manifest lists: {what}", fix=FIX)
+        entries[name], place = found, found.end
+    last = _header(stream, place)
+    signed = None
+    if last is not None and last.name == SIGNATURE:
+        if last.size > LARGEST_SIGNATURE:
+            raise ArtifactError(f"{path}: too large a signature", found=last.size, limit=LARGEST_SIGNATURE)
+        signed, place = _whole(stream, last, path), last.end
+    end = directory([first, *entries.values(), *([last] if last is not None and signed is not None else [])])
+    stream.seek(place)
+    if stream.read(len(end) + 1) != end:
+        raise ArtifactError(f"{path} holds more, or less, than its manifest lists, or is damaged at its end", fix=FIX)
+    return _Opened(path, stream, text, manifest, entries, signed)
 
 
-def _plain(info: zipfile.ZipInfo) -> bool:
-    encrypted = info.flag_bits & 0x1
-    return info.compress_type == zipfile.ZIP_STORED and info.file_size == info.compress_size and not encrypted
+def _header(stream: BinaryIO, start: int) -> Entry | None:
+    stream.seek(start)
+    return read_header(stream.read(LONGEST_HEADER), start)
 
 
-def _info(name: str) -> zipfile.ZipInfo:
-    info = zipfile.ZipInfo(name, _EPOCH)
-    info.create_system = 3  # the same on every system
-    info.external_attr = 0o100644 << 16
-    return info
+def _whole(stream: BinaryIO, entry: Entry, path: Path) -> bytes:
+    """A small member that the manifest does not list; its CRC is all that there is to check."""
+    stream.seek(entry.offset)
+    data = stream.read(entry.size)
+    if len(data) != entry.size or zlib.crc32(data) != entry.crc:
+        raise ArtifactError(f"{path} is damaged: {entry.name} is not whole", fix=FIX)
+    return data
 
 
-def _copy(stream: IO[bytes], out: IO[bytes], member: Member, where: str) -> None:
-    """Copy exactly one member's bytes; anything else is an error before it is complete."""
-    digest = hashlib.sha256()
-    left = member.size
-    while chunk := stream.read(min(_CHUNK, left + 1)):
-        left -= len(chunk)
-        if left < 0:
-            break
-        digest.update(chunk)
+def _append(out: IO[bytes], name: str, chunks: Iterator[bytes] | list[bytes], size: int) -> Entry:
+    """Write a member at the end; its header once more when its CRC is known."""
+    entry = Entry(name, out.tell(), size, 0)
+    out.write(local_header(entry))
+    crc = 0
+    for chunk in chunks:
+        crc = zlib.crc32(chunk, crc)
         out.write(chunk)
-    if left or digest.hexdigest() != member.sha256:
-        raise ArtifactError(f"{where} is damaged: its size or SHA-256 is not what the manifest says", fix=_FIX)
+    entry = replace(entry, crc=crc)
+    out.seek(entry.start)
+    out.write(local_header(entry))
+    out.seek(entry.end)
+    return entry
+
+
+def _append_payload(out: IO[bytes], name: str, stream: IO[bytes], member: Member, where: str) -> Entry:
+    digest = hashlib.sha256()
+
+    def chunks() -> Iterator[bytes]:
+        left = member.payload_size
+        while left and (chunk := stream.read(min(_CHUNK, left))):
+            left -= len(chunk)
+            digest.update(chunk)
+            yield chunk
+
+    entry = _append(out, name, chunks(), member.payload_size)
+    if digest.hexdigest() != member.payload_sha256:
+        raise ArtifactError(f"{where} is damaged: its size or SHA-256 is not what the manifest says", fix=FIX)
+    return entry

@@ -1,27 +1,35 @@
 """The manifest: what an artifact is, and the size and SHA-256 of every file in it.
 
-`digest`, SHA-256 of the manifest's canonical JSON without its `report`, names what the artifact does: it covers the
-voice, the target, the tools and every member except the verification report, whose figures depend on the machine that
-measured them. The manifest itself lists the report too, so SHA-256 of the whole manifest covers every byte.
+`digest`, SHA-256 of the manifest's canonical JSON without its `report` and without how members are compressed, names
+what the artifact does: it covers the voice, the target, the tools and the content of every member except the
+verification report, whose figures depend on the machine that measured them. The manifest itself lists these, too, so
+SHA-256 of the whole manifest covers every byte.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import PurePosixPath
 from typing import Any
 
 from gsvexport.errors import ArtifactError
 from gsvexport.files import canonical_json, sha256_bytes
 
-SCHEMA = 1
+SCHEMA = 2
 MANIFEST = "manifest.json"
 REPORT = "report.json"
+SIGNATURE = "signature.json"  # may stand behind the members; it signs the manifest, so the manifest cannot list it
+README = "README.txt"  # what `gsvexport unpack` adds for people
+RESERVED = (MANIFEST, REPORT, SIGNATURE, README)
+BROTLI = "br"
 LARGEST_MANIFEST = 4 << 20  # bytes
 LARGEST_TOTAL = 16 << 30  # bytes of all members together
 MOST_MEMBERS = 4096
+LARGEST_SIGNATURE = 16 << 10  # bytes
+MOST_EXPANSION = 100  # times its stored bytes that an artifact may unpack to, beyond the first SLACK; real ones reach 5
+SLACK = 256 << 20  # bytes
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
@@ -29,10 +37,32 @@ _PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
 @dataclass(frozen=True)
 class Member:
-    """One file: its size in bytes and its SHA-256."""
+    """One file: its size in bytes and its SHA-256; where it is stored with an `encoding`, those of what is stored."""
 
     size: int
     sha256: str
+    encoding: str | None = None
+    stored_size: int | None = None
+    stored_sha256: str | None = None
+
+    @property
+    def payload_size(self) -> int:
+        """Bytes that it takes in the container."""
+        return self.size if self.stored_size is None else self.stored_size
+
+    @property
+    def payload_sha256(self) -> str:
+        """SHA-256 of the bytes in the container, by which artifacts share members."""
+        return self.sha256 if self.stored_sha256 is None else self.stored_sha256
+
+    @property
+    def plain(self) -> Member:
+        """The same content, not compressed."""
+        return Member(self.size, self.sha256)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values; what says how it is compressed only where it is."""
+        return {key: value for key, value in asdict(self).items() if value is not None}
 
 
 @dataclass(frozen=True)
@@ -102,7 +132,7 @@ class Manifest:
 
     `target` is the resolved profile, `source` the digest of the ONE ONNX source, `tools` the versions of what wrote the
     members, `stages` goes by stage name, `members` by file name. `weights` adds up to the bytes of all weights, each
-    counted once; it is empty in artifacts that were built before it was recorded.
+    counted once. `compression` says in words what wrote the compressed members; None where none is.
     """
 
     name: str
@@ -115,13 +145,20 @@ class Manifest:
     members: dict[str, Member]
     report: Member | None = None
     weights: tuple[Weights, ...] = ()
+    compression: str | None = None
 
     @property
     def digest(self) -> str:
-        """SHA-256 over everything but the report; equal for equal voices, targets and tools on any machine."""
-        value = self.to_json()
+        """SHA-256 over everything but the report and the compression: equal for equal voices, targets and tools."""
+        value = self.plain.to_json()
         del value["report"]
         return sha256_bytes(canonical_json(value).encode())
+
+    @property
+    def plain(self) -> Manifest:
+        """The same artifact with nothing compressed."""
+        members = {name: member.plain for name, member in self.members.items()}
+        return replace(self, members=members, report=self.report and self.report.plain, compression=None)
 
     @property
     def files(self) -> dict[str, Member]:
@@ -129,11 +166,13 @@ class Manifest:
         return {**self.members, **({REPORT: self.report} if self.report else {})}
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values, ready for `canonical_json`."""
+        """Plain values, ready for `canonical_json`; data/manifest.schema.json describes them."""
         value = {"schema": SCHEMA, **asdict(self)}
         value["stages"] = {name: entry.to_json() for name, entry in sorted(self.stages.items())}
-        if not self.weights:
-            del value["weights"]
+        value["members"] = {name: member.to_json() for name, member in self.members.items()}
+        value["report"] = self.report and self.report.to_json()
+        if self.compression is None:
+            del value["compression"]
         return value
 
     @classmethod
@@ -162,7 +201,7 @@ class Manifest:
                     **fields,
                     "stages": {name: StageEntry.from_json(entry) for name, entry in fields["stages"].items()},
                     "weights": tuple(
-                        Weights(**{**entry, "stages": tuple(entry["stages"])}) for entry in fields.get("weights", ())
+                        Weights(**{**entry, "stages": tuple(entry["stages"])}) for entry in fields["weights"]
                     ),
                     "members": {name: Member(**entry) for name, entry in fields["members"].items()},
                     "report": Member(**fields["report"]) if fields["report"] is not None else None,
@@ -195,22 +234,35 @@ class Manifest:
                 problems.append("weights are not bytes by kind and stages")
         if not isinstance(self.target, dict) or not isinstance(self.target.get("name"), str):
             problems.append("target has no name")
-        if REPORT in self.members or MANIFEST in self.members:
-            problems.append(f"{REPORT} and {MANIFEST} cannot be among the members")
+        taken = {name.casefold() for name in RESERVED}
+        problems += [f"{name} cannot be among the members" for name in self.members if name.casefold() in taken]
         if len(self.members) > MOST_MEMBERS:
             problems.append(f"{len(self.members)} members; at most {MOST_MEMBERS} are allowed")
         problems += [f"{name!r} is not a name that a member may have" for name in self.members if not safe_name(name)]
         folded = [name.casefold() for name in self.files]
         problems += sorted({f"two members are called {name}" for name in folded if folded.count(name) > 1})
-        problems += [f"{name}: impossible size or SHA-256" for name, item in self.files.items() if not _possible(item)]
-        if not problems and (total := sum(item.size for item in self.files.values())) > LARGEST_TOTAL:
-            problems.append(f"its members have {total} bytes; at most {LARGEST_TOTAL} are allowed")
+        inside = {parent.as_posix() for name in folded for parent in PurePosixPath(name).parents}
+        problems += [f"{name} is a file and a folder" for name in sorted(inside.intersection(folded))]
+        problems += [problem for name, item in self.files.items() if (problem := _impossible(name, item))]
+        compressed = any(item.encoding for item in self.files.values())
+        if not (isinstance(self.compression, str) if compressed else self.compression is None):
+            problems.append("compression does not say what wrote the compressed members")
+        problems += [] if problems else self._too_large()
         problems += [
             f"stage {name}: its file {entry.file!r} is not a member"
             for name, entry in self.stages.items()
             if not isinstance(entry.file, str) or entry.file not in self.members
         ]
         return problems
+
+    def _too_large(self) -> list[str]:
+        total = sum(item.size for item in self.files.values())
+        stored = sum(item.payload_size for item in self.files.values())
+        if total > LARGEST_TOTAL:
+            return [f"its members have {total} bytes; at most {LARGEST_TOTAL} are allowed"]
+        if total > MOST_EXPANSION * stored + SLACK:
+            return [f"its members unpack from {stored} bytes to {total}; at most {MOST_EXPANSION} times is allowed"]
+        return []
 
 
 def safe_name(name: str) -> bool:
@@ -242,5 +294,19 @@ def _sensible(decisions: Decisions) -> bool:
     )
 
 
-def _possible(item: Member) -> bool:
-    return _count(item.size) and isinstance(item.sha256, str) and _SHA256.fullmatch(item.sha256) is not None
+def _impossible(name: str, item: Member) -> str | None:
+    """What is wrong with a member's numbers, or None."""
+    if not (_count(item.size) and _digest(item.sha256)):
+        return f"{name}: impossible size or SHA-256"
+    told = (item.encoding, item.stored_size, item.stored_sha256)
+    if told == (None, None, None):
+        return None
+    if item.encoding != BROTLI:
+        return f"{name}: unknown encoding {item.encoding!r}"
+    if not (_count(item.stored_size) and _digest(item.stored_sha256)) or item.payload_size >= item.size:
+        return f"{name}: impossible stored size or SHA-256"
+    return None
+
+
+def _digest(value: object) -> bool:
+    return isinstance(value, str) and _SHA256.fullmatch(value) is not None

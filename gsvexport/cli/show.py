@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
-import shutil
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from gsvexport.artifact.container import sweep
-from gsvexport.files import cache_directory, disk_errors
+from gsvexport.artifact.kept import prune_unpacked
+from gsvexport.files import cache_directory
 
 
 def table(rows: Iterable[Sequence[str]]) -> str:
@@ -39,16 +37,7 @@ def prune_cache(older_than_days: float) -> str:
     """Remove what has not been used for so long; returns what was freed in words."""
     from gsvexport.store import Store
 
-    freed = Store().prune(older_than_days)
-    root = cache_directory() / "unpacked"
-    limit = time.time() - older_than_days * 86400
-    with disk_errors(root):
-        for folder in root.iterdir() if root.is_dir() else ():
-            with contextlib.suppress(FileNotFoundError):
-                if folder.stat().st_mtime <= limit:
-                    freed += _size(folder)
-                    shutil.rmtree(folder)
-        sweep(root)
+    freed = Store().prune(older_than_days) + prune_unpacked(older_than_days)
     return f"{freed / 1e6:.1f} MB freed in {cache_directory()}\n"
 
 

@@ -1,0 +1,74 @@
+"""Folders that are made once in the user's cache and only read from then on, by any number of processes."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from gsvexport.files import cache_directory, disk_errors, remove_dead, sync_tree, temporary_directory
+
+_UNPACKED = "unpacked"
+
+
+def unpacked_root() -> Path:
+    """Where artifacts are unpacked to."""
+    return cache_directory() / _UNPACKED
+
+
+def kept(key: str, whole: Callable[[Path], bool], make: Callable[[Path], object]) -> Path:
+    """The folder called `key`, made by `make(empty folder)` unless it is there and `whole(folder)`.
+
+    It appears complete or not at all. A damaged one is replaced; what others have open of it stays readable to them.
+    What is there already needs no writing, so the cache may lie on a read-only file system.
+
+    Raises:
+        EnvironmentProblem: the disk is full, or the cache cannot be written.
+        Whatever `make` raises.
+    """
+    root = unpacked_root()
+    folder = root / key
+    if whole(folder):
+        with contextlib.suppress(OSError):
+            os.utime(folder)  # pruning goes by the last use
+        return folder
+    with disk_errors(root), temporary_directory(folder) as work:
+        remove_dead(root)
+        make(work / "new")
+        sync_tree(work / "new")
+        _put(work, folder, whole)
+    return folder
+
+
+def prune_unpacked(older_than_days: float) -> int:
+    """Remove what has not been used for that long, and what dead processes left; returns the bytes freed.
+
+    A time of use in the future, from a clock that was set back, counts as now. What is being unpacked stays.
+    """
+    root = unpacked_root()
+    freed = 0
+    with disk_errors(root):
+        freed += remove_dead(root)
+        for folder in root.glob("[!.]*"):
+            with contextlib.suppress(FileNotFoundError):
+                if max(time.time() - folder.stat().st_mtime, 0) >= older_than_days * 86400:
+                    freed += sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+                    shutil.rmtree(folder)
+    return freed
+
+
+def _put(work: Path, folder: Path, whole: Callable[[Path], bool]) -> None:
+    """Move `work/new` to `folder`, unless another process has put it there meanwhile; a damaged folder goes aside."""
+    while not whole(folder):
+        with contextlib.suppress(FileNotFoundError):
+            os.rename(folder, Path(tempfile.mkdtemp(dir=work)) / "damaged")
+        try:
+            os.rename(work / "new", folder)
+        except OSError as error:
+            if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
+                raise
