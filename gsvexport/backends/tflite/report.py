@@ -25,8 +25,9 @@ _WIDTH = 116
 class Compile:
     """What edgetpu_compiler did with the file: "not_run", "done" or "failed", and `reason`, or how it came out.
 
-    `file` is the member that it wrote, `model` and `compiled` SHA-256 of what it read and wrote, `disagreements` where
-    its log and the prediction differ. With `carried` the file came from elsewhere, without a log.
+    `file` is the member that it wrote, `model` and `compiled` SHA-256 of what it read and wrote, `mapped` how many
+    operators it mapped, `disagreements` where its log and the prediction differ. With `carried` the file came from
+    elsewhere, without a log.
     """
 
     status: str
@@ -37,6 +38,7 @@ class Compile:
     version: str = ""
     disagreements: tuple[str, ...] = ()
     carried: bool = False
+    mapped: int = 0
 
 
 @dataclass(frozen=True)
@@ -65,9 +67,12 @@ class Report:
 
     @property
     def mapped_share(self) -> float:
-        """Share of the whole stage's multiply-adds that are predicted to run on the TPU."""
-        total = self.placement.macs + sum(one.macs for one in self.rest)
-        return self.placement.mapped_macs / total if total else 0.0
+        """Share of the whole stage's multiply-adds that run on the TPU: what the compiler mapped, none if it failed,
+        and the prediction where it did not run."""
+        total, mapped = self.placement.macs + sum(one.macs for one in self.rest), self.placement.mapped
+        if self.compile.status != NOT_RUN:
+            mapped = self.compile.mapped
+        return sum(row.macs for row in self.placement.rows[:mapped]) / total if total else 0.0
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
@@ -144,7 +149,8 @@ def _split(report: Report) -> list[str]:
         cut = f"up to operator {one.cut}, {row.kind} '{row.name}'"
     share = f"{report.mapped_share:.1%} of {total / 1e6:.1f} million multiply-adds a window"
     own = f"{one.mapped} of {len(one.rows)} operators, {_percent(one.mapped_macs, one.macs)} of its multiply-adds"
-    lines = [f"{report.stage}: {share} are predicted to run on the Edge TPU", f"  {one.file}: {own}; {cut}"]
+    word = "are predicted to" if report.compile.status == NOT_RUN else "were compiled to"
+    lines = [f"{report.stage}: {share} {word} run on the Edge TPU", f"  {one.file}: {own}; {cut}"]
     for part in report.rest:
         text = f"{_percent(part.macs, total)} of the stage's multiply-adds, {part.bytes / 1e6:.2f} MB"
         lines.append(f"  {part.file}: on the processor, {text}")
