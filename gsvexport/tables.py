@@ -54,6 +54,10 @@ class Layers:
     values: dict[str, Any]
     where: dict[str, str]
 
+    def under(self, above: Layers) -> Layers:
+        """These with what `above` sets in its place."""
+        return Layers(_merge(self.values, above.values), {**self.where, **above.where})
+
 
 def read_layers(
     path: Path, find: Callable[[str, Path], Path], problems: list[str], above: tuple[Path, ...] = ()
@@ -77,8 +81,7 @@ def read_layers(
     if not isinstance(parents, list) or not all(isinstance(item, str) for item in parents):
         problems.append(f"{at}: 'extends' takes a name or a list of names, not {parents!r}")
         parents = []
-    values: dict[str, Any] = {}
-    where: dict[str, str] = {}
+    layers = Layers({}, {})
     for parent in parents:
         try:
             found = find(parent, path.parent)
@@ -88,9 +91,8 @@ def read_layers(
         if found in (path, *above):
             problems.append(f"{at}: '{path.stem}' extends '{parent}', which extends '{path.stem}'")
             continue
-        below = read_layers(found, find, problems, (*above, path))
-        values, where = _merge(values, below.values), {**where, **below.where}
-    return Layers(_merge(values, own), {**where, **lines})
+        layers = layers.under(read_layers(found, find, problems, (*above, path)))
+    return layers.under(Layers(own, lines))
 
 
 def key_lines(text: str) -> dict[str, int]:

@@ -1,7 +1,8 @@
 """A target: one device, read from `targets/NAME.toml`. A new device is a new file there and no Python.
 
 A profile may extend others (`extends = "_onnxruntime"`, or a list in which later names win). Names that begin with an
-underscore are families: they hold what several devices share and are not devices themselves.
+underscore are families: they hold what several devices share and are not devices themselves. A family with a `title` is
+a tier: any device takes it, as NAME+TIER.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Any
 from gsvexport.errors import TargetError
 from gsvexport.files import canonical_json, sha256_bytes
 from gsvexport.stages import CODES_PER_SECOND, MAX_TOKENS, POSITIONS, VERSIONS, stages
-from gsvexport.tables import Reader, Rule, key, nearest, read_layers
+from gsvexport.tables import Layers, Reader, Rule, key, nearest, read_layers
 
 FEATURES = {
     "x86-64": ("avx2", "fma", "f16c", "avx512", "avx512-vnni", "avx-vnni", "amx"),
@@ -164,15 +165,24 @@ def target_names(folder: Path | None = None) -> list[str]:
     return sorted(path.stem for path in (folder or registry()).glob("*.toml") if not path.stem.startswith("_"))
 
 
-def read_target(name: str, folder: Path | None = None) -> Target:
-    """Read one profile: by name from the registry, or from a file of your own when `name` ends in `.toml`.
+def tiers(folder: Path | None = None) -> dict[str, str]:
+    """Name (without the underscore) and title of each tier in the registry, sorted."""
+    folder = folder or registry()
+    found = {path.stem[1:]: _layers(path, folder, []).values.get("title") for path in sorted(folder.glob("_*.toml"))}
+    return {name: title for name, title in found.items() if title}
 
-    A file of your own may extend families and devices of the registry as well as files beside it.
+
+def read_target(name: str, folder: Path | None = None) -> Target:
+    """Read one profile: by name from the registry, or from a file of your own when it ends in `.toml`.
+
+    A file of your own may extend families and devices of the registry as well as files beside it. Tiers may follow,
+    each after a "+": what they set goes before what the device says, and the target is called NAME-TIER.
 
     Raises:
         TargetError: unknown (with the nearest names), or wrong (with every problem at its file and line).
     """
     folder = folder or registry()
+    name, *chosen = name.split("+")
     if name.endswith(".toml"):
         path = Path(name)
         if not path.is_file():
@@ -180,12 +190,18 @@ def read_target(name: str, folder: Path | None = None) -> Target:
     else:
         path = _find(name, (folder,))
     problems: list[str] = []
-    layers = read_layers(path, lambda parent, beside: _find(parent, (beside, folder), families=True), problems)
+    layers = _layers(path, folder, problems)
     if not _NAME.fullmatch(path.stem):
         problems.append(f"{path}: a device is named in lower-case letters, digits, '.' and '-', not '{path.stem}'")
-    target = _target(Reader(layers, path, problems), path.stem, layers.where)
+    for tier in chosen:
+        if tier not in (known := tiers(folder)):
+            raise TargetError(f"there is no tier '{tier}'{nearest(tier, known)}", limit="known: " + ", ".join(known))
+        title = f"{layers.values.get('title')}; {known[tier]}"
+        layers = layers.under(_layers(folder / f"_{tier}.toml", folder, problems)).under(Layers({"title": title}, {}))
+    full_name = "-".join([path.stem, *chosen])
+    target = _target(Reader(layers, path, problems), full_name, layers.where)
     if target is None or problems:
-        raise TargetError(f"target {path.stem} cannot be used", problems=problems, fix=f"correct {path}")
+        raise TargetError(f"target {full_name} cannot be used", problems=problems, fix=f"correct {path}")
     return target
 
 
@@ -210,6 +226,10 @@ def read_targets(names: Iterable[str], folder: Path | None = None) -> list[Targe
     if errors:
         raise TargetError("several targets cannot be used", problems=[str(error) for error in errors])
     return list(found.values())
+
+
+def _layers(path: Path, folder: Path, problems: list[str]) -> Layers:
+    return read_layers(path, lambda parent, beside: _find(parent, (beside, folder), families=True), problems)
 
 
 def _find(name: str, folders: Iterable[Path], *, families: bool = False) -> Path:

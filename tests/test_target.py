@@ -6,7 +6,7 @@ from gsvexport.cli.targets import markdown_table
 from gsvexport.errors import TargetError
 from gsvexport.plan import check, missing_backends
 from gsvexport.runtime.machine import FLAGS
-from gsvexport.target import CORES, FEATURES, Placement, read_target, read_targets, registry, target_names
+from gsvexport.target import CORES, FEATURES, Placement, read_target, read_targets, registry, target_names, tiers
 
 GOOD = """\
 title = "A board"
@@ -265,3 +265,34 @@ def test_the_digest_follows_the_content_and_not_the_place(tmp_path):
     other = read_target(write(tmp_path / "elsewhere", "board", GOOD.replace("4096", "2048")))
     assert here == there
     assert here.digest == there.digest != other.digest
+
+
+def test_a_tier_goes_before_what_the_device_says():
+    target = read_target("raspberry-pi-5+mobile+t2s-int4")
+    assert target.name == "raspberry-pi-5-mobile-t2s-int4"
+    assert target.title.endswith("; INT8, smallest; 4-bit T2S weights")
+    assert target.device == read_target("raspberry-pi-5").device
+    assert target.place("step").precision == "int4-weights"
+    assert target.place("vocoder").precision == "int8"
+
+
+@pytest.mark.parametrize("tier", tiers())
+@pytest.mark.parametrize("device", ["x86-64", "x86-64-int8", "raspberry-pi-5", "apple-silicon", "graviton3"])
+def test_a_processor_takes_every_tier(device, tier):
+    check(read_target(f"{device}+{tier}"))
+
+
+def test_a_tier_that_an_accelerator_cannot_take_is_refused_with_the_reason():
+    with pytest.raises(TargetError) as caught:
+        check(read_target("jetson-orin+mobile"))
+    assert "backend tensorrt cannot lower" in str(caught.value)
+    assert "_mobile.toml" in str(caught.value)
+    check(read_target("jetson-orin+broadcast"))
+    check(read_target("jetson-orin+saas"))
+
+
+def test_an_unknown_tier_names_the_nearest():
+    with pytest.raises(TargetError, match="did you mean 'mobile'"):
+        read_target("x86-64+mobil")
+    with pytest.raises(TargetError, match="no tier 'one-gigabyte'"):  # a family that is no tier
+        read_target("x86-64+one-gigabyte")

@@ -8,7 +8,7 @@ from gsvexport.cli.show import table
 from gsvexport.errors import EnvironmentProblem, TargetError
 from gsvexport.plan import check, make_plan, missing_backends
 from gsvexport.stages import VERSIONS, stages
-from gsvexport.target import Target, read_target, registry, target_names
+from gsvexport.target import Target, read_target, registry, target_names, tiers
 
 BUILDS, FINISHED_THERE = "builds", "builds; engines are made on the device"
 _HEADER = ("TARGET", "DEVICE", "PROCESSOR", "T2S / ACOUSTIC / VOCODER", "STATUS")
@@ -24,7 +24,14 @@ def target_list() -> str:
             rows.append((name, "-", "-", "-", f"unusable: {error.problems[0] if error.problems else error.what}"))
             continue
         rows.append((name, target.title, processor(target), precisions(target), status(target)))
-    return table([_HEADER, *sorted(rows, key=lambda row: (row[-1] not in (BUILDS, FINISHED_THERE), row[0]))])
+    devices = table([_HEADER, *sorted(rows, key=lambda row: (row[-1] not in (BUILDS, FINISHED_THERE), row[0]))])
+    return (
+        f"{devices}\nAny of them takes a tier (--target {target_names()[-1]}+{next(iter(tiers()))}):\n\n{_tier_list()}"
+    )
+
+
+def _tier_list() -> str:
+    return table([("TIER", "WHAT IT CHANGES"), *tiers().items()])
 
 
 def status(target: Target) -> str:
