@@ -1,0 +1,232 @@
+"""Runs a stage with LiteRT: its parts one after another, each in windows of one length.
+
+A recipe, `<stage>.json`, names the parts. A part takes [1, C, T] as [1, 1, T, C], in integers or in float. Windows have
+the length for which a part was compiled; the first begins where the sequence does and the last ends where it ends, so
+the zeros that convolutions see beyond an end are the ones that belong there. A sequence that is shorter than a window
+has none to put there. It runs at its own length, which the processor's kernels take, and an Edge TPU does not: there
+that sequence is computed by the processor.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gsvexport.errors import BackendError, EnvironmentProblem
+
+Array = NDArray[Any]
+SCHEMA = 1
+_LARGEST_RECIPE = 1 << 16  # bytes
+_MOST_PARTS = 8
+_LONGEST = 1 << 16  # frames of a window, of a context, or of a rate
+_TIME = 2
+_DELEGATES = ("libedgetpu.so.1", "libedgetpu.so.1.0")
+COMPILED = "_edgetpu"  # before the suffix of a part's file, when a compiler has mapped it to an Edge TPU
+
+
+@dataclass(frozen=True)
+class Part:
+    """One `.tflite` file of a stage. `window` frames go in; `left` and `right` of them are looked at around those that
+    are kept; `rate` frames come out for each."""
+
+    file: str
+    window: int
+    left: int
+    right: int
+    rate: int
+
+
+class Window(NamedTuple):
+    """Frames [start, stop) go in; of what comes out, those of frames [first, last) are kept."""
+
+    start: int
+    stop: int
+    first: int
+    last: int
+
+
+def windows(frames: int, part: Part) -> Iterator[Window]:
+    """Windows of `part.window` frames that keep each of `frames` once; a single, shorter one where there are fewer."""
+    size = min(part.window, frames)
+    first = 0
+    while first < frames:
+        start = min(max(0, first - part.left), frames - size)
+        last = frames if start + size == frames else start + size - part.right
+        yield Window(start, start + size, first, last)
+        first = last
+
+
+class LiteRtSession:
+    """A stage made of parts; see `gsvexport.backends.Session`."""
+
+    def __init__(self, path: Path, output: str, samples: bool, parts: list[tuple[Part, Runner]]) -> None:
+        self._path, self._output, self._samples, self._parts = path, output, samples, parts
+
+    def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        """Every output by name. Arrays are [1, C, T] or, of sound, [1, N]: callers check them."""
+        if not self._parts:
+            raise BackendError(f"{self._path} was closed", fix="load the voice again")
+        arrays = {name: np.asarray(one, np.float32).transpose(0, 2, 1)[:, None] for name, one in feeds.items()}
+        last = next(iter(arrays.values()))
+        for part, runner in self._parts:
+            last = _in_windows(part, runner, arrays)
+            arrays = {"": last}
+        result = last[:, 0].transpose(0, 2, 1)
+        return {self._output: np.ascontiguousarray(result[:, 0] if self._samples else result)}
+
+    def close(self) -> None:
+        """Free the memory of every part."""
+        self._parts = []
+
+
+class Runner:
+    """One `.tflite` graph in an interpreter, resized when it is given another length."""
+
+    def __init__(self, name: str, interpreter: Any, *, fixed: bool = False) -> None:
+        self._name, self._interpreter = name, interpreter
+        self.inputs = [(one["name"], one["index"], one["quantization"]) for one in interpreter.get_input_details()]
+        self._shapes = {one["index"]: tuple(one["shape"]) for one in interpreter.get_input_details()}
+        self._output = interpreter.get_output_details()[0]
+        self.fixed = fixed
+
+    def run(self, arrays: Mapping[str, Array]) -> Array:
+        """float32 [1, 1, T, C] in, by name (one for a single input may have any name), and out."""
+        try:
+            resized = False
+            found = [(index, q, arrays[name if name in arrays else ""]) for name, index, q in self.inputs]
+            for index, _, array in found:
+                if self._shapes[index] != array.shape:
+                    self._interpreter.resize_tensor_input(index, array.shape)
+                    self._shapes[index], resized = array.shape, True
+            if resized:
+                self._interpreter.allocate_tensors()
+            for index, q, array in found:
+                self._interpreter.set_tensor(index, np.ascontiguousarray(_to_integers(array, q)))
+            self._interpreter.invoke()
+            return _to_float(self._interpreter.get_tensor(self._output["index"]), self._output["quantization"])
+        except (RuntimeError, ValueError, KeyError) as error:  # what the interpreter raises
+            shapes = "; ".join(f"{name} {list(array.shape)}" for name, array in arrays.items())
+            raise BackendError(
+                f"LiteRT cannot run {self._name}", problems=[str(error).strip()], found=shapes
+            ) from error
+
+
+def open_session(path: Path, *, threads: int | None = None) -> LiteRtSession:
+    """Open the parts that the recipe `path` names; see `gsvexport.backends.open_session`.
+
+    A part whose compiled form lies beside it runs on an Edge TPU where the runtime of one is installed.
+    """
+    output, samples, parts = read_recipe(path)
+    return LiteRtSession(path, output, samples, [(part, _open(path.parent / part.file, threads)) for part in parts])
+
+
+def read_recipe(path: Path) -> tuple[str, bool, list[Part]]:
+    """The name of the stage's output, whether it is sound, and the parts.
+
+    Raises:
+        BackendError: not a recipe of this schema, or with values that none may have; names them.
+    """
+    try:
+        if path.stat().st_size > _LARGEST_RECIPE:
+            raise ValueError(f"{path.stat().st_size} bytes; at most {_LARGEST_RECIPE} are read")
+        value = json.loads(path.read_text(encoding="utf-8"))
+        if value["schema"] != SCHEMA:
+            raise ValueError(f"schema {value['schema']} instead of {SCHEMA}")
+        parts = [Part(**one) for one in value["parts"]]
+        output, samples = str(value["output"]), bool(value["samples"])
+    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
+        raise BackendError(f"{path} is no recipe of TFLite parts", problems=[str(error)]) from error
+    problems = [f"{len(parts)} parts"] if not 1 <= len(parts) <= _MOST_PARTS else []
+    for part in parts:
+        numbers = (part.window, part.left, part.right, part.rate)
+        if not all(type(one) is int and 0 <= one <= _LONGEST for one in numbers) or part.rate < 1:
+            problems.append(f"{part.file}: windows {numbers}")
+        elif part.window <= part.left + part.right:
+            problems.append(f"{part.file}: a window of {part.window} frames keeps none of them")
+        if not isinstance(part.file, str) or Path(part.file).name != part.file or not part.file.endswith(".tflite"):
+            problems.append(f"{part.file!r} is no .tflite file beside it")
+    if problems:
+        raise BackendError(f"{path} cannot be right", problems=problems)
+    return output, samples, parts
+
+
+def interpreter(model: bytes | Path, threads: int | None, delegates: list[Any] | None = None) -> Any:
+    """LiteRT's interpreter of a model, allocated. One thread where nothing is asked: more of them wait by spinning.
+
+    Raises:
+        BackendError: LiteRT refuses the model.
+        EnvironmentProblem: neither ai-edge-litert nor tflite-runtime is installed.
+    """
+    make = _litert().Interpreter
+    given = {"model_path": str(model)} if isinstance(model, Path) else {"model_content": model}
+    try:
+        found = make(**given, num_threads=threads or 1, experimental_delegates=delegates or [])
+        found.allocate_tensors()
+    except (RuntimeError, ValueError) as error:
+        name = model.name if isinstance(model, Path) else "a graph"
+        raise BackendError(f"LiteRT cannot load {name}", problems=[str(error).strip()]) from error
+    return found
+
+
+def _open(path: Path, threads: int | None) -> Runner:
+    compiled = path.with_name(f"{path.stem}{COMPILED}{path.suffix}")
+    delegate = _edge_tpu() if compiled.is_file() else None
+    if delegate is None:
+        return Runner(path.name, interpreter(path, threads))
+    return Runner(compiled.name, interpreter(compiled, threads, [delegate]), fixed=True)
+
+
+def _edge_tpu() -> Any:
+    """The delegate of an Edge TPU; None where its runtime or the device is absent."""
+    for name in _DELEGATES:
+        try:
+            return _litert().load_delegate(name)
+        except (OSError, ValueError):
+            continue
+    return None
+
+
+def _litert() -> Any:
+    try:
+        from ai_edge_litert import interpreter as found
+    except ImportError:
+        try:
+            from tflite_runtime import interpreter as found
+        except ImportError as error:
+            raise EnvironmentProblem(
+                f"LiteRT, which runs .tflite files, cannot be imported: {error}", fix="pip install 'gsvexport[tflite]'"
+            ) from error
+    return found
+
+
+def _in_windows(part: Part, runner: Runner, arrays: Mapping[str, Array]) -> Array:
+    """What a part makes of whole sequences [1, 1, T, C]; an array of one frame goes into every window."""
+    frames = max(array.shape[_TIME] for array in arrays.values())
+    found = []
+    for one in windows(frames, part):
+        cut = {
+            name: array if array.shape[_TIME] == 1 else array[:, :, one.start : one.stop]
+            for name, array in arrays.items()
+        }
+        y = runner.run(cut)
+        end = None if one.last == frames else (one.last - one.start) * part.rate
+        found.append(y[:, :, (one.first - one.start) * part.rate : end])
+    return found[0] if len(found) == 1 else np.concatenate(found, axis=_TIME)
+
+
+def _to_integers(array: Array, quantisation: tuple[float, int]) -> Array:
+    scale, zero = quantisation
+    if not scale:
+        return array
+    return np.clip(np.rint(array / np.float32(scale)) + zero, -128, 127).astype(np.int8)
+
+
+def _to_float(array: Array, quantisation: tuple[float, int]) -> Array:
+    scale, zero = quantisation
+    return (array.astype(np.float32) - zero) * np.float32(scale) if scale else array
