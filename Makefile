@@ -1,5 +1,6 @@
 # make demo      build the demo voice in INT8, verify it and let it say a sentence, or TEXT="what you like"
 # make test      lint, types and tests
+# make release   VOICES="a b" TARGETS="x y": every voice for every target, with sums, an index and an overview
 # make bench     measure a full-size voice against its FP32 source
 # make emulator  fetch the emulated aarch64 machine that some of them use
 # make demo-voice  train the demo voice anew (hours; needs Debian's festival and festvox-us-slt-hts)
@@ -11,6 +12,9 @@ SENTENCE ?= 11
 TEXT ?=
 # INT8 for whatever kind of processor this is; `gsvexport targets` lists the others.
 TARGET ?= $(if $(filter aarch64 arm64,$(shell uname -m)),generic-arm64,x86-64-int8)
+VOICES ?=
+TARGETS ?= $(TARGET)
+FLAGS ?=
 DIST ?= dist
 THREADS ?= 2
 BENCH_TARGET ?= x86-64-vnni
@@ -24,7 +28,7 @@ BIN := .venv/bin
 ARTIFACT := $(DIST)/demo-$(TARGET).gsv
 WAV := $(DIST)/demo.wav
 
-.PHONY: demo test check golden bench emulator demo-voice clean
+.PHONY: demo test check golden release bench emulator demo-voice clean
 
 demo: .venv/.compile
 	$(BIN)/gsvexport --target $(TARGET) -o $(DIST) --force
@@ -47,6 +51,10 @@ check: .venv/.dev
 
 golden: .venv/.dev
 	$(BIN)/python -m pytest tests/test_plan.py --golden
+
+# What has not changed since the last time is not made again.
+release: .venv/.compile
+	$(BIN)/gsvexport release $(VOICES) $(addprefix --target ,$(TARGETS)) -o $(DIST)/release $(FLAGS)
 
 # A synthetic v2 voice of upstream's size: compiled without any cache, then artifact and FP32 source in turn.
 bench: .venv/.compile

@@ -1,0 +1,81 @@
+"""What examples/ shows works, and every command that the README and the examples name is one that exists."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+import wave
+
+import click
+import pytest
+from building import ROOT, command, gsvexport
+
+from gsvexport.cli import _with_default
+from gsvexport.cli.commands import cli
+from gsvexport.synthetic import write_voice
+from gsvexport.target import read_target
+
+EXAMPLES = ROOT / "examples"
+_COMMAND = re.compile(r"^(?:    | *- run: |\$\()?(gsvexport(?: .+)?)$")
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    base = tmp_path_factory.mktemp("examples")
+    voice = write_voice(base / "alice", "v2")
+    done = gsvexport(base / "cache", "--target", "x86-64", voice, "-o", base / "out", "-q")
+    assert done.returncode == 0, done.stderr
+    return base, next((base / "out").glob("*.gsv"))
+
+
+def run(base, line, *, folder):
+    environment = command(base / "cache")[1]
+    return subprocess.run(line, cwd=folder, env=environment, capture_output=True, text=True, timeout=120, check=False)
+
+
+@pytest.mark.parametrize(("script", "said"), [("speak.py", "Hello."), ("stages.py", "HH AH0 L OW1 .")])
+def test_an_example_speaks(built, tmp_path, script, said):
+    base, artifact = built
+    done = run(base, [sys.executable, EXAMPLES / script, artifact, said, "out.wav"], folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    with wave.open(str(tmp_path / "out.wav")) as file:
+        assert file.getnframes() > file.getframerate() / 10
+
+
+def test_the_example_board_is_a_target():
+    assert read_target(str(EXAMPLES / "my-board.toml")).limits.seconds == 15
+
+
+def test_another_teams_makefile_makes_a_release(built, tmp_path):
+    base, _ = built
+    line = ["make", "-f", EXAMPLES / "Makefile", f"GSVEXPORT={sys.executable} -m gsvexport", "TARGETS=x86-64"]
+    done = run(base, [*line, f"VOICES={base / 'alice'}", "FLAGS=--quiet"], folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "dist" / "release" / "overview.html").is_file()
+
+
+def shown_commands():
+    for path in (ROOT / "README.md", *sorted(EXAMPLES.iterdir())):
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+            if found := _COMMAND.match(line):
+                yield pytest.param(found[1], id=f"{path.name}:{number}")
+
+
+@pytest.mark.parametrize("line", [*shown_commands()])
+def test_a_shown_command_has_only_options_that_exist(line):
+    line = re.split(r"\s+#|\s{3,}|;|\s\||&&|…\)?$", line)[0].replace("[", "").replace("]", "").replace("…", "")
+    name, *arguments = _with_default(shlex.split(line)[1:], cli)
+    if name.startswith("-"):
+        return
+    options = {text for parameter in cli.commands[name].params for text in parameter.opts if text.startswith("-")}
+    options |= {"-h", "--help"}
+    assert {one.split("=")[0] for one in arguments if one.startswith("-") and len(one) > 1} <= options
+
+
+def test_an_option_that_does_not_exist_would_be_seen():
+    with pytest.raises(AssertionError):
+        test_a_shown_command_has_only_options_that_exist("gsvexport say A.gsv --louder")
+    with pytest.raises(click.UsageError):
+        test_a_shown_command_has_only_options_that_exist("gsvexport sya A.gsv")
