@@ -40,7 +40,8 @@ class Spectrogram:
 class Dims:
     """Sizes of one voice, in the axis letters of `stages.py`.
 
-    `phones` counts embedding rows, `codes` codebook rows, `positions` rows of the position table.
+    `I` are the channels of noise and of what the vocoder is given: in v3 and v4 the bands of a mel. `phones` counts
+    embedding rows, `codes` codebook rows, `positions` rows of the position table.
     """
 
     L: int
@@ -59,7 +60,7 @@ class Dims:
 class Model:
     """One voice as the runtime sees it.
 
-    `rate` is the output sample rate in Hz, `hop` the samples for each latent frame, `baked` maps the name of a stored
+    `rate` is the output sample rate in Hz, `hop` the samples for each latent (or mel) frame, `baked` maps the name of a stored
     constant to its file (`.npy`, relative to the folder of `model.json`), `files` the file of each stage.
     `baked_key` is SHA-256 over the SoVITS weights and the reference: it changes when either does. `vocoder_context` is
     how many latent frames before and after a frame its sound depends on.

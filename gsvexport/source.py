@@ -17,7 +17,7 @@ import numpy as np
 from gsvexport.errors import ArtifactError, VoiceError
 from gsvexport.files import atomic_directory, canonical_json, sha256_bytes, sha256_file
 from gsvexport.model import Dims, Model, SamplingDefaults, Spectrogram, read_model
-from gsvexport.stages import POSITIONS, stages
+from gsvexport.stages import MEL_BANDS, POSITIONS, VERSIONS, stages
 
 if TYPE_CHECKING:
     from gsvexport.graphs.builder import Weights
@@ -64,7 +64,8 @@ def write_source(voice: Voice, out: Path, *, force: bool = False, progress: Prog
         say("writing the weights")
         save_graphs(work, graphs)
         model = _model(voice, {name: f"{name}.onnx" for name in graphs}, baked, baked_key)
-        model = replace(model, vocoder_context=context(graphs["vocoder"], "latent", "audio", model.hop))
+        if VERSIONS[voice.version].mel is None:  # v3 and v4 are generated in long chunks and cannot stream
+            model = replace(model, vocoder_context=context(graphs["vocoder"], "latent", "audio", model.hop))
         (work / "model.json").write_text(canonical_json(model.to_json()), encoding="utf-8")
         say("hashing")
         meta = _meta(voice, model, work)
@@ -104,20 +105,21 @@ def open_source(path: Path, *, verify: bool = False) -> Source:
 
 def _model(voice: Voice, files: dict[str, str], baked: dict[str, str], baked_key: str | None) -> Model:
     t2s, dims = voice.t2s, voice.acoustics
+    mel, hop = VERSIONS[voice.version].mel, int(np.prod(dims.upsample_rates))
     return Model(
         name=voice.name,
         language=voice.language,
         version=voice.version,
         symbols=dims.symbols,
-        rate=dims.rate,
-        hop=int(np.prod(dims.upsample_rates)),
+        rate=dims.rate if mel is None else mel.rate * hop // mel.hop,
+        hop=hop,
         eos=t2s.eos,
         dims=Dims(
             L=t2s.layers,
             D=t2s.width,
             H=t2s.heads,
             V=t2s.vocab,
-            I=dims.inter,
+            I=dims.inter if mel is None else MEL_BANDS,
             G=dims.gin,
             phones=t2s.phones,
             text_phones=dims.text_phones,

@@ -1,8 +1,8 @@
 """The topology: which versions exist, which stages each has, and what flows between them.
 
 This is the only file that knows which graph feeds which. Axis letters in shapes:
-T semantic codes (25 Hz), F latent frames (50 Hz), X phones, Y prompt codes, R spectrogram frames, S cache rows or
-HuBERT frames, L/D GPT layers/width, V GPT vocabulary, I inter channels, G gin channels, N samples. Batch is 1.
+T semantic codes (25 Hz), F latent frames (50 Hz), M mel frames, X phones, Y prompt codes, R spectrogram frames, S cache
+rows or HuBERT frames, L/D GPT layers/width, V GPT vocabulary, I inter channels, G gin channels, N samples. Batch is 1.
 """
 
 from __future__ import annotations
@@ -17,6 +17,9 @@ POSITIONS = 4000  # rows of the sine position table, for text and audio alike
 BERT_WIDTH = 1024
 SSL_WIDTH = 768
 TEXT_GE_WIDTH = 512  # the width in which the text encoder takes the speaker's conditioning
+MEL_BANDS = 100  # of what v3 and v4 generate
+FEATURE_WIDTH = 512  # of what their flow matching is conditioned on
+MEL_POSITIONS = 1024  # mel frames, prompt included, that one flow-matching step takes; upstream's chunks stay below
 
 
 @dataclass(frozen=True)
@@ -38,9 +41,26 @@ class Stage:
 
     name: str
     role: str  # ar | conditioning | acoustic | vocoder
-    when: str  # cloning | sentence | token
+    when: str  # cloning | sentence | token | step (of flow matching)
     inputs: tuple[Port, ...]
     outputs: tuple[Port, ...]
+
+
+@dataclass(frozen=True)
+class Mel:
+    """How a version that generates a mel spectrogram does it: `rate` in Hz, `window` (its FFT as well) and `hop` in
+    samples; `stretch` mel frames for each latent frame, as a fraction, and `per_code` what upstream's mask counts for a
+    code; the frames of a chunk, prompt included, and of the prompt at most; upstream's number of flow-matching steps.
+    """
+
+    rate: int
+    window: int
+    hop: int
+    stretch: tuple[int, int]
+    per_code: float
+    chunk: int
+    prompt: int
+    steps: int
 
 
 @dataclass(frozen=True)
@@ -51,6 +71,7 @@ class Version:
     symbols: str  # "v1" (322 phones) or "v2" (732)
     reference_bins: int  # how many of the 1025 spectrogram bins the reference encoder reads
     speaker: bool  # takes an ERes2NetV2 speaker embedding
+    mel: Mel | None = None  # generates a mel by flow matching, with a vocoder of its own
 
 
 VERSIONS = {
@@ -58,8 +79,9 @@ VERSIONS = {
     "v2": Version("v2", "v2", 704, speaker=False),
     "v2Pro": Version("v2Pro", "v2", 704, speaker=True),
     "v2ProPlus": Version("v2ProPlus", "v2", 704, speaker=True),
+    "v3": Version("v3", "v2", 704, speaker=False, mel=Mel(24000, 1024, 256, (15, 8), 3.875, 934, 468, 32)),
+    "v4": Version("v4", "v2", 704, speaker=False, mel=Mel(32000, 1280, 320, (2, 1), 4.0, 1000, 500, 8)),
 }
-UNSUPPORTED_VERSIONS = ("v3", "v4")  # named in errors until the product takes them
 SPEAKER_WIDTH = 20480
 SPECTROGRAM_BINS = 1025
 SYMBOL_COUNTS = {"v1": 322, "v2": 732}
@@ -73,10 +95,62 @@ _GE_TEXT = Port("ge_text", "float32", (1, TEXT_GE_WIDTH, 1), "ge as the text enc
 _SPEAKER = Port("speaker", "float32", (1, SPEAKER_WIDTH), "ERes2NetV2 embedding of the reference")
 _LOGITS = Port("logits", "float32", (1, "V"), "scores of the next code, EOS included, before any penalty")
 _LATENT = Port("latent", "float32", (1, "I", "F"), "what the vocoder speaks")
+_FEA = Port("fea", "float32", (1, FEATURE_WIDTH, "M"), "what the mel is generated from")
+_AUDIO = Port(
+    "audio",
+    "float32",
+    (1, "N"),
+    "samples in [-1, 1], N = frames·hop (a few more where an upsampling's kernel - rate is odd)",
+)
 
 
 def _cache(name: str, rows: int | str) -> Port:
     return Port(name, "float32", ("L", 1, rows, "D"), f"attention {name}, heads packed, oldest row first")
+
+
+def _latent_stages(speaker: bool) -> tuple[Stage, ...]:
+    """From codes to sound in v1 to v2ProPlus."""
+    noise = (
+        Port("noise", "float32", (1, "I", "F"), "standard normal; its length sets the speed"),
+        Port("noise_scale", "float32", (), "0 speaks the mean"),
+    )
+    given = (_CODES, _PHONES, _GE, *((_GE_TEXT,) if speaker else ()), *noise)
+    return (
+        Stage("acoustic", "acoustic", "sentence", given, (_LATENT,)),
+        Stage("vocoder", "vocoder", "sentence", (_LATENT, _GE), (_AUDIO,)),
+    )
+
+
+# From codes to sound in v3 and v4.
+_MEL_STAGES = (
+    Stage(
+        "features",
+        "acoustic",
+        "sentence",
+        (_CODES, _PHONES, _GE, Port("mask", "float32", (1, 1, "M"), "see `mel_mask`; its length sets the speed")),
+        (_FEA,),
+    ),
+    Stage(
+        "cfm",
+        "acoustic",
+        "step",
+        (
+            Port("state", "float32", (1, MEL_BANDS, "M"), "the mel so far, normalised; first noise; 0 in the prompt"),
+            Port("prompt_mel", "float32", (1, MEL_BANDS, "M"), "the prompt's normalised mel, then 0"),
+            _FEA,
+            Port("time", "float32", (1,), "where the step begins, 0 to 1"),
+            Port("span", "float32", (1,), "how long the step is"),
+        ),
+        (Port("velocity", "float32", (1, MEL_BANDS, "M"), "the state moves by span·velocity"),),
+    ),
+    Stage(
+        "vocoder",
+        "vocoder",
+        "sentence",
+        (Port("mel", "float32", (1, MEL_BANDS, "M"), "natural logarithms of magnitudes"),),
+        (_AUDIO,),
+    ),
+)
 
 
 def stages(version: str) -> dict[str, Stage]:
@@ -125,36 +199,14 @@ def stages(version: str) -> dict[str, Stage]:
             ),
             (_LOGITS, _cache("new_keys", 1), _cache("new_values", 1)),
         ),
-        Stage(
-            "acoustic",
-            "acoustic",
-            "sentence",
-            (
-                _CODES,
-                _PHONES,
-                _GE,
-                *((_GE_TEXT,) if speaker else ()),
-                Port("noise", "float32", (1, "I", "F"), "standard normal; its length sets the speed"),
-                Port("noise_scale", "float32", (), "0 speaks the mean"),
-            ),
-            (_LATENT,),
-        ),
-        Stage(
-            "vocoder",
-            "vocoder",
-            "sentence",
-            (_LATENT, _GE),
-            (
-                Port(
-                    "audio",
-                    "float32",
-                    (1, "N"),
-                    "samples in [-1, 1], N = F·hop (a few more where an upsampling's kernel - rate is odd)",
-                ),
-            ),
-        ),
+        *(_latent_stages(speaker) if VERSIONS[version].mel is None else _MEL_STAGES),
     )
     return {stage.name: stage for stage in table}
+
+
+def speaking(version: str) -> tuple[str, ...]:
+    """The stages that a sentence goes through, in order."""
+    return tuple(name for name in stages(version) if name not in CLONING_STAGES)
 
 
 def frames(codes: int, speed: float) -> int:
@@ -164,3 +216,15 @@ def frames(codes: int, speed: float) -> int:
     """
     full = FRAMES_PER_CODE * codes
     return full if speed == 1 else int(full / speed) + 1
+
+
+def mel_mask(codes: int, speed: float, mel: Mel) -> tuple[int, int]:
+    """(M, ones): how many mel frames `codes` semantic codes give, and how many of them upstream's mask lets through.
+
+    M = floor(F·stretch). Upstream rounds the length of its mask by itself (int(per_code·T / speed) + 1, at speed 1
+    without the + 1), so that at some speeds a last frame is lost.
+    """
+    up, down = mel.stretch
+    count = frames(codes, speed) * up // down
+    full = mel.per_code * codes
+    return count, min(count, int(full) if speed == 1 else int(full / speed) + 1)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from gsvexport.errors import missing_package
 
 try:
-    from gsvexport.graphs import acoustic, conditioning, t2s, vocoder
+    from gsvexport.graphs import acoustic, bigvgan, cfm, conditioning, features, t2s, vocoder
     from gsvexport.graphs.bake import bake
     from gsvexport.graphs.builder import GraphBuilder, Weights
 except ModuleNotFoundError as error:
@@ -18,6 +18,7 @@ except ModuleNotFoundError as error:
 
 from gsvexport.graphs.layers import Tensors
 from gsvexport.stages import stages
+from gsvexport.voice.vocoder import BIGVGAN
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -36,8 +37,17 @@ def build_stages(voice: Voice) -> tuple[dict[str, ir.Model], Weights]:
         "prefill": lambda g: t2s.prefill(g, gpt, voice.t2s),
         "step": lambda g: t2s.step(g, gpt, voice.t2s),
         "acoustic": lambda g: acoustic.acoustic(g, sovits, voice.acoustics),
-        "vocoder": lambda g: vocoder.vocoder(g, sovits, voice.acoustics),
+        "features": lambda g: features.features(g, sovits, voice.acoustics),
+        "cfm": lambda g: cfm.cfm(g, sovits, voice.acoustics),
+        "vocoder": lambda g: _vocoder(g, voice, sovits),
     }
     weights = Weights()
     graphs = {name: write[name](GraphBuilder(stage, weights)) for name, stage in stages(voice.version).items()}
     return graphs, weights
+
+
+def _vocoder(g: GraphBuilder, voice: Voice, sovits: Tensors) -> ir.Model:
+    if voice.vocoder is None:
+        return vocoder.vocoder(g, sovits, voice.acoustics)
+    write = bigvgan.bigvgan if voice.vocoder.dims.kind == BIGVGAN else vocoder.vocoder
+    return write(g, Tensors("vocoder", voice.vocoder.file.tensors), voice.acoustics)

@@ -38,9 +38,18 @@ CODEBOOK = "quantizer.vq.layers.0._codebook.embed"
 
 def acoustic(g: GraphBuilder, t: Tensors, dims: SovitsDims) -> ir.Model:
     """codes, phones, ge (and ge_text), noise, noise_scale → latent [1, I, F]."""
-    enc, noise = t / "enc_p", g.inputs["noise"]
-    ge = g.inputs["ge"]
-    ge_text = g.inputs.get("ge_text", ge)
+    enc, noise, ge = t / "enc_p", g.inputs["noise"], g.inputs["ge"]
+    y = resample(g, encoded(g, t, dims, g.inputs.get("ge_text", ge)), length(g, noise, 2))
+    with g.scope("prior"):
+        mean, log_std = g.Split(swap(g, linear(g, enc / "proj", y)), axis=1, outputs=2)
+        spread = g.Mul(g.Mul(noise, g.Exp(log_std)), g.inputs["noise_scale"])
+        z = g.Add(mean, spread)
+    return g.model({"latent": _flow(g, t / "flow", z, ge, dims)})
+
+
+def encoded(g: GraphBuilder, t: Tensors, dims: SovitsDims, ge_text: ir.Value) -> ir.Value:
+    """The text encoder's hidden state for codes and phones: [1, 2T, hidden]."""
+    enc = t / "enc_p"
     with g.scope("codes"):
         y = g.Gather(_code_table(g, t), g.inputs["codes"], axis=0)
         y = g.Unsqueeze(y, g.ints(2))
@@ -50,13 +59,7 @@ def acoustic(g: GraphBuilder, t: Tensors, dims: SovitsDims) -> ir.Model:
     text = g.Gather(plain(g, enc, "text_embedding.weight"), g.inputs["phones"], axis=0)
     text = _encoder(g, enc / "encoder_text", text, dims, dims.text_layers, _relative_index(g, text, dims))
     y = _mrte(g, enc / "mrte", y, text, ge_text, dims)
-    y = _encoder(g, enc / "encoder2", y, dims, dims.mix_layers, frame_index)
-    y = _resample(g, y, length(g, noise, 2))
-    with g.scope("prior"):
-        mean, log_std = g.Split(swap(g, linear(g, enc / "proj", y)), axis=1, outputs=2)
-        spread = g.Mul(g.Mul(noise, g.Exp(log_std)), g.inputs["noise_scale"])
-        z = g.Add(mean, spread)
-    return g.model({"latent": _flow(g, t / "flow", z, ge, dims)})
+    return _encoder(g, enc / "encoder2", y, dims, dims.mix_layers, frame_index)
 
 
 def _code_table(g: GraphBuilder, t: Tensors) -> ir.Value:
@@ -142,7 +145,7 @@ def _mrte(g: GraphBuilder, t: Tensors, y: ir.Value, text: ir.Value, ge: ir.Value
         return linear(g, t / "c_post", mixed)
 
 
-def _resample(g: GraphBuilder, x: ir.Value, frames: ir.Value) -> ir.Value:
+def resample(g: GraphBuilder, x: ir.Value, frames: ir.Value) -> ir.Value:
     """x [1, A, C] → [1, F, C] by linear interpolation between cell centres; F = A leaves it as it is.
 
     Source position s = max((f + ½)·A/F - ½, 0), in float32 as the network was trained with.
@@ -180,7 +183,7 @@ def _flow(g: GraphBuilder, t: Tensors, z: ir.Value, ge: ir.Value, dims: SovitsDi
             low, high = g.Split(z, axis=1, outputs=2)
             kept, moved = (high, low) if flipped else (low, high)
             h = conv(g, coupling / "pre", kept, rewrite=lambda w: reverse(w, 1))
-            h = _wavenet(g, coupling / "enc", h, ge, dims)
+            h = wavenet(g, coupling / "enc", h, ge, dims)
             mean = _reversed_conv(g, coupling / "post", h, reverse)
             moved = g.Sub(moved, mean)
             z = g.Concat(*((moved, kept) if flipped else (kept, moved)), axis=1)
@@ -197,8 +200,13 @@ def _reversed_conv(
     return g.Conv(x, w, g.weight(t.name("bias"), lambda: reverse(t.get("bias"), 0)), kernel_shape=[1])
 
 
-def _wavenet(g: GraphBuilder, t: Tensors, x: ir.Value, ge: ir.Value, dims: SovitsDims) -> ir.Value:
-    """Gated convolutions with residual and skip connections (van den Oord et al. 2016), conditioned on ge."""
+def wavenet(
+    g: GraphBuilder, t: Tensors, x: ir.Value, ge: ir.Value, dims: SovitsDims, mask: ir.Value | None = None
+) -> ir.Value:
+    """Gated convolutions with residual and skip connections (van den Oord et al. 2016), conditioned on ge.
+
+    Where there is a `mask` [1, 1, M], what the layers hand on is multiplied by it.
+    """
     layers, width = dims.flow_layers, dims.flow_hidden
     pad = (dims.flow_kernel - 1) // 2
     conditions = g.Split(conv(g, t / "cond_layer", ge), axis=1, outputs=layers)
@@ -211,5 +219,6 @@ def _wavenet(g: GraphBuilder, t: Tensors, x: ir.Value, ge: ir.Value, dims: Sovit
         if i < layers - 1:
             residual, out = g.Split(out, g.ints(width, width), axis=1, outputs=2)
             x = g.Add(x, residual)
+            x = x if mask is None else g.Mul(x, mask)
         skipped = [g.Add(*skipped, out) if skipped else out]
-    return skipped[0]
+    return skipped[0] if mask is None else g.Mul(skipped[0], mask)

@@ -14,6 +14,7 @@ from gsvexport.graphs.layers import (
     conv,
     linear,
     merge_heads,
+    mish,
     plain,
     scores,
     split_heads,
@@ -55,8 +56,8 @@ def _style(g: GraphBuilder, t: Tensors, spectrogram: ir.Value, dims: SovitsDims)
     width, heads = dims.ref_hidden, dims.ref_heads
     x = swap(g, g.Slice(spectrogram, g.ints(0), g.ints(dims.ref_bins), g.ints(1)))
     with g.scope("spectral"):
-        x = _mish(g, linear(g, t / "spectral.0.fc", x))
-        x = swap(g, _mish(g, linear(g, t / "spectral.3.fc", x)))
+        x = mish(g, linear(g, t / "spectral.0.fc", x))
+        x = swap(g, mish(g, linear(g, t / "spectral.3.fc", x)))
     for i in range(2):
         with g.scope(f"temporal{i}"):
             pad = (dims.ref_kernel - 1) // 2
@@ -73,8 +74,3 @@ def _style(g: GraphBuilder, t: Tensors, spectrogram: ir.Value, dims: SovitsDims)
         mixed = merge_heads(g, g.MatMul(g.Softmax(scores(g, q, k), axis=-1), v), inner)
         x = g.Add(x, linear(g, attention / "fc", mixed))
     return g.ReduceMean(linear(g, t / "fc.fc", x), axes=[1], keepdims=1)
-
-
-def _mish(g: GraphBuilder, x: ir.Value) -> ir.Value:
-    """x·tanh(softplus(x)) (Misra 2019)."""
-    return g.Mul(x, g.Tanh(g.Softplus(x)))

@@ -85,18 +85,25 @@ def conv(
     pads: tuple[int, int] = (0, 0),
     dilation: int = 1,
     stride: int = 1,
+    groups: int = 1,
     rewrite: Callable[[np.ndarray], np.ndarray] = lambda w: w,
 ) -> ir.Value:
     """1-D convolution of x [1, in, T]; weight norm folded, then `rewrite` applied to the weight."""
     w = g.weight(t.name("weight"), lambda: rewrite(t.folded()))
     b = plain(g, t, "bias") if "bias" in t else None
     kernel = t.shape("weight")[2]
-    return g.Conv(x, w, b, kernel_shape=[kernel], pads=list(pads), dilations=[dilation], strides=[stride])
+    grouped = {"group": groups} if groups > 1 else {}
+    return g.Conv(x, w, b, kernel_shape=[kernel], pads=list(pads), dilations=[dilation], strides=[stride], **grouped)
 
 
 def layer_norm(g: GraphBuilder, t: Tensors, x: ir.Value, gain: str, shift: str) -> ir.Value:
     """Normalise x over its last axis."""
     return g.LayerNormalization(x, plain(g, t, gain), plain(g, t, shift), axis=-1, epsilon=LAYER_NORM_EPSILON)
+
+
+def mish(g: GraphBuilder, x: ir.Value) -> ir.Value:
+    """x·tanh(softplus(x)) (Misra 2019)."""
+    return g.Mul(x, g.Tanh(g.Softplus(x)))
 
 
 def split_heads(g: GraphBuilder, x: ir.Value, heads: int, width: int) -> ir.Value:

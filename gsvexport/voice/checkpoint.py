@@ -6,7 +6,7 @@ import hashlib
 import mmap
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
 from typing import Any, NoReturn
@@ -21,6 +21,7 @@ from gsvexport.voice.pickle import MAX_BYTES, PickleError, TensorRef, plain, pri
 Array = npt.NDArray[Any]
 
 HEADERS = ("PK", "00", "01", "02", "03", "04", "05", "06")  # upstream's save writes two digits over the zip magic
+_START = 8192  # bytes that upstream's table of known files is made of
 _ZIP_REST = b"\x03\x04"
 _TENSOR_NAME = re.compile(r"[A-Za-z0-9_.\-]{1,256}")
 _DTYPES = {"float16": "<f2", "float32": "<f4", "bfloat16": "<u2", "int64": "<i8", "bool": "?"}
@@ -32,17 +33,29 @@ class Checkpoint:
 
     `header` is "PK" or upstream's two digits. `tensors` are read-only views of the mapped file in the stored dtype and
     strides (bfloat16 becomes float32); the mapping lives as long as one of them. `config` is plain dict, list and
-    scalars. `info` is upstream's "GPT-e15" or "8epoch_1234iteration". `lora_rank` is set in LoRA files only.
+    scalars. `info` is upstream's "GPT-e15" or "8epoch_1234iteration". `lora_rank` is set in LoRA files only. `start` is
+    the MD5 of the first 8192 bytes, by which upstream knows its own base models.
     """
 
     path: Path
     sha256: str
     size: int
     header: str
-    tensors: dict[str, Array]
+    tensors: Mapping[str, Array]
     config: dict[str, Any]
     info: str
     lora_rank: int | None = None
+    start: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class TensorFile:
+    """Tensors alone, as in `Checkpoint`: what upstream's pretrained vocoders are stored as."""
+
+    path: Path
+    sha256: str
+    size: int
+    tensors: Mapping[str, Array]
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
@@ -53,7 +66,53 @@ def read_checkpoint(path: Path) -> Checkpoint:
     Raises:
         VoiceError: absent, not a torch zip file, damaged, hostile, or without the parts that a voice has.
     """
-    path = Path(path)
+    opened = _open(Path(path))
+    try:
+        weight, config, info, rank = _parts(opened.value)
+        tensors = opened.tensors(weight)
+    except (PickleError, ArchiveError) as error:
+        _refuse(opened.path, error)
+    start = hashlib.md5(opened.header.encode() + opened.data[2:_START], usedforsecurity=False).hexdigest()
+    return Checkpoint(opened.path, opened.sha256(), len(opened.data), opened.header, tensors, config, info, rank, start)
+
+
+def read_tensor_file(path: Path, key: str) -> TensorFile:
+    """Read a file that holds tensors by name, below `key` or at its top.
+
+    Raises:
+        VoiceError: as `read_checkpoint`, or other things than tensors.
+    """
+    opened = _open(Path(path))
+    try:
+        value = opened.value.get(key, opened.value) if isinstance(opened.value, dict) else None
+        if not isinstance(value, dict):
+            raise PickleError("it holds no tensors by name")
+        return TensorFile(opened.path, opened.sha256(), len(opened.data), opened.tensors(_named(value)))
+    except (PickleError, ArchiveError) as error:
+        _refuse(opened.path, error)
+
+
+@dataclass(frozen=True, eq=False)
+class _Opened:
+    """A torch file whose pickle has been read: `data` with the zip magic repaired, `header` what stood there."""
+
+    path: Path
+    data: mmap.mmap
+    header: str
+    entries: Mapping[str, Member]
+    root: str
+    value: Any
+
+    def tensors(self, references: Mapping[str, TensorRef]) -> dict[str, Array]:
+        return _Tensors(self.data, self.entries, self.root).read(references)
+
+    def sha256(self) -> str:
+        digest = hashlib.sha256(self.header.encode())  # of the file as it is, not as repaired
+        digest.update(memoryview(self.data)[2:])
+        return digest.hexdigest()
+
+
+def _open(path: Path) -> _Opened:
     data = _map(path)
     header = _repair(path, data)
     try:
@@ -63,15 +122,19 @@ def read_checkpoint(path: Path) -> Checkpoint:
         if order is not None and small_content(data, order, 64).strip() != b"little":
             raise ArchiveError("the tensors are not stored in little-endian byte order")
         value = read_pickle(small_content(data, entries[f"{root}/data.pkl"], MAX_BYTES))
-        weight, config, info, rank = _parts(value)
-        tensors = _Tensors(data, entries, root).read(weight)
     except PickleError as error:
         _refuse(path, error, hostile=bool(error.names))
     except ArchiveError as error:
         _refuse(path, error)
-    digest = hashlib.sha256(header.encode())  # of the file as it is, not as repaired
-    digest.update(memoryview(data)[2:])
-    return Checkpoint(path, digest.hexdigest(), len(data), header, tensors, config, info, rank)
+    return _Opened(path, data, header, entries, root, value)
+
+
+def without(checkpoint: Checkpoint, prefixes: tuple[str, ...]) -> Checkpoint:
+    """The same file without some of its tensors."""
+    if not any(name.startswith(prefixes) for name in checkpoint.tensors):
+        return checkpoint
+    kept = {name: array for name, array in checkpoint.tensors.items() if not name.startswith(prefixes)}
+    return replace(checkpoint, tensors=kept)
 
 
 def _refuse(path: Path, error: ValueError, *, hostile: bool = False) -> NoReturn:
@@ -138,12 +201,17 @@ def _parts(value: Any) -> tuple[dict[str, TensorRef], dict[str, Any], str, int |
             f"it has no 'weight' and 'config' (it holds: {', '.join(keys)}), so it is no exported voice; "
             "a training state cannot be used"
         )
-    if strange := [name for name in weight if not _TENSOR_NAME.fullmatch(name)]:
+    info, rank = value.get("info"), value.get("lora_rank")
+    return _named(weight), plain(config), printable(info) if isinstance(info, str) else "", _rank(rank)
+
+
+def _named(weight: dict[Any, Any]) -> dict[str, TensorRef]:
+    """The same dictionary, once it is known to hold tensors by decent names."""
+    if strange := [name for name in weight if not isinstance(name, str) or not _TENSOR_NAME.fullmatch(name)]:
         raise PickleError(f"it has a tensor named {printable(strange[0])!r}")
     if others := [name for name, item in weight.items() if not isinstance(item, TensorRef)]:
         raise PickleError(f"its weight {others[0]} is no tensor")
-    info, rank = value.get("info"), value.get("lora_rank")
-    return weight, plain(config), printable(info) if isinstance(info, str) else "", _rank(rank)
+    return weight
 
 
 def _rank(value: Any) -> int | None:

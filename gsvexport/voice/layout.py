@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from gsvexport.stages import BERT_WIDTH, FRAMES_PER_CODE
+from gsvexport.stages import BERT_WIDTH, FEATURE_WIDTH, FRAMES_PER_CODE, MEL_BANDS
+from gsvexport.voice.matching import ESTIMATOR, HEAD_WIDTH, TIME_WIDTH
 
 if TYPE_CHECKING:
     from gsvexport.voice.dims import SovitsDims, T2SDims
@@ -46,11 +47,10 @@ def expected_t2s(dims: T2SDims) -> Shapes:
 
 
 def expected_sovits(dims: SovitsDims) -> Shapes:
-    """Every tensor of a v1, v2, v2Pro or v2ProPlus SoVITS file by name, weight norm not folded."""
+    """Every tensor of a whole SoVITS file by name, weight norm not folded. v3 and v4 keep their vocoder elsewhere."""
     shapes = {
         **_text_encoder(dims),
-        **_vocoder(dims),
-        **_flow(dims),
+        **(_matching(dims) if dims.matching else {**_vocoder(dims), **_flow(dims)}),
         **_reference_encoder(dims),
         **_affine("ssl_proj", (dims.ssl, dims.ssl, FRAMES_PER_CODE)),
         f"{_CODEBOOK}.inited": (1,),
@@ -162,13 +162,56 @@ def _flow(dims: SovitsDims) -> Shapes:
     for place in range(0, 2 * dims.flows, 2):
         name = f"flow.flows.{place}"
         shapes |= _affine(f"{name}.pre", (hidden, half, 1)) | _affine(f"{name}.post", (half, hidden, 1))
-        wide = 2 * hidden * dims.flow_layers
-        shapes |= _normed(f"{name}.enc.cond_layer", (wide, dims.gin, 1), wide)
-        for layer in range(dims.flow_layers):
-            out = hidden if layer == dims.flow_layers - 1 else 2 * hidden  # the last layer has no residual half
-            shapes |= _normed(f"{name}.enc.in_layers.{layer}", (2 * hidden, hidden, dims.flow_kernel), 2 * hidden)
-            shapes |= _normed(f"{name}.enc.res_skip_layers.{layer}", (out, hidden, 1), out)
+        shapes |= _wavenet(f"{name}.enc", dims)
     return shapes
+
+
+def _wavenet(name: str, dims: SovitsDims) -> Shapes:
+    hidden, wide = dims.flow_hidden, 2 * dims.flow_hidden * dims.flow_layers
+    shapes = _normed(f"{name}.cond_layer", (wide, dims.gin, 1), wide)
+    for layer in range(dims.flow_layers):
+        out = hidden if layer == dims.flow_layers - 1 else 2 * hidden  # the last layer has no residual half
+        shapes |= _normed(f"{name}.in_layers.{layer}", (2 * hidden, hidden, dims.flow_kernel), 2 * hidden)
+        shapes |= _normed(f"{name}.res_skip_layers.{layer}", (out, hidden, 1), out)
+    return shapes
+
+
+def _matching(dims: SovitsDims) -> Shapes:
+    """v3's and v4's way from the text encoder to a mel: a WaveNet, then the estimator of flow matching."""
+    hidden, size = dims.flow_hidden, dims.matching
+    assert size is not None
+    shapes = {
+        **_affine("bridge.0", (FEATURE_WIDTH, dims.hidden, 1)),
+        **_affine("wns1.pre", (hidden, FEATURE_WIDTH, 1)),
+        **_wavenet("wns1.enc", dims),
+        **_affine("wns1.proj", (FEATURE_WIDTH, hidden, 1)),
+        **_affine("linear_mel", (MEL_BANDS, FEATURE_WIDTH, 1)),
+    }
+    width, estimator = size.width, {}
+    for name in ("time_embed", "d_embed"):
+        estimator |= _affine(f"{name}.time_mlp.0", (width, TIME_WIDTH)) | _affine(f"{name}.time_mlp.2", (width, width))
+    for layer in range(size.text_layers):
+        block = f"text_embed.text_blocks.{layer}"
+        estimator |= _affine(f"{block}.dwconv", (FEATURE_WIDTH, 1, size.text_kernel))
+        estimator |= _affine(f"{block}.norm", (FEATURE_WIDTH,))
+        estimator |= _affine(f"{block}.pwconv1", (size.text_inner, FEATURE_WIDTH))
+        estimator |= {f"{block}.grn.{part}": (1, 1, size.text_inner) for part in ("gamma", "beta")}
+        estimator |= _affine(f"{block}.pwconv2", (FEATURE_WIDTH, size.text_inner))
+    estimator |= _affine("input_embed.proj", (width, 2 * MEL_BANDS + FEATURE_WIDTH))
+    for place in (0, 2):
+        kernel = (width, width // size.position_groups, size.position_kernel)
+        estimator |= _affine(f"input_embed.conv_pos_embed.conv1d.{place}", kernel)
+    estimator["rotary_embed.inv_freq"] = (size.rotary,)
+    for layer in range(size.layers):
+        block, inner = f"transformer_blocks.{layer}", size.heads * HEAD_WIDTH
+        estimator |= _affine(f"{block}.attn_norm.linear", (6 * width, width))
+        for part in "qkv":
+            estimator |= _affine(f"{block}.attn.to_{part}", (inner, width))
+        estimator |= _affine(f"{block}.attn.to_out.0", (width, inner))
+        estimator |= _affine(f"{block}.ff.ff.0.0", (size.inner, width))
+        estimator |= _affine(f"{block}.ff.ff.2", (width, size.inner))
+    estimator |= _affine("norm_out.linear", (2 * width, width)) | _affine("proj_out", (MEL_BANDS, width))
+    return shapes | {f"{ESTIMATOR}.{name}": shape for name, shape in estimator.items()}
 
 
 def _reference_encoder(dims: SovitsDims) -> Shapes:

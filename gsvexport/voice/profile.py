@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from gsvexport.errors import VoiceError
-from gsvexport.stages import UNSUPPORTED_VERSIONS, VERSIONS
+from gsvexport.stages import VERSIONS
 from gsvexport.tables import Layers, Reader, Rule, key, key_lines
 
 if sys.version_info >= (3, 11):
@@ -31,16 +31,18 @@ class VoiceTable:
     gpt: str = key(str)
     sovits: str = key(str)
     base: str | None = key(str, default=None)
-    version: str | None = key(str, *VERSIONS, *UNSUPPORTED_VERSIONS, default=None)
+    version: str | None = key(str, *VERSIONS, default=None)
 
 
 @dataclass(frozen=True)
 class PretrainedTable:
-    """`[pretrained]`: accepted, and not needed while `[reference]` gives everything."""
+    """`[pretrained]`: a v3 or v4 voice needs its vocoder; the others are accepted, and not needed while `[reference]`
+    gives everything."""
 
     hubert: str | None = key(str, default=None)
     bert: str | None = key(str, default=None)
     speaker: str | None = key(str, default=None)
+    vocoder: str | None = key(str, default=None)
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,8 @@ class ReferenceTable:
 
 @dataclass(frozen=True)
 class Profile:
-    """A whole `voice.toml`; `gpt`, `sovits` and the files of the reference exist."""
+    """A whole `voice.toml`; `gpt`, `sovits`, `base` and the files of the reference exist, `vocoder` (a file or the
+    folder that holds it) as well."""
 
     path: Path
     name: str
@@ -66,6 +69,8 @@ class Profile:
     sovits: Path
     version: str | None
     reference: ReferenceTable | None
+    base: Path | None = None
+    vocoder: Path | None = None
 
 
 def read_profile(path: Path) -> Profile:
@@ -94,12 +99,13 @@ def read_profile(path: Path) -> Profile:
     reader = _Files(Layers(values, lines), path, problems)
     reader.unknown("", values, ("voice", "reference", "pretrained"))
     voice = _voice(reader)
-    reader.table(PretrainedTable, "pretrained")
+    vocoder = _vocoder(reader, reader.table(PretrainedTable, "pretrained"))
     reference = _reference(reader, voice.language if voice else "en") if "reference" in values else None
     if problems or voice is None:
         raise VoiceError(f"{path} cannot be used", problems=problems, fix="correct voice.toml")
     gpt, sovits = path.parent / voice.gpt, path.parent / voice.sovits
-    return Profile(path, voice.name, voice.language, gpt, sovits, voice.version, reference)
+    base = path.parent / voice.base if voice.base is not None else None
+    return Profile(path, voice.name, voice.language, gpt, sovits, voice.version, reference, base, vocoder)
 
 
 def _voice(reader: _Files) -> VoiceTable | None:
@@ -111,14 +117,16 @@ def _voice(reader: _Files) -> VoiceTable | None:
     name = table.get("name")
     if isinstance(name, str) and not _NAME.fullmatch(name):
         reader.problem("voice.name", f"'name' takes 1 to 64 letters, digits, '.', '_' and '-', not {name!a}")
-    for part in ("gpt", "sovits"):
+    for part in ("gpt", "sovits", "base"):
         if part in table:
             reader.file(f"voice.{part}", table[part])
-    if "base" in table:
-        reader.problem("voice.base", "LoRA voices (a 'base' to merge into) are not supported yet by this release")
-    if table.get("version") in UNSUPPORTED_VERSIONS:
-        reader.problem("voice.version", f"{table['version']} voices are not supported yet by this release")
     return voice
+
+
+def _vocoder(reader: _Files, table: PretrainedTable | None) -> Path | None:
+    if table is None or table.vocoder is None:
+        return None
+    return reader.folder(table.vocoder) or reader.file("pretrained.vocoder", table.vocoder)
 
 
 def _reference(reader: _Files, language: str) -> ReferenceTable | None:
@@ -166,6 +174,11 @@ class _Files(Reader):
             )
             return None
         return path
+
+    def folder(self, value: str) -> Path | None:
+        """The existing folder that `value` names, if it names one."""
+        path = self._path.parent / value
+        return path if value and os.path.isdir(path) else None
 
     def files(self, name: str, value: Any) -> tuple[Path, ...]:
         """One file or a list of files."""

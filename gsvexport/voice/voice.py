@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,13 +14,16 @@ import numpy.typing as npt
 from gsvexport.audio import clipped_share, decode, loudness, spectrogram_frames
 from gsvexport.errors import GsvError, InputError, VoiceError
 from gsvexport.model import Spectrogram
-from gsvexport.stages import POSITIONS, SPEAKER_WIDTH, SYMBOL_COUNTS, VERSIONS
+from gsvexport.stages import POSITIONS, SPEAKER_WIDTH, SYMBOL_COUNTS, VERSIONS, Mel
 from gsvexport.text.phonemise import phonemise
 from gsvexport.text.symbols import phone_ids
-from gsvexport.voice.checkpoint import Checkpoint, read_checkpoint
+from gsvexport.voice.checkpoint import Checkpoint, read_checkpoint, without
 from gsvexport.voice.dims import SovitsDims, T2SDims, sovits_dims, t2s_dims
 from gsvexport.voice.layout import TRAINING_ONLY
-from gsvexport.voice.profile import ReferenceTable, read_profile
+from gsvexport.voice.lora import is_lora, merged
+from gsvexport.voice.profile import Profile, ReferenceTable, read_profile
+from gsvexport.voice.version import find_version, flow_matching
+from gsvexport.voice.vocoder import FILES, Vocoder, read_vocoder
 
 REFERENCE_SECONDS = (3.0, 10.0)  # what upstream accepts; other lengths work, less well
 SHORTEST_SECONDS = 0.5  # of less, no voice can be cloned
@@ -28,7 +31,7 @@ SILENT_DB = -50.0  # below full scale; the 199 recordings of speech that were lo
 CLIPPED = (0.001, 0.02)  # a note from the first share on, an error above the second; 6 dB too loud is 0.04
 _MIN_FRAMES = 2
 _MAX_ARRAY_BYTES = 1 << 20
-_DimsT = TypeVar("_DimsT")
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,7 +55,7 @@ class Voice:
     """A voice that can be exported: every tensor, id and file in it has been checked.
 
     `path` is the `voice.toml`, `provenance` identifies the weights without naming a place on any machine, `notes` are
-    things worth telling that are no errors.
+    things worth telling that are no errors. `sovits` of a LoRA is merged with its base; v3 and v4 have a `vocoder`.
     """
 
     name: str
@@ -66,6 +69,7 @@ class Voice:
     reference: Reference | None
     provenance: dict[str, Any]
     notes: tuple[str, ...] = ()
+    vocoder: Vocoder | None = None
 
 
 def read_voice(path: Path | str) -> Voice:
@@ -77,29 +81,83 @@ def read_voice(path: Path | str) -> Voice:
     """
     profile = read_profile(Path(path))
     found = _Findings()
-    gpt = found.part(profile.gpt, t2s_dims)
-    sovits = found.part(profile.sovits, lambda checkpoint: sovits_dims(checkpoint, profile.version))
+    gpt = found.collect(lambda: _gpt(profile))
+    sovits = found.collect(lambda: _sovits(profile, found))
     if gpt and sovits:
-        _compare(gpt[1], sovits[1], found)
+        _compare(gpt[1], sovits.dims, found)
     reference = None
     if profile.reference:
-        reference = _reference(profile.reference, profile.language, sovits and sovits[1], found)
+        reference = _reference(profile.reference, profile.language, sovits and sovits.dims, found)
     if found.problems or gpt is None or sovits is None:
         fix = found.fix or f"correct {profile.path.name}, or the files that it names"
         raise VoiceError(f"the voice of {profile.path} cannot be used", problems=found.problems, fix=fix)
     return Voice(
         profile.name,
         profile.language,
-        sovits[1].version,
+        sovits.dims.version,
         profile.path,
         gpt[0],
-        sovits[0],
+        sovits.checkpoint,
         gpt[1],
-        sovits[1],
+        sovits.dims,
         reference,
-        {"gpt": _provenance(gpt[0]), "sovits": _provenance(sovits[0])},
+        {"gpt": _provenance(gpt[0]), **sovits.provenance},
         tuple(found.notes),
+        sovits.vocoder,
     )
+
+
+@dataclass(frozen=True, eq=False)
+class _Sovits:
+    """A SoVITS file, merged where it is a LoRA, and the vocoder of its version."""
+
+    checkpoint: Checkpoint
+    dims: SovitsDims
+    provenance: dict[str, Any]
+    vocoder: Vocoder | None
+
+
+def _gpt(profile: Profile) -> tuple[Checkpoint, T2SDims]:
+    checkpoint = read_checkpoint(profile.gpt)
+    return checkpoint, t2s_dims(checkpoint)
+
+
+def _sovits(profile: Profile, found: _Findings) -> _Sovits:
+    """The SoVITS file and what it needs besides; a vocoder that is absent or wrong is noted.
+
+    Raises:
+        VoiceError: the file or its base cannot be used.
+    """
+    own = checkpoint = read_checkpoint(profile.sovits)
+    provenance, start = {"sovits": _provenance(own)}, ""
+    if is_lora(own):
+        if profile.base is None:
+            raise VoiceError(
+                f"{own.path} is a LoRA: its weights belong on top of a base model",
+                fix='add base = "s2Gv3.pth" (or "s2Gv4.pth"), upstream\'s pretrained model, to [voice] in voice.toml',
+            )
+        base = read_checkpoint(profile.base)
+        checkpoint, start = merged(own, base), base.start
+        provenance["base"] = _provenance(base)
+    elif profile.base is not None:
+        raise VoiceError(f"{own.path} is no LoRA, so it takes no base", fix="remove base from [voice] in voice.toml")
+    version, _ = find_version(checkpoint, profile.version, start)
+    mel, vocoder = VERSIONS[version].mel, None
+    if mel is not None and flow_matching(checkpoint.tensors):
+        vocoder = found.collect(lambda: _vocoder(profile, version, mel))
+        if vocoder:
+            provenance["vocoder"] = {"sha256": vocoder.file.sha256, "size": vocoder.file.size}
+    dims = sovits_dims(checkpoint, profile.version, vocoder.dims if vocoder else None, start)
+    return _Sovits(without(checkpoint, TRAINING_ONLY), dims, provenance, vocoder)
+
+
+def _vocoder(profile: Profile, version: str, mel: Mel) -> Vocoder:
+    if profile.vocoder is None:
+        raise VoiceError(
+            f"a {version} voice needs the vocoder that upstream offers for it",
+            fix=f'add vocoder = "{FILES[version]}" (or the folder that holds it) to [pretrained] in voice.toml',
+        )
+    return read_vocoder(profile.vocoder, version, mel)
 
 
 class _Findings:
@@ -118,16 +176,13 @@ class _Findings:
         self.problems += [f"{error.what}: {problem}" for problem in error.problems] or [error.what + detail]
         self.fix = self.fix or error.fix
 
-    def part(self, path: Path, dims: Callable[[Checkpoint], _DimsT]) -> tuple[Checkpoint, _DimsT] | None:
-        """One weights file and its sizes, without what only training uses; None after noting what is wrong."""
+    def collect(self, read: Callable[[], _T]) -> _T | None:
+        """What `read` gives; None after noting what is wrong."""
         try:
-            checkpoint = read_checkpoint(path)
-            sizes = dims(checkpoint)
+            return read()
         except VoiceError as error:
             self.add(error)
             return None
-        used = {name: array for name, array in checkpoint.tensors.items() if not name.startswith(TRAINING_ONLY)}
-        return replace(checkpoint, tensors=used), sizes
 
 
 def _compare(t2s: T2SDims, dims: SovitsDims, found: _Findings) -> None:
