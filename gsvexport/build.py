@@ -6,20 +6,20 @@ step. An artifact reaches the output folder whole, verified and by a rename, or 
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gsvexport.artifact.encoding import QUALITIES
 from gsvexport.artifact.manifest import StageEntry
 from gsvexport.errors import GateFailed, GsvError, InputError, VoiceError
-from gsvexport.files import TEMPORARY_PREFIX, atomic_file, canonical_json, disk_errors, sha256_bytes
+from gsvexport.files import atomic_file, canonical_json, disk_errors, sha256_bytes
 from gsvexport.inputs import Opened, open_voice
 from gsvexport.pack import LOWERED, pack_and_verify
 from gsvexport.plan import Plan, Step, artifact_name, lowering, make_plan
+from gsvexport.shrink import shrink
 from gsvexport.store import Store
 from gsvexport.target import read_targets
 
@@ -40,6 +40,7 @@ def build(
     force: bool = False,
     strict: bool = False,
     level: int = 2,
+    compress: str = "fast",
     progress: Progress | None = None,
 ) -> list[Path]:
     """Build one artifact for each target into the folder `out`, verify it, and return their paths.
@@ -47,7 +48,8 @@ def build(
     `voice` is a folder with `voice.toml`, a `voice.toml`, an exported source, or None for the built-in demo voice;
     `targets` are names from the registry or TOML files. Files that exist are replaced only with `force`. `strict`
     refuses a calibration set that lacks phones or has one speaking rate only; without it such a set is warned of.
-    Each is verified up to `level` of proof, 2 or 3. `progress` is told in words what is being done.
+    Each is verified up to `level` of proof, 2 or 3. `compress` is "none", "fast", or "release", which takes about ten
+    times as long as the rest of a build (and is kept). `progress` is told in words what is being done.
 
     Raises:
         InputError: an output exists (before anything is done), or no target is given.
@@ -59,6 +61,8 @@ def build(
     chosen = read_targets([targets] if isinstance(targets, str) else targets)
     if not chosen:
         raise InputError("no target was named", fix="gsvexport targets lists them")
+    if compress not in QUALITIES:
+        raise InputError(f"compress takes {', '.join(QUALITIES)}, not {compress!r}")
     opened = open_voice(voice, progress=say)
     plans = [make_plan(target, opened.subject, level=level) for target in chosen]
     _refuse_without_reference(plans)
@@ -71,7 +75,8 @@ def build(
     for plan, path in zip(plans, outputs, strict=True):
         own = _prefixed(plan.target.name, say)
         try:
-            _build_one(plan, opened, source, store, path, force=force, strict=strict, say=own)
+            done = _build_one(plan, opened, source, store, path, strict=strict, say=own)
+            _deliver(done, path, compress, store, force=force, say=own)
         except GsvError as error:
             errors.append(error)
     if len(errors) == 1:
@@ -113,9 +118,9 @@ def verdicts(plan: Plan, opened: Opened, progress: Progress | None = None) -> st
 
 
 def _build_one(
-    plan: Plan, opened: Opened, source: Source, store: Store, path: Path, *, force: bool, strict: bool, say: Progress
-) -> None:
-    """One target: lower, pack, verify, deliver."""
+    plan: Plan, opened: Opened, source: Source, store: Store, path: Path, *, strict: bool, say: Progress
+) -> Path:
+    """One target: lower, pack, verify; the plain artifact in the store. `path` is where it will be delivered."""
     name = f"{plan.subject.name} for {plan.target.name}"
     parts = [
         store.obtain(plan.step("golden").key, partial(_golden, source, say), f"golden vectors of {source.model.name}")
@@ -144,8 +149,8 @@ def _build_one(
         with atomic_file(report_path(path), force=True) as work:
             work.write_text(canonical_json(failed[0].to_json()), encoding="utf-8")
         raise
-    _deliver(done / "artifact.gsv", path, store, force=force)
     report_path(path).unlink(missing_ok=True)  # of an earlier build that failed
+    return done / "artifact.gsv"
 
 
 def report_path(artifact: Path) -> Path:
@@ -214,20 +219,12 @@ def _lower(step: Step, source: Source, calibration: Calibrated | None, say: Prog
     (work / LOWERED).write_text(canonical_json(value), encoding="utf-8")
 
 
-def _deliver(stored: Path, path: Path, store: Store, *, force: bool) -> None:
-    """Copy a finished artifact out of the store. One process at a time, so a killed one's leftover can be removed."""
+def _deliver(stored: Path, path: Path, compress: str, store: Store, *, force: bool, say: Progress) -> None:
+    """Write a finished artifact of the store to where it is wanted, one process at a time."""
     with disk_errors(path), store.locked(sha256_bytes(str(path.absolute()).encode())):
         path.parent.mkdir(parents=True, exist_ok=True)
         _refuse_outputs(path.parent, [path], force=force)
-        work = path.with_name(TEMPORARY_PREFIX + path.name)
-        try:
-            with open(stored, "rb") as data, open(work, "wb") as copy:
-                shutil.copyfileobj(data, copy, 1 << 22)
-                copy.flush()
-                os.fsync(copy.fileno())
-            os.replace(work, path)
-        finally:
-            work.unlink(missing_ok=True)
+        shrink(stored, path, compress, store, force=force, progress=say)
 
 
 def _refuse_outputs(folder: Path, outputs: Iterable[Path], *, force: bool) -> None:

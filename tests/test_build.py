@@ -186,7 +186,7 @@ def test_a_full_disk_on_delivery_leaves_no_file(cache, voice, tmp_path, monkeypa
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("gsvexport.build.shutil.copyfileobj", full)
+    monkeypatch.setattr("gsvexport.artifact.container.directory", full)
     with pytest.raises(EnvironmentProblem, match="the disk is full"):
         build(voice, "x86-64", tmp_path / "out")
     assert left(tmp_path / "out") == []

@@ -23,7 +23,7 @@ LAYERS = (
     ("plan", "store"),
     ("inputs",),
     ("explain",),
-    ("pack",),
+    ("pack", "shrink"),
     ("finish",),
     ("emulate",),
     ("build",),

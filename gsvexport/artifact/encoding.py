@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import zlib
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -23,34 +24,42 @@ _CHUNK = 1 << 20
 
 
 def compress(
-    source: Path, target: Path, quality: int, *, progress: Callable[[float], None] | None = None
+    source: IO[bytes], member: Member, target: Path, quality: int, progress: Callable[[float], None] | None = None
 ) -> Member | None:
-    """Write the Brotli stream of the file `source` to `target`; the member it then is, or None where that does not pay.
+    """Write the Brotli stream of a plain `member`, at which `source` stands, to the file `target`, and read it back.
 
-    `progress` is told the share that is done. Equal bytes give equal streams with one version of Brotli.
+    Returns the member it then is, or None where it is not worth it; `target` is then of no use. `progress` is told the
+    share that is done. Equal bytes give equal streams with one version of Brotli.
 
     Raises:
+        ArtifactError: `source` is not the member, or the stream does not give it back.
         EnvironmentProblem: the package `brotli` is not installed.
     """
-    brotli = _brotli()
-    compressor = brotli.Compressor(quality=quality, lgwin=_WINDOW)
-    plain, stored = hashlib.sha256(), hashlib.sha256()
-    size, total, written = 0, source.stat().st_size, 0
-    with open(source, "rb") as stream, open(target, "wb") as out:
-        while True:
-            chunk = stream.read(_CHUNK)
-            plain.update(chunk)
-            size += len(chunk)
-            made = compressor.process(chunk) if chunk else compressor.finish()
-            stored.update(made)
+    compressor = _brotli().Compressor(quality=quality, lgwin=_WINDOW)
+    digest, done, written = hashlib.sha256(), 0, 0
+    with open(target, "wb") as out:
+        for chunk in decoded(source, member, str(target)):
+            made = compressor.process(chunk)
+            digest.update(made)
             written += out.write(made)
-            if progress and total:
-                progress(size / total)
-            if not chunk:
-                break
-    if written > PAYS * size:
+            done += len(chunk)
+            if progress:
+                progress(done / member.size)
+        made = compressor.finish()
+        digest.update(made)
+        written += out.write(made)
+    if written > PAYS * member.size:
         return None
-    return Member(size, plain.hexdigest(), BROTLI, written, stored.hexdigest())
+    found = replace(member, encoding=BROTLI, stored_size=written, stored_sha256=digest.hexdigest())
+    with open(target, "rb") as stream:
+        for _ in decoded(stream, found, str(target)):
+            pass
+    return found
+
+
+def compression(quality: int) -> str:
+    """What writes streams of that quality, in words."""
+    return f"brotli {_brotli().__version__}, quality {quality}, window {1 << _WINDOW} bytes"
 
 
 def decoded(stream: IO[bytes], member: Member, where: str, *, crc: int | None = None) -> Iterator[bytes]:

@@ -90,11 +90,21 @@ def cli() -> None:
 @click.argument("voice", required=False, type=_PATH)
 @click.option("-o", "--out", type=_PATH, default=Path(), show_default="this folder", help="Folder for the artifacts.")
 @click.option("--strict", is_flag=True, help="Refuse a calibration set that misses phones or has a single rate.")
+@click.option(
+    "--compress", type=click.Choice(["none", "fast", "release"]), default="fast", show_default=True, help="Of the file."
+)
 @_level
 @_force
 @_quiet
 def build(
-    targets: tuple[str, ...], voice: Path | None, out: Path, strict: bool, level: int, force: bool, quiet: bool
+    targets: tuple[str, ...],
+    voice: Path | None,
+    out: Path,
+    strict: bool,
+    compress: str,
+    level: int,
+    force: bool,
+    quiet: bool,
 ) -> None:
     """Compile VOICE for each target (the default).
 
@@ -103,7 +113,8 @@ def build(
     """
     from gsvexport.build import build as make
 
-    for path in make(voice, targets, out, force=force, strict=strict, level=level, progress=_progress(quiet)):
+    options = {"force": force, "strict": strict, "level": level, "compress": compress}
+    for path in make(voice, targets, out, **options, progress=_progress(quiet)):
         click.echo(f"{path}  {path.stat().st_size / 1e6:.1f} MB")
 
 
