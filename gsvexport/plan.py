@@ -291,7 +291,7 @@ def _code(files: tuple[str, ...], tools: tuple[str, ...]) -> str:
     for name in files:
         path = PACKAGE / name
         for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
-            if file.suffix in (".py", ".json", ".txt", ".xz"):
+            if file.suffix in (".py", ".json", ".toml", ".txt", ".xz"):
                 parts.append(f"{file.relative_to(PACKAGE).as_posix()} {sha256_bytes(file.read_bytes())}")
     return sha256_bytes("\n".join(parts).encode())
 

@@ -24,7 +24,7 @@ LAYERS = (
     ("inputs",),
     ("explain",),
     ("pack", "shrink"),
-    ("finish",),
+    ("finish", "complete"),
     ("emulate",),
     ("build",),
     ("bench", "report"),

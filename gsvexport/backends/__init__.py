@@ -4,7 +4,10 @@ A backend that can run here has a `session.py` with `open_session(path, *, threa
 side: it imports nothing that only a compiler needs. One whose artifacts are finished on the device has an `emulate.py`
 for the compile side: MODES (what is emulated, in words), `opener(mode) -> Opener`, and REMAINS, what that leaves open.
 For the device it has a `finalize.py`: `carried()`, the files that its artifacts hold of this package, and what finishes
-an artifact there; `finished(folder)` in its `session.py` says whether that was done.
+an artifact there; `finished(folder)` in its `session.py` says whether that was done. A `finalize.py` with `complete`
+has a compiler of its own, whose output artifacts can do without: they are always finished. `audit.py` says what only
+the backend can know of an artifact: `audit(folder, manifest)` yields (stage, metric, value, count, reason), and
+`described(manifest, read)` is a page of text, from members that `read` gives.
 """
 
 from __future__ import annotations
@@ -65,9 +68,17 @@ def finaliser(backend: str) -> ModuleType | None:
     return importlib.import_module(f"{__name__}.{backend}.finalize")
 
 
+def auditor(backend: str) -> ModuleType | None:
+    """The `audit.py` of a backend; None for one that measures nothing of its artifacts."""
+    if not (Path(__file__).parent / backend / "audit.py").is_file():
+        return None
+    return importlib.import_module(f"{__name__}.{backend}.audit")
+
+
 def finished(backend: str, folder: Path) -> bool:
     """Whether the artifact in `folder` can run on this device as it is; false where `finaliser` has work to do."""
-    if finaliser(backend) is None:
+    finishing = finaliser(backend)
+    if finishing is None or hasattr(finishing, "complete"):
         return True
     return bool(importlib.import_module(f"{__name__}.{backend}.session").finished(folder))
 

@@ -257,22 +257,33 @@ def verify(
 
 @cli.command()
 @click.argument("artifact", type=_PATH)
-@click.option("-o", "--out", type=_PATH, show_default="beside ARTIFACT", help="Device report to write.")
+@click.option("-o", "--out", type=_PATH, show_default="beside ARTIFACT", help="Device report, or artifact, to write.")
+@click.option("--compiled", type=_PATH, metavar="FILE", help="Coral: what edgetpu_compiler wrote elsewhere.")
 @_quiet
 @_any_machine
-def finalize(artifact: Path, out: Path | None, quiet: bool, any_machine: bool) -> int:
+def finalize(artifact: Path, out: Path | None, compiled: Path | None, quiet: bool, any_machine: bool) -> int:
     """On the device: build what only it can build, then verify.
 
-    Builds the TensorRT engines of ARTIFACT, each in a process of its own, checks them with the golden vectors, measures
-    them and writes a device report. Finished engines are kept in the cache, and made again where the GPU, TensorRT,
-    CUDA or the artifact is another one.
+    NVIDIA: builds the TensorRT engines of ARTIFACT, each in a process of its own, checks them with the golden vectors,
+    measures them and writes a device report. Finished engines are kept in the cache, and made again where the GPU,
+    TensorRT, CUDA or the artifact is another one.
+
+    Coral: on any x86-64 host with edgetpu_compiler, or with --compiled, writes ARTIFACT anew with the compiled file in
+    it, as NAME-compiled.gsv.
 
     Exit code 5 when a check fails, 6 when ARTIFACT was made for another device.
     """
     from gsvexport.backends.tensorrt.finalize import how_to_send, summary
-    from gsvexport.errors import GateFailed
+    from gsvexport.complete import complete, completing
+    from gsvexport.errors import GateFailed, InputError
     from gsvexport.finish import finish
 
+    if module := completing(artifact):
+        report, place = complete(artifact, module, out=out, compiled=compiled, progress=_progress(quiet))
+        click.echo(f"{module.summary(report)}\n{module.how_to_send(place)}")
+        return 0
+    if compiled is not None:
+        raise InputError(f"{artifact} has nothing that edgetpu_compiler compiles", fix="leave --compiled out")
     report, place = finish(artifact, out=out, any_machine=any_machine, progress=_progress(quiet))
     click.echo(f"{summary(report)}\n{how_to_send(place)}")
     return 0 if report["passed"] else GateFailed.exit_code

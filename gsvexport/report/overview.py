@@ -37,6 +37,8 @@ def artifact_page(stored: Stored, *, colour: bool = False) -> str:
         ]
         lines += ["", paint("WEIGHTS by the stages that use them", "head", colour)]
         lines += [f"  {line}" for line in columns(cells, right=(2,))]
+    if stored.described:
+        lines += ["", paint("PLACEMENT", "head", colour), *(f"  {plain(one)}" for one in stored.described.splitlines())]
     lines.append("")
     if stored.report is None:
         lines.append(paint("verification: the artifact holds no report", "not_run", colour))

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from gsvexport.artifact.container import read_manifest, read_member
 from gsvexport.artifact.manifest import REPORT, Manifest, media
+from gsvexport.backends import auditor
 from gsvexport.errors import ArtifactError
 from gsvexport.report.markup import plain
 from gsvexport.verify.report import Report
@@ -15,12 +16,14 @@ from gsvexport.verify.report import Report
 
 @dataclass(frozen=True)
 class Stored:
-    """An artifact's manifest, its report (None where it holds none), and its size in bytes."""
+    """An artifact's manifest, its report (None where it holds none), its size in bytes, and what its backends say of it
+    in words (empty where they say nothing)."""
 
     path: Path
     manifest: Manifest
     report: Report | None
     size: int
+    described: str = ""
 
     @property
     def voice(self) -> str:
@@ -41,15 +44,24 @@ def read_stored(path: Path) -> Stored:
     """
     manifest = read_manifest(path)
     size = path.stat().st_size if path.is_file() else sum(item.size for item in manifest.files.values())
+    described = _described(path, manifest)
     if manifest.report is None:
-        return Stored(path, manifest, None, size)
+        return Stored(path, manifest, None, size, described)
     where = f"{path}: {REPORT}"
     try:
-        data = (path / REPORT).read_bytes() if path.is_dir() else read_member(path, REPORT)
-        value = json.loads(data)
+        value = json.loads(_member(path, REPORT))
     except (OSError, ValueError, RecursionError) as error:
         raise ArtifactError(f"{where} cannot be read: {error}", fix="build the artifact again") from error
-    return Stored(path, manifest, Report.from_json(value, where), size)
+    return Stored(path, manifest, Report.from_json(value, where), size, described)
+
+
+def _described(path: Path, manifest: Manifest) -> str:
+    found = (auditor(name) for name in sorted({entry.backend for entry in manifest.stages.values()}))
+    return "".join(one.described(manifest, lambda name: _member(path, name)) for one in found if one)
+
+
+def _member(path: Path, name: str) -> bytes:
+    return (path / name).read_bytes() if path.is_dir() else read_member(path, name)
 
 
 def members(manifest: Manifest) -> dict[str, int]:

@@ -35,6 +35,9 @@ METRICS: dict[str, Metric] = {
     "external_data": Metric(0, "max", "weights of a graph that are outside their file, or in a file of no member"),
     "machine_local": Metric(0, "max", "members and graphs that name a path or the name of the machine that built them"),
     "declared_precision": Metric(0, "min", "share of a graph's weights that are stored as its precision says"),
+    "mapped_share": Metric(
+        0, "min", "share of a stage's multiply-adds that an accelerator runs, predicted or compiled"
+    ),
     "valid": Metric(1, "min", "1 if the stage ran and gave finite arrays of the reference's shapes, else 0"),
     "max_error": Metric(1, "max", "max |x-r| / max(1, max |r|), worst case"),
     "cache_error": Metric(1, "max", "max_error of the projected keys and values of all layers and rows"),
@@ -80,6 +83,7 @@ _MADE_OF: dict[str, tuple[str, ...]] = {
 STAGES = (*GRAPHS, *_MADE_OF)
 
 _FP32 = {
+    "mapped_share": 0.0,  # no accelerator is asked for; a target that has one says how much
     "max_error": 1e-4,
     "cache_error": 1e-4,
     "cosine_distance": 1e-6,

@@ -13,7 +13,7 @@ from typing import Any
 
 from gsvexport.artifact import container
 from gsvexport.artifact.manifest import MANIFEST, Manifest
-from gsvexport.backends import finaliser
+from gsvexport.backends import auditor, finaliser
 from gsvexport.model import read_model
 from gsvexport.stages import Port, Stage
 from gsvexport.verify.gates import Gates, judge, not_run
@@ -49,6 +49,10 @@ def audit(folder: Path, gates: Gates) -> list[Check]:
     known = {manifest.name, str(manifest.target.get("name")), str(manifest.target.get("title"))}
     found = [finding for name in names for finding in _local(folder / name, name, known)]
     checks.append(_faults(gates, STAGE, "machine_local", found, len(names)))
+    for backend in sorted({entry.backend for entry in manifest.stages.values()}):
+        if auditing := auditor(backend):
+            for stage, metric, value, number, why in auditing.audit(folder, manifest):
+                checks.append(judge(gates, stage, metric, ITSELF, value, number, reason=why))
     graphs, reason = _graphs(folder, manifest)
     stages = read_model(folder).stages
     if reason:

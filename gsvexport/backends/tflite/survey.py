@@ -1,0 +1,78 @@
+"""The placement report of a stage from the files that a lowering wrote: its first part is for the Edge TPU."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from gsvexport.backends.tflite.edgetpu import compile_model, not_run
+from gsvexport.backends.tflite.flatbuffer import LARGEST_FILE, parse
+from gsvexport.backends.tflite.graph import Graph
+from gsvexport.backends.tflite.placement import macs, oldest_runtime, place
+from gsvexport.backends.tflite.report import MEMBER, Report, Share
+from gsvexport.backends.tflite.session import read_recipe
+from gsvexport.errors import ArtifactError, BackendError
+
+BACKEND = "tflite"
+
+
+def survey(folder: Path, stage: str, recipe: str, device: Mapping[str, Any], rate: int) -> Report:
+    """What an Edge TPU would run of the stage whose parts `recipe`, a file of `folder`, names; nothing is compiled.
+
+    `device` has the target's `tpu` and `runtimes`; `rate` is that of the sound in Hz.
+
+    Raises:
+        BackendError: a part that cannot be read, or a runtime that nobody knows.
+    """
+    parts = read_recipe(folder / recipe)[2]
+    graphs = [_graph(folder / part.file) for part in parts]
+    tpu = device["tpu"]
+    runtime = oldest_runtime(device["runtimes"].get("edgetpu", ""))
+    placement = place(graphs[0], parts[0].file, tpu, runtime)
+    kept = [part.window - part.left - part.right for part in parts]
+    rest, frames = [], float(kept[0])  # frames of a part's input for one window of the first part
+    for index, (part, graph) in enumerate(zip(parts, graphs, strict=True)):
+        if index:
+            runs = frames / kept[index]
+            size = sum(tensor.bytes for tensor in graph.tensors if tensor.data is not None)
+            rest.append(Share(part.file, round(runs * sum(macs(graph, one) for one in graph.operators)), size))
+        frames *= part.rate
+    return Report(stage, placement, tuple(rest), round(frames / rate, 6), tpu["link"], not_run())
+
+
+def write(folder: Path, stage: str, recipe: str, device: Mapping[str, Any], rate: int) -> Report | None:
+    """Survey a stage, compile it where the compiler is, and write both results to `folder`; None without a TPU."""
+    if not device.get("tpu"):
+        return None
+    report = survey(folder, stage, recipe, device, rate)
+    report = replace(report, compile=compile_model(folder / report.placement.file, folder, report.placement))
+    (folder / MEMBER).write_text(report.text(), encoding="utf-8")
+    return report
+
+
+def read(folder: Path) -> Report:
+    """The report in an unpacked artifact.
+
+    Raises:
+        ArtifactError: there is none, or it cannot be read.
+    """
+    path = folder / MEMBER
+    if not path.is_file():
+        raise ArtifactError(f"{folder} holds no {MEMBER}", fix="build the artifact again")
+    return Report.from_bytes(path.read_bytes(), str(path))
+
+
+def members(folder: Path, recipe: str) -> set[str]:
+    """Members of an unpacked artifact that a stage's recipe needs, and those of its placement."""
+    found = {part.file for part in read_recipe(folder / recipe)[2]}
+    if (folder / MEMBER).is_file():
+        found |= {MEMBER, read(folder).compile.file} - {""}
+    return found
+
+
+def _graph(path: Path) -> Graph:
+    if not path.is_file() or path.stat().st_size > LARGEST_FILE:
+        raise BackendError(f"{path} is missing or too large", limit=f"{LARGEST_FILE} bytes")
+    return parse(path.read_bytes(), path.name)
