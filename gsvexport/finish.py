@@ -13,12 +13,18 @@ from gsvexport.runtime.machine import check_machine
 
 
 def finish(
-    path: Path, *, out: Path | None = None, any_machine: bool = False, progress: Callable[[str], None] | None = None
+    path: Path,
+    *,
+    out: Path | None = None,
+    cache: str = "read-only",
+    any_machine: bool = False,
+    progress: Callable[[str], None] | None = None,
 ) -> tuple[dict[str, Any], Path]:
     """Finish an artifact on this device; returns the device report and where it was written.
 
     The report goes to `out`, by default beside the artifact. When the device's own checks passed, every stage is
-    verified as `gsvexport verify` does, too; the report's `passed` covers both.
+    verified as `gsvexport verify` does, too; the report's `passed` covers both. `cache` is what an engine does with the
+    cache of T2S: "read-only" or "in-place".
 
     Raises:
         InputError: nothing of it has to be built on a device.
@@ -37,7 +43,7 @@ def finish(
         raise InputError(
             f"{path} is finished as it is: none of its stages is built on a device", fix=f"gsvexport verify {path}"
         )
-    report: dict[str, Any] = module.finalize(folder, say)
+    report: dict[str, Any] = module.finalize(folder, say, cache)
     if report["passed"]:
         precisions = {stage: entry.precision for stage, entry in manifest.stages.items()}
         gates = manifest.target.get("gates")

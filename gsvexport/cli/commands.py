@@ -259,9 +259,18 @@ def verify(
 @click.argument("artifact", type=_PATH)
 @click.option("-o", "--out", type=_PATH, show_default="beside ARTIFACT", help="Device report, or artifact, to write.")
 @click.option("--compiled", type=_PATH, metavar="FILE", help="Coral: what edgetpu_compiler wrote elsewhere.")
+@click.option(
+    "--cache",
+    type=click.Choice(["read-only", "in-place"]),
+    default="read-only",
+    show_default=True,
+    help="What T2S does with its cache; in-place takes TensorRT 10.15, and is used where there is that.",
+)
 @_quiet
 @_any_machine
-def finalize(artifact: Path, out: Path | None, compiled: Path | None, quiet: bool, any_machine: bool) -> int:
+def finalize(
+    artifact: Path, out: Path | None, compiled: Path | None, cache: str, quiet: bool, any_machine: bool
+) -> int:
     """On the device: build what only it can build, then verify.
 
     NVIDIA: builds the TensorRT engines of ARTIFACT, each in a process of its own, checks them with the golden vectors,
@@ -279,12 +288,14 @@ def finalize(artifact: Path, out: Path | None, compiled: Path | None, quiet: boo
     from gsvexport.finish import finish
 
     if module := completing(artifact):
+        if cache != "read-only":
+            raise InputError(f"{artifact} has no engine that writes a cache in place", fix="leave --cache out")
         report, place = complete(artifact, module, out=out, compiled=compiled, progress=_progress(quiet))
         click.echo(f"{module.summary(report)}\n{module.how_to_send(place)}")
         return 0
     if compiled is not None:
         raise InputError(f"{artifact} has nothing that edgetpu_compiler compiles", fix="leave --compiled out")
-    report, place = finish(artifact, out=out, any_machine=any_machine, progress=_progress(quiet))
+    report, place = finish(artifact, out=out, cache=cache, any_machine=any_machine, progress=_progress(quiet))
     click.echo(f"{summary(report)}\n{how_to_send(place)}")
     return 0 if report["passed"] else GateFailed.exit_code
 

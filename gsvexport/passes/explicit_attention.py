@@ -14,6 +14,7 @@ import onnx_ir as ir
 from gsvexport.errors import PassError
 from gsvexport.passes.base import Outcome, attribute, initializer, insert_before, replace
 from gsvexport.passes.one_t2s import MASKED
+from gsvexport.passes.types import annotate_types
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,8 @@ class ExplicitAttention:
             PassError: an Attention of another form.
         """
         found = [node for node in model.graph if node.op_type == "Attention"]
+        if found:
+            annotate_types(model)
         for node in found:
             if set(node.attributes) - {"scale"} or attribute(node, "scale") != 1.0 or len(node.inputs) != 4:
                 raise PassError(f"{self.name}: {node.name} is more than softmax(q·Kᵀ + mask)·V")

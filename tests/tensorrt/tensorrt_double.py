@@ -10,6 +10,7 @@ API whose answers (failures included) a test writes down beforehand in a JSON sc
     nameless    whether layers of a network have other names than the graph's nodes
     fp32        engines whose layers all come out FP32       host      inputs that lie on the host
     wrong       engines whose outputs are off by 1           silent    an inspector that tells nothing
+    copies      outputs that share memory with no input, although the graph writes them in place
     capture     "fails" or "differs": what recording a stream does
 
 "Device" memory is filled with NaN when it is allocated, addresses are checked against allocations and alignment, and a
@@ -47,6 +48,7 @@ DEFAULTS = {
     "host": [],
     "wrong": [],
     "silent": False,
+    "copies": [],
     "capture": "works",
 }
 _NUMPY = {"FLOAT": np.float32, "HALF": np.float16, "INT32": np.int32}
@@ -253,6 +255,8 @@ class OnnxParser:
 
         assert Path(path).is_absolute(), "the parser resolves external data from the graph's own folder"
         model = onnx.load(path, load_external_data=False)
+        if model.opset_import[0].version > 20 and tuple(map(int, self.trt.__version__.split(".")[:2])) < (10, 15):
+            self._errors = ["No importer registered for op: TensorScatter"]
         kinds = {info.name: info.type.tensor_type.elem_type for info in (*model.graph.value_info, *model.graph.output)}
         kinds = {name: self.trt.DataType[_ONNX[kind]] for name, kind in kinds.items() if kind in _ONNX}
         self._network.path, self._network.layers = path, [Layer(node, kinds) for node in model.graph.node]
@@ -311,6 +315,13 @@ class Engine:
                 kind = trt.DataType[_ONNX[port.type.tensor_type.elem_type]]
                 self.ports[port.name] = (trt.TensorIOMode[side], kind)
         self.nodes = [node.op_type for node in graph.node]
+        updates = [node for node in graph.node if node.op_type == "TensorScatter"]
+        self.aliases = {n.output[0]: n.input[0] for n in updates if n.output[0] not in self.said["copies"]}
+        if self._release() >= (10, 15):
+            self.get_aliased_input_tensor = self.aliases.get
+
+    def _release(self):
+        return tuple(int(part) for part in self.trt.__version__.split(".")[:2])
 
     @property
     def num_io_tensors(self):
@@ -381,6 +392,9 @@ class Context:
 
     def execute_async_v3(self, stream):
         shapes, addresses = dict(self._shapes), dict(self._addresses)  # as recorded, whatever is set later
+
+        for output, name in self._engine.aliases.items():
+            assert addresses[output] == addresses[name], f"{output} is not where {name} is"
 
         def work():
             given = {name: RUNTIME.read(addresses[name], shape, self._kind(name)) for name, shape in shapes.items()}

@@ -8,15 +8,18 @@ import onnx_ir as ir
 import pytest
 
 from gsvexport.artifact import container
-from gsvexport.backends.tensorrt import recipe
-from gsvexport.backends.tensorrt.lower import lower, refuse, releases_of
+from gsvexport.backends.tensorrt import emulate, recipe
+from gsvexport.backends.tensorrt.lower import lower, refuse, releases_of, verdicts
 from gsvexport.build import build
 from gsvexport.errors import BackendError
+from gsvexport.passes.base import run_passes
+from gsvexport.passes.one_t2s import OneT2S
 from gsvexport.passes.types import type_errors
 from gsvexport.runtime import pipeline
 from gsvexport.source import write_source
 from gsvexport.synthetic import write_voice
 from gsvexport.target import Limits
+from gsvexport.verify import verify_artifact
 from gsvexport.voice.voice import read_voice
 
 DEVICE = {"runtimes": {"tensorrt": ">=8.5.2,<11"}, "limits": asdict(Limits(phones=100, tokens=300))}
@@ -114,6 +117,61 @@ def test_an_operator_with_values_near_the_end_of_float16_stays_single(source, tm
     )
 
 
+def test_t2s_has_a_form_that_writes_its_cache_on_the_same_weights(lowered, source):
+    out, _ = lowered
+    form, dims = engines(out)["t2s"]["in_place"], source.model.dims
+    graph = ir.load(out / form["graph"])
+    assert not list(type_errors(graph))
+    kinds = {"Attention": dims.L, "TensorScatter": 2 * dims.L, "Softmax": 0}
+    assert {kind: sum(node.op_type == kind for node in graph.graph) for kind in kinds} == kinds
+    assert {node.outputs[0].dtype for node in graph.graph if node.op_type == "Attention"} == {ir.DataType.FLOAT16}
+    cache = next(port for port in graph.graph.inputs if port.name == "keys_0")
+    longest = max(one["shapes"]["slots"][2][0] for one in form["profiles"])
+    assert list(cache.shape) == [1, dims.H, longest, dims.D // dims.H]
+    assert form["ports"]["inputs"]["keys_0"] == form["ports"]["outputs"]["new_keys_0"] == "float16"
+    assert (out / form["graph"]).stat().st_size < 2 * (out / "t2s.onnx").stat().st_size
+    stored = [
+        {name for name, value in one.graph.initializers.items() if isinstance(value.const_value, ir.ExternalTensor)}
+        for one in (graph, ir.load(out / "t2s.onnx"))
+    ]
+    assert stored[0] <= stored[1]
+    assert engines(out)["vocoder"]["in_place"] is None
+    assert not any("Attention" in node.op_type for node in ir.load(out / "t2s.onnx").graph)
+
+
+def test_the_form_that_writes_its_cache_is_taken_from_10_15_on(source):
+    told = verdicts(source.path, source.model, HALVES, DEVICE).splitlines()
+    first = next(index for index, line in enumerate(told) if "--cache in-place" in line)
+    found = dict(line.removeprefix("TensorRT ").split(maxsplit=1) for line in told[first + 1 :])
+    assert found["10.16"].startswith("clean")
+    assert all("error" in found[one] for one in ("8.5.2", "8.6.2", "10.3", "10.13"))
+    assert "TensorScatter: no importer before 10.15" in found["10.13"]
+    assert "Attention: no importer before 10.14" in found["10.13"]
+    assert all("clean" in line for line in told[:first])
+
+
+def test_a_target_whose_releases_are_older_gets_no_such_form(source, tmp_path):
+    device = {**DEVICE, "runtimes": {"tensorrt": ">=10.3,<10.14"}}
+    t2s = {"prefill": "fp16", "step": "fp16"}
+    lower(source.path, source.model, t2s, tmp_path, device=device, calibration=Measured())
+    assert engines(tmp_path)["t2s"]["in_place"] is None
+    assert not list(tmp_path.glob("*kv*"))
+
+
+def test_no_such_form_where_attention_was_measured_beyond_float16(source, tmp_path):
+    t2s = {"prefill": "fp16", "step": "fp16"}
+    joined = run_passes(ir.load(source.path / source.model.files["prefill"]), [OneT2S(*sizes(source))]).model
+    scores = next(node.inputs[0] for node in joined.graph if node.op_type == "Softmax")
+    careful = Measured(**{scores.name: 2e4})
+    done = lower(source.path, source.model, t2s, tmp_path, device=DEVICE, calibration=careful)
+    assert engines(tmp_path)["t2s"]["in_place"] is None
+    assert any("no form that writes its cache in place" in note for note in done.notes["step"])
+
+
+def sizes(source):
+    return source.model.dims.H, source.model.dims.D, source.model.dims.L
+
+
 def test_a_new_enough_target_gets_no_weak_form(source, tmp_path):
     device = {**DEVICE, "runtimes": {"tensorrt": ">=10.3,<11"}}
     lower(source.path, source.model, {"vocoder": "fp16"}, tmp_path, device=device, calibration=Measured())
@@ -171,3 +229,12 @@ def test_the_report_says_what_was_emulated_and_that_no_engine_exists(artifact):
 def test_an_artifact_without_engines_does_not_pretend_to_speak(artifact):
     with pipeline.load(artifact[0], any_machine=True) as voice, pytest.raises(BackendError, match="no TensorRT engine"):
         voice.tokens([1, 2, 3])
+
+
+@pytest.mark.parametrize("mode", emulate.MODES)
+def test_t2s_that_writes_its_cache_passes_the_same_checks_in_emulation(artifact, mode):
+    found = verify_artifact(artifact[1], opener=emulate.opener(mode, in_place=True), precision=HALVES)
+    rows = {(row.stage, row.metric): row.status for row in found.checks if row.against == "golden vectors"}
+    wanted = [("prefill", "cache_error"), ("step", "cache_error"), ("step", "kl"), ("step", "top1")]
+    assert [rows.get(one) for one in wanted] == ["pass"] * len(wanted)
+    assert "fail" not in rows.values()

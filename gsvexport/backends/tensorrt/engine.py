@@ -33,7 +33,8 @@ _HALF, _FLOAT = re.compile(r"half|fp16|float16", re.IGNORECASE), re.compile(r"fl
 
 
 class Engine:
-    """An opened plan. `entry` is the engine's in `tensorrt.json`: its name, profiles and ports.
+    """An opened plan. `entry` is the engine's in `tensorrt.json`: its name, profiles, ports, and `aliases`, the outputs
+    that are written to the address of an input.
 
     Raises:
         BackendError: TensorRT does not open the plan, or it has other ports than the graph, all of them told.
@@ -42,6 +43,7 @@ class Engine:
     def __init__(self, plan: Path, entry: Mapping[str, Any], cuda: Cuda, trt: Any) -> None:
         self.name = str(entry["name"])
         self.cuda, self.lock = cuda, threading.RLock()
+        self.aliases: dict[str, str] = dict(entry.get("aliases", {}))
         self.profiles = {one["name"]: one["shapes"] for one in entry["profiles"]}
         self._trt, self._logger = trt, make_logger(trt)
         if hasattr(trt, "init_libnvinfer_plugins"):
@@ -100,25 +102,34 @@ class Engine:
             self.cuda.synchronize(self.stream)
         return found
 
-    def launch(self, feeds: Mapping[str, NDArray[Any]]) -> dict[str, tuple[int, tuple[int, ...]]]:
+    def launch(
+        self, feeds: Mapping[str, NDArray[Any]], *, held: Mapping[str, tuple[int, tuple[int, ...]]] | None = None
+    ) -> dict[str, tuple[int, tuple[int, ...]]]:
         """Run on arrays of the host, leaving every output on the device: its address and shape.
 
-        To be called with `lock` held; the outputs are valid until the next call, and complete in the stream's order.
+        Inputs that are `held` lie on the device already, at an address and in a shape. To be called with `lock` held;
+        the outputs are valid until the next call, and complete in the stream's order.
         """
-        arrays = {name: np.ascontiguousarray(feeds[name], kind) for name, kind in self.inputs.items()}
-        context = self.context(self.profile({name: array.shape for name, array in arrays.items()}))
+        given = dict(held or {})
+        arrays = {name: np.ascontiguousarray(feeds[name], kind) for name, kind in self._missing(given)}
+        shapes = {name: shape for name, (_, shape) in given.items()}
+        context = self.context(self.profile({**shapes, **{name: array.shape for name, array in arrays.items()}}))
         for name, array in arrays.items():
             array = array.reshape(feeds[name].shape)  # a scalar became one row
-            address = self._buffer(name, array.nbytes)
-            self.cuda.upload(address, array, self.stream)
-            self.set_input(context, name, array.shape, address)
+            given[name] = (self._buffer(name, array.nbytes), array.shape)
+            self.cuda.upload(given[name][0], array, self.stream)
+        for name, (address, shape) in given.items():
+            self.set_input(context, name, shape, address)
         self.check_shapes(context)
         found = {}
         for name, kind in self.outputs.items():
             shape = tuple(context.get_tensor_shape(name))
             if min(shape, default=0) < 0:
                 raise self._failure(f"does not know the shape of {name}: {shape}", None)
-            address = self._buffer(name, int(np.prod(shape)) * np.dtype(kind).itemsize)
+            if name in self.aliases:
+                address = given[self.aliases[name]][0]
+            else:
+                address = self._buffer(name, int(np.prod(shape)) * np.dtype(kind).itemsize)
             context.set_tensor_address(name, address)
             found[name] = (address, shape)
         self.enqueue(context)
@@ -176,11 +187,19 @@ class Engine:
                 problems.append(f"{name} is {word}, the graph has {wanted}")
             if engine.get_tensor_location(name) != trt.TensorLocation.DEVICE:
                 problems.append(f"{name} lies on the host: it decides a shape, so no run could be repeated as recorded")
+        for output, name in self.aliases.items():
+            told = engine.get_aliased_input_tensor(output) if hasattr(engine, "get_aliased_input_tensor") else None
+            if told != name:
+                problems.append(f"{output} is not written in place: TensorRT says it shares memory with {told}")
         for side, ports in expected.items():
             problems += [f"{name} is missing among the {side}" for name in ports if name not in found[side]]
         if problems:
             raise BackendError(f"engine {self.name} is not what its graph says", problems=problems)
         return found["inputs"], found["outputs"]
+
+    def _missing(self, given: Mapping[str, Any]) -> list[tuple[str, Any]]:
+        """Inputs that are not given, with their types."""
+        return [(name, kind) for name, kind in self.inputs.items() if name not in given]
 
     def _buffer(self, name: str, size: int) -> int:
         """The address of a buffer of at least so many bytes, which grows when it has to."""

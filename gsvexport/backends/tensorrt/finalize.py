@@ -1,7 +1,9 @@
 #!/usr/bin/env python3
 """On the device: build an artifact's engines, prove them with its golden vectors, measure them, report.
 
-    python3 finalize.py [--out REPORT]      in the folder of an unpacked artifact; what `gsvexport finalize` does
+    python3 finalize.py [--out REPORT] [--cache in-place]      in the folder of an unpacked artifact
+
+It is what `gsvexport finalize` does.
 
 The artifact carries this file and the modules it uses (`CARRIED`). They need Python 3.8, numpy, TensorRT and the CUDA
 runtime. Engines are kept in the user's cache (`plans.py`); finished ones are used again after an interruption.
@@ -13,7 +15,7 @@ import argparse
 import contextlib
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,10 +42,10 @@ if TYPE_CHECKING:
 SCHEMA = 1
 SCRIPT = "finalize.py"
 _HERE = "backends/tensorrt"
-_MODULES = ("__init__", "builder", "building", "cuda", "decoder", "device", "engine", "finalize", "measure", "plans")
+_MODULES = ("__init__", "buffers", "builder", "building", "cuda", "decoder", "device", "engine", "finalize", "measure")
 CARRIED = (  # files of this package that an artifact holds, so that it can be finished without gsvexport
     *("__init__.py", "errors.py", "files.py", "model.py", "stages.py", "backends/__init__.py"),
-    *(f"{_HERE}/{name}.py" for name in (*_MODULES, "ports", "prove")),
+    *(f"{_HERE}/{name}.py" for name in (*_MODULES, "plans", "ports", "prove")),
 )
 # Of the FP16 share that the graph has, an engine must show this much: fused layers are counted once.
 _HALF_OF = 0.5
@@ -59,19 +61,25 @@ def carried() -> dict[str, Path]:
 def reads(folder: Path) -> set[str]:
     """Members that are neither a stage's graph nor carried, and are needed to finish the artifact in `folder`."""
     recipe = plans.read_json(folder / plans.RECIPE)
-    return {plans.RECIPE, *(entry["weak"] for entry in recipe["engines"].values() if entry["weak"])}
+    forms = [one for entry in recipe["engines"].values() for one in (entry["weak"], _in_place(entry).get("graph"))]
+    return {plans.RECIPE, *filter(None, forms)}
 
 
 def ports(folder: Path, graph: str) -> dict[str, dict[str, str]]:
     """The numpy type of each input and output that the device is told to expect of a graph."""
-    engines = plans.read_json(folder / plans.RECIPE)["engines"].values()
-    return next((dict(entry["ports"]) for entry in engines if graph in (entry["graph"], entry["weak"])), {})
+    for entry in plans.read_json(folder / plans.RECIPE)["engines"].values():
+        form = _in_place(entry)
+        if graph in (entry["graph"], entry["weak"], form.get("graph")):
+            return dict(form["ports"] if graph == form.get("graph") else entry["ports"])
+    return {}
 
 
-def finalize(folder: Path, say: Say) -> dict[str, Any]:
+def finalize(folder: Path, say: Say, cache: str = plans.READ_ONLY) -> dict[str, Any]:
     """Build, prove and measure the engines of the unpacked artifact in `folder`; returns the device report.
 
-    The report's `passed` says whether every check did; engines that did not are not opened by `session.py`.
+    `cache` is one of `plans.CACHES`: what is asked of T2S, which stays with a read-only cache where it has no other
+    form for this TensorRT. The last kind that passed is the one that `session.py` opens.
+    The report's `passed` says whether every check did; engines that did not are not opened.
 
     Raises:
         EnvironmentProblem: no TensorRT, no CUDA, no room, or another finalize at work.
@@ -88,6 +96,11 @@ def finalize(folder: Path, say: Say) -> dict[str, Any]:
     }
     say(f"{device.gpu.name}, TensorRT {device.tensorrt}, CUDA {device.gpu.cuda}")
     check_device(device, manifest["target"], recipe, half=any(half.values()))
+    offered = recipe["engines"]
+    engines, told = _with_cache(offered, device, cache)
+    if told["reason"]:
+        say(told["reason"])
+    recipe = {**recipe, "engines": engines}
     keep = plans.plan_folder()
     with disk_errors(keep):
         keep.mkdir(parents=True, exist_ok=True)
@@ -103,6 +116,7 @@ def finalize(folder: Path, say: Say) -> dict[str, Any]:
             "artifact": _identity(folder, manifest),
             "device": device.to_json(),
             "engines": built,
+            "cache": told,
         }
         try:
             report.update(_checked(folder, recipe, made, cuda, trt, half, say))
@@ -112,6 +126,8 @@ def finalize(folder: Path, say: Say) -> dict[str, Any]:
             raise
         for plan in made.values():
             plans.note(plan, passed=report["passed"], recorded=report["recorded"])
+        if report["passed"]:
+            _discard_others(folder, offered.values(), device, {plan.file for plan in made.values()})
     return report
 
 
@@ -120,7 +136,7 @@ def reject(folder: Path) -> None:
     recipe = plans.read_json(folder / plans.RECIPE)
     device = this_device(Cuda(), import_tensorrt())
     for entry in recipe["engines"].values():
-        plans.note(plans.plan_of(folder, entry, device), passed=False)
+        plans.note(plans.current(folder, entry, device)[1], passed=False)
 
 
 def write_report(report: Mapping[str, Any], path: Path, folder: Path) -> None:
@@ -135,7 +151,7 @@ def write_report(report: Mapping[str, Any], path: Path, folder: Path) -> None:
 
 def summary(report: Mapping[str, Any]) -> str:
     """The report in a few lines."""
-    lines = []
+    lines = [report["cache"]["reason"]] if report["cache"]["reason"] else []
     for check in report["checks"]:
         if check["status"] in ("fail", "not_run"):
             limit = "" if check["limit"] is None else f", limit {check['limit']:g}"
@@ -151,6 +167,34 @@ def summary(report: Mapping[str, Any]) -> str:
     passed = sum(check["status"] == "pass" for check in report["checks"])
     lines.append(f"{'passed' if report['passed'] else 'FAILED'}: {passed} of {len(report['checks'])} checks pass")
     return "\n".join(lines)
+
+
+def _in_place(entry: Mapping[str, Any]) -> Mapping[str, Any]:
+    return entry.get("in_place") or {}
+
+
+def _with_cache(
+    engines: Mapping[str, Mapping[str, Any]], device: Device, asked: str
+) -> tuple[dict[str, Mapping[str, Any]], dict[str, str]]:
+    """The entries to build, and what the report says about the cache."""
+    found = {name: plans.in_place(entry, device) for name, entry in engines.items()}
+    if asked == plans.READ_ONLY or any(found.values()):
+        chosen = {name: (asked == plans.IN_PLACE and found[name]) or entry for name, entry in engines.items()}
+        return chosen, {"asked": asked, "used": asked, "reason": ""}
+    if any(map(_in_place, engines.values())):
+        why = f"TensorRT {device.tensorrt} cannot write a cache in place, {plans.IN_PLACE_SINCE} and later can"
+    else:
+        why = "the artifact has no form that writes its cache in place"
+    return dict(engines), {"asked": asked, "used": plans.READ_ONLY, "reason": f"{why}: a read-only cache is used"}
+
+
+def _discard_others(folder: Path, entries: Iterable[Mapping[str, Any]], device: Device, kept: set[Path]) -> None:
+    """Remove engines with the other kind of cache: those that were just proven are the ones to open."""
+    for entry in entries:
+        for form in plans.forms(entry, device):
+            other = plans.plan_of(folder, form, device)
+            if other.file not in kept:
+                plans.discard(other)
 
 
 def _built(
@@ -269,6 +313,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Build and check this artifact's TensorRT engines on this device.")
     parser.add_argument("artifact", nargs="?", type=Path, default=Path(__file__).resolve().parent)
     parser.add_argument("-o", "--out", type=Path, help="device report; default: beside the artifact's folder")
+    parser.add_argument("--cache", choices=plans.CACHES, default=plans.READ_ONLY, help="of T2S; default: read-only")
     options = parser.parse_args()
     folder, started = options.artifact.resolve(), time.monotonic()
 
@@ -282,7 +327,7 @@ def main() -> int:
         say("checking every byte")
         if problems := _damage(folder):
             raise ArtifactError(f"{folder} is damaged", problems=problems, fix="get the artifact again")
-        report = finalize(folder, say)
+        report = finalize(folder, say, options.cache)
         path = options.out or folder.parent / f"{folder.name}-device-report.json"
         write_report(report, path, folder)
         sys.stdout.write(f"{summary(report)}\n{how_to_send(path)}\n")

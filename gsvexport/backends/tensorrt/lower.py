@@ -2,7 +2,8 @@
 with what the device needs to build engines from them. No engine is built here: that takes the device itself.
 
 `prefill` and `step` become one graph (`passes/one_t2s.py`) and so one engine with one copy of the weights. A target
-whose TensorRT may be older than 10 gets a second form of each graph, on the same weights.
+whose TensorRT may be older than 10 gets a second form of each graph, on the same weights. One whose TensorRT may be
+10.15 or newer gets a form of T2S that writes its cache in place, for `gsvexport finalize --cache in-place`.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from gsvexport.backends.lowering import Calibration, Lowered
 from gsvexport.backends.tensorrt import recipe
 from gsvexport.backends.tensorrt.check import Finding, check_all, summary
 from gsvexport.backends.tensorrt.table import operators
+from gsvexport.backends.tensorrt.table import release as order
 from gsvexport.errors import BackendError, missing_package
 from gsvexport.files import canonical_json
 from gsvexport.model import Model
@@ -40,11 +42,13 @@ PORTABILITY = "build_on_device"
 TOOLS = ("numpy", "onnx", "onnx-ir", "safetensors")  # their versions may change what is written
 # The releases that JetPack and the package indexes offer; a target's own range chooses among them.
 RELEASES = ("8.5.2", "8.6.2", "10.3", "10.13", "10.16", "11.4")
+IN_PLACE_SINCE = "10.15"  # TensorScatter has an importer
 STRONG_SINCE = "10"  # types are binding from here on, and LayerNormalization is there
 # What a tensor may reach in the calibration set and still be FP16: other sentences may go beyond what was heard.
 HEADROOM = 4.0
 
 _CACHE_PORTS = ("keys", "values", "new_keys", "new_values")
+_PRODUCTS = ("Attention", "Conv", "ConvTranspose", "Gemm", "MatMul", "TensorScatter")  # and what holds their operands
 _EXACT_OUTPUTS = ("logits", "audio")  # what leaves the graphs for the sampler and the listener keeps all its digits
 
 __all__ = ["CALIBRATED", "JUDGED", "PORTABILITY", "PRECISIONS", "RELEASES", "TOOLS", "USES", "lower", "verdicts"]
@@ -71,12 +75,14 @@ def lower(
         from gsvexport.graphs.save import save_graphs, stored_weights
     except ImportError as error:
         raise missing_package(error.name or "onnx-ir", "building an artifact", "compile") from error
-    typed = _typed(source, model, placement, device["runtimes"], calibration, measured=True)
+    typed = _typed(source, model, placement, device, calibration, measured=True)
     found = _findings(typed, device["runtimes"])
     refuse(found)
+    refuse(in_place_findings(typed, [one for one in found if _in_place(one)]))
     graphs = {engine: one.graph for engine, one in typed.items()}
     weak = {f"{engine}.{recipe.WEAK}": one.weak for engine, one in typed.items() if one.weak is not None}
-    save_graphs(out, {**graphs, **weak})
+    in_place = {f"{engine}.{recipe.IN_PLACE}": one.in_place for engine, one in typed.items() if one.in_place}
+    save_graphs(out, {**graphs, **weak, **in_place})
     made = [
         recipe.Engine(
             engine,
@@ -91,6 +97,7 @@ def lower(
             _single_layers(one.weak) if one.weak is not None else (),
             _types(one.graph),
             _half_share(one.graph),
+            _in_place_form(one.in_place, model, Limits(**device["limits"]), _prompt(source, model)),
         )
         for engine, one in typed.items()
     ]
@@ -112,17 +119,23 @@ def verdicts(source: Path, model: Model, placement: Mapping[str, str], device: M
 
     Raises: as `lower`, but for what the releases say.
     """
-    typed = _typed(source, model, placement, device["runtimes"], None, measured=False)
-    return summary(_findings(typed, device["runtimes"]))
+    typed = _typed(source, model, placement, device, None, measured=False)
+    told = summary(_findings(typed, device["runtimes"]))
+    if any(one.in_place for one in typed.values()):
+        other = summary(in_place_findings(typed, releases_of(device["runtimes"])), reasons=3)
+        told += f"\nthe same for T2S with `gsvexport finalize --cache in-place`:\n{other}"
+    return told
 
 
 @dataclass(frozen=True)
 class _Typed:
-    """One engine's graph in its final types, and its form for releases whose types are advice."""
+    """One engine's graph in its final types, its form for releases whose types are advice, and that which writes its
+    cache in place."""
 
     stages: tuple[str, ...]
     graph: ir.Model
     weak: ir.Model | None
+    in_place: ir.Model | None
     notes: tuple[str, ...]
 
 
@@ -130,7 +143,7 @@ def _typed(
     source: Path,
     model: Model,
     placement: Mapping[str, str],
-    runtimes: Mapping[str, str],
+    device: Mapping[str, Any],
     calibration: Calibration | None,
     *,
     measured: bool,
@@ -141,11 +154,14 @@ def _typed(
     from gsvexport.passes.base import run_passes
     from gsvexport.passes.types import annotate_types
 
-    weak = any(_weak(release) for release in releases_of(runtimes))
+    releases = releases_of(device["runtimes"])
+    weak, in_place = any(map(_weak, releases)), any(map(_in_place, releases))
+    capacity = recipe.capacities(Limits(**device["limits"]), _prompt(source, model))[-1]
     made: dict[str, _Typed] = {}
     for engine, names in _engines(model, placement).items():
         precision = placement[names[0]]
-        whole = run_passes(ir.load(source / model.files[names[0]]), _whole(engine, model))
+        stage = ir.load(source / model.files[names[0]])
+        whole = run_passes(stage, _whole(engine, model))
         annotate_types(whole.model)
         keep, told = (
             ((), ()) if precision != "fp16" or not measured else _too_large(engine, whole.model, model, calibration)
@@ -153,7 +169,8 @@ def _typed(
         strong = run_passes(whole.model, _halves(precision, keep))
         notes = [note for _, outcome in (*whole.applied, *strong.applied) for note in outcome.notes]
         other = run_passes(whole.model, [*_norms(), *_halves(precision, keep)]).model if weak else None
-        made[engine] = _Typed(tuple(names), strong.model, other, (*notes, *told))
+        kv = _written_in_place(stage, model, precision, keep, capacity) if in_place and engine == "t2s" else (None, ())
+        made[engine] = _Typed(tuple(names), strong.model, other, kv[0], (*notes, *told, *kv[1]))
     return made
 
 
@@ -165,6 +182,11 @@ def _findings(typed: Mapping[str, _Typed], runtimes: Mapping[str, str]) -> dict[
     for release in releases_of(runtimes):
         found |= check_all(weak if _weak(release) else strong, [release])
     return found
+
+
+def in_place_findings(typed: Mapping[str, _Typed], releases: Sequence[str]) -> dict[str, tuple[Finding, ...]]:
+    """What each release says to the forms that write their cache in place."""
+    return check_all({engine: one.in_place for engine, one in typed.items() if one.in_place is not None}, releases)
 
 
 def releases_of(runtimes: Mapping[str, str]) -> tuple[str, ...]:
@@ -204,6 +226,10 @@ def _weak(release: str) -> bool:
     return int(release.split(".")[0]) < int(STRONG_SINCE)
 
 
+def _in_place(release: str) -> bool:
+    return order(release) >= order(IN_PLACE_SINCE)
+
+
 def _engines(model: Model, placement: Mapping[str, str]) -> dict[str, list[str]]:
     """Engine → its stages, in the order of the stage table."""
     table = stages(model.version)
@@ -232,22 +258,54 @@ def _whole(engine: str, model: Model) -> list[Any]:
     return [OneT2S(model.dims.H, model.dims.D, model.dims.L)] if engine == "t2s" else [Int32Ports()]
 
 
+def _written_in_place(
+    stage: ir.Model, model: Model, precision: str, keep: Sequence[str], capacity: int
+) -> tuple[ir.Model | None, tuple[str, ...]]:
+    """T2S with a cache that it writes, and notes.
+
+    What attention computes inside has no name there. Where one of its values was measured beyond FP16 there is no such
+    form: it could not stay FP32.
+    """
+    from gsvexport.passes.base import run_passes
+    from gsvexport.passes.in_place_t2s import InPlaceT2S, aliases
+
+    dims = model.dims
+    whole = run_passes(stage, [InPlaceT2S(dims.H, dims.D, dims.L, capacity)])
+    if lost := set(keep) - {str(node.name) for node in whole.model.graph}:
+        return None, (f"no form that writes its cache in place: {', '.join(sorted(lost))} must stay FP32",)
+    pairs = aliases(dims.L)
+    made = run_passes(whole.model, _halves(precision, keep, (*pairs, *pairs.values())))
+    return made.model, tuple(f"with --cache in-place: {note}" for _, outcome in whole.applied for note in outcome.notes)
+
+
+def _in_place_form(
+    graph: ir.Model | None, model: Model, limits: Limits, prompt: tuple[int, int]
+) -> recipe.InPlace | None:
+    from gsvexport.passes.in_place_t2s import aliases
+
+    if graph is None:
+        return None
+    profiles = recipe.in_place_profiles(model.dims, limits, prompt)
+    name = f"t2s.{recipe.IN_PLACE}.onnx"
+    return recipe.InPlace(name, profiles, aliases(model.dims.L), _types(graph), _half_share(graph))
+
+
 def _norms() -> list[Any]:
     from gsvexport.passes.decompose_norm import DecomposeNorm
 
     return [DecomposeNorm()]
 
 
-def _halves(precision: str, keep: Sequence[str]) -> list[Any]:
+def _halves(precision: str, keep: Sequence[str], caches: Sequence[str] = _CACHE_PORTS) -> list[Any]:
     """The FP16 pass with the policy of the operator table: what is neither product nor exact follows its inputs."""
     from gsvexport.passes.half_precision import HalfPrecision
 
     if precision == "fp32":
         return []
     policy = {name: operator.policy for name, operator in operators().operators.items()}
-    half = tuple(name for name in ("Conv", "ConvTranspose", "Gemm", "MatMul") if policy[name] == "fp16")
+    half = tuple(name for name in _PRODUCTS if policy[name] == "fp16")
     single = tuple(sorted(name for name, kind in policy.items() if kind == "fp32"))
-    return [HalfPrecision(half, single, tuple(keep), _CACHE_PORTS, _EXACT_OUTPUTS)]
+    return [HalfPrecision(half, single, tuple(keep), tuple(caches), _EXACT_OUTPUTS)]
 
 
 def _too_large(

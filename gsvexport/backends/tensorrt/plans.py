@@ -16,12 +16,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gsvexport.backends.tensorrt.device import Device
+from gsvexport.backends.tensorrt.device import Device, release
 from gsvexport.errors import ArtifactError
 from gsvexport.files import atomic_file, cache_directory, canonical_json, sha256_bytes, sha256_file
 
 FOLDER = "engines"
 RECIPE = "tensorrt.json"
+READ_ONLY, IN_PLACE = "read-only", "in-place"  # what an engine does with the cache of T2S
+CACHES = (READ_ONLY, IN_PLACE)
+IN_PLACE_SINCE = "10.15"
 _SCHEMA = 1
 
 
@@ -57,6 +60,28 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ArtifactError(f"{path} holds no description", fix="get the artifact again")
     return value
+
+
+def in_place(entry: Mapping[str, Any], device: Device) -> dict[str, Any] | None:
+    """An engine's entry in `tensorrt.json` as it is for the form that writes its cache; None where this TensorRT has no
+    such form of it."""
+    form = entry.get("in_place")
+    if not form or release(device.tensorrt) < release(IN_PLACE_SINCE):
+        return None
+    return {**entry, **form, "in_place": None}
+
+
+def forms(entry: Mapping[str, Any], device: Device) -> list[Mapping[str, Any]]:
+    """Every entry that the engine may be built from on this device; the default is the first."""
+    other = in_place(entry, device)
+    return [entry] if other is None else [entry, other]
+
+
+def current(folder: Path, entry: Mapping[str, Any], device: Device) -> tuple[Mapping[str, Any], Plan]:
+    """The form of an engine that was built and passed; the default where none did."""
+    found = [(form, plan_of(folder, form, device)) for form in forms(entry, device)]
+    passed = [one for one in found if (notes_of(one[1]) or {}).get("passed") is True]
+    return (*passed, *found)[0]
 
 
 def graph_file(entry: Mapping[str, Any], device: Device) -> str:

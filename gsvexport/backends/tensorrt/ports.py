@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from gsvexport.errors import InputError
 from gsvexport.stages import BERT_WIDTH
 
 if TYPE_CHECKING:  # what is carried by artifacts runs with the numpy of JetPack 5, which has no such types
@@ -16,6 +17,8 @@ if TYPE_CHECKING:  # what is carried by artifacts runs with the numpy of JetPack
 
     Array = NDArray[Any]
     Feeds = Mapping[str, Array]
+
+KINDS = ("keys", "values")
 
 
 def graph_feeds(stage: str, feeds: Feeds, dims: Dims) -> dict[str, Array]:
@@ -33,6 +36,40 @@ def stage_results(stage: str, results: Feeds) -> dict[str, Array]:
     names = {"new_keys": "keys", "new_values": "values"} if stage == "prefill" else {}
     full = {"f": np.float32, "i": np.int64}
     return {names.get(name, name): array.astype(full[array.dtype.kind], copy=False) for name, array in results.items()}
+
+
+def in_place_feeds(stage: str, feeds: Feeds, dims: Dims, capacity: int, window: int = 0) -> dict[str, Array]:
+    """`graph_feeds` for the T2S graph that writes its cache (see `passes/in_place_t2s.py`), of `capacity` rows.
+
+    It is to read at least `window` rows.
+
+    Raises:
+        InputError: more rows than that.
+    """
+    given = graph_feeds(stage, feeds, dims)
+    cached, new = int(given["cached"][0]), given["ids"].shape[1]
+    if cached + new > capacity:
+        raise InputError("the sentence is longer than the cache", found=f"{cached + new} rows", limit=f"{capacity}")
+    given["slots"] = np.arange(max(window, cached + new), dtype=np.int32)
+    for kind in KINDS:
+        cache = given.pop(kind)
+        rows = cache[:, 0, :cached].reshape(dims.L, cached, dims.H, dims.D // dims.H).transpose(0, 2, 1, 3)
+        for layer in range(dims.L):
+            whole = np.zeros((1, dims.H, capacity, dims.D // dims.H), cache.dtype)
+            whole[0, :, :cached] = rows[layer]
+            given[f"{kind}_{layer}"] = whole
+    return given
+
+
+def in_place_results(stage: str, results: Feeds, dims: Dims, given: Feeds) -> dict[str, Array]:
+    """`stage_results` for that graph, which was fed `given`."""
+    first = int(given["cached"][0])
+    rows = slice(first, first + given["ids"].shape[1])
+    found = {"logits": results["logits"]}
+    for kind in KINDS:
+        layers = np.stack([results[f"new_{kind}_{layer}"][:, :, rows] for layer in range(dims.L)])
+        found[f"new_{kind}"] = layers.transpose(0, 1, 3, 2, 4).reshape(dims.L, 1, -1, dims.D)
+    return stage_results(stage, found)
 
 
 def _prefill(feeds: Feeds, dims: Dims) -> dict[str, Array]:

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gsvexport.backends.tensorrt.decoder import KINDS, T2S, DeviceDecoder
+from gsvexport.backends.tensorrt.decoder import T2S, DeviceDecoder
 from gsvexport.backends.tensorrt.engine import Engine
-from gsvexport.backends.tensorrt.ports import graph_feeds, stage_results
+from gsvexport.backends.tensorrt.ports import KINDS, graph_feeds, stage_results
 from gsvexport.errors import ArtifactError, BackendError, GsvError
 
 if TYPE_CHECKING:

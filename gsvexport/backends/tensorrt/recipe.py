@@ -17,6 +17,7 @@ FILE = "tensorrt.json"
 SCHEMA = 1
 # Stages that share an engine: appending one code is appending a sentence with one row (see passes/one_t2s.py).
 ENGINES = {"prefill": "t2s", "step": "t2s"}
+IN_PLACE = "kv"  # the form of the T2S graph that writes its cache (passes/in_place_t2s.py), for TensorRT from 10.15 on
 WEAK = "trt8"  # the form of a graph for TensorRT below 10, whose types are advice: no LayerNormalization, named layers
 # A cache is built for these capacities: each is a recorded graph of its own, and memory is read up to its end.
 _SMALLEST_CAPACITY = 256
@@ -38,6 +39,18 @@ class Profile:
 
 
 @dataclass(frozen=True)
+class InPlace:
+    """What is different about an engine that writes its cache in place; `aliases` says which outputs (keys) have to be
+    bound to the address of which inputs. The rest is as in `Engine`."""
+
+    graph: str
+    profiles: tuple[Profile, ...]
+    aliases: dict[str, str]
+    ports: dict[str, dict[str, str]]
+    half: float
+
+
+@dataclass(frozen=True)
 class Engine:
     """One engine: its graph (`weak` for TensorRT below 10, empty where the target has none), the stages that it runs,
     its profiles, and the layers that must compute in FP32 where the graph's types are only advice. `ports` has the
@@ -51,6 +64,7 @@ class Engine:
     single: tuple[str, ...]
     ports: dict[str, dict[str, str]]
     half: float
+    in_place: InPlace | None = None
 
 
 def to_json(engines: Sequence[Engine], *, phones: int) -> dict[str, Any]:
@@ -84,6 +98,20 @@ def profiles(engine: str, dims: Dims, limits: Limits, prompt: tuple[int, int], i
     return [Profile(one.name, {name: shape for name, shape in one.shapes.items() if name in inputs}) for one in made]
 
 
+def in_place_profiles(dims: Dims, limits: Limits, prompt: tuple[int, int]) -> tuple[Profile, ...]:
+    """The profiles of T2S with a cache that is written in place, which has the largest of `capacities`: a step for each
+    number of rows that may be read. They come first: a step is none of `prefill`."""
+
+    def shapes(low: int, opt: int, high: int, slots: tuple[int, int, int]) -> dict[str, tuple[Shape, Shape, Shape]]:
+        flat = dict.fromkeys(("ids", "positions"), ((1, low), (1, opt), (1, high)))
+        bert = _range(lambda n: (1, BERT_WIDTH, n), low, opt, high)
+        return {**flat, "bert": bert, "slots": ((slots[0],), (slots[1],), (slots[2],))}
+
+    steps = [Profile(f"step-{size}", shapes(1, 1, 1, (size,) * 3)) for size in capacities(limits, prompt)]
+    usual, most = _rows(limits, prompt)
+    return (*steps, Profile("prefill", shapes(1, usual, most, (1, usual, most))))
+
+
 def capacities(limits: Limits, prompt: tuple[int, int]) -> list[int]:
     """How many rows the caches hold that an engine is built for, doubling up to the longest sentence."""
     longest = sum(prompt) + limits.phones + limits.tokens
@@ -95,8 +123,7 @@ def capacities(limits: Limits, prompt: tuple[int, int]) -> list[int]:
 
 
 def _t2s(dims: Dims, limits: Limits, prompt: tuple[int, int]) -> list[Profile]:
-    rows = sum(prompt) + limits.phones
-    usual = min(rows, sum(prompt) + _PHONES)
+    usual, rows = _rows(limits, prompt)
 
     def shapes(low: int, opt: int, high: int, capacity: int) -> dict[str, tuple[Shape, Shape, Shape]]:
         cache = (dims.L, 1, capacity, dims.D)
@@ -106,6 +133,12 @@ def _t2s(dims: Dims, limits: Limits, prompt: tuple[int, int]) -> list[Profile]:
 
     steps = [Profile(f"step-{size}", shapes(1, 1, 1, size)) for size in capacities(limits, prompt)]
     return [Profile("prefill", shapes(1, usual, rows, 1)), *steps]
+
+
+def _rows(limits: Limits, prompt: tuple[int, int]) -> tuple[int, int]:
+    """How many rows `prefill` has for a sentence as most are, and for the longest one."""
+    most = sum(prompt) + limits.phones
+    return min(most, sum(prompt) + _PHONES), most
 
 
 def _acoustic(dims: Dims, limits: Limits, prompt: tuple[int, int]) -> list[Profile]:

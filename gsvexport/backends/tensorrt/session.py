@@ -14,7 +14,7 @@ from gsvexport.backends.tensorrt.cuda import Cuda
 from gsvexport.backends.tensorrt.decoder import T2S, DeviceDecoder
 from gsvexport.backends.tensorrt.device import import_tensorrt, this_device
 from gsvexport.backends.tensorrt.engine import Engine
-from gsvexport.backends.tensorrt.ports import graph_feeds, stage_results
+from gsvexport.backends.tensorrt.ports import graph_feeds, in_place_feeds, in_place_results, stage_results
 from gsvexport.errors import ArtifactError, BackendError, EnvironmentProblem
 from gsvexport.model import read_model
 
@@ -35,6 +35,10 @@ class EngineSession:
         if self._engine is None:
             raise BackendError(f"engine {self._name} was closed", fix="load the voice again")
         stage = self._name if self._t2s is None else "prefill" if "prompt" in feeds else "step"
+        if self._t2s is not None and self._engine.aliases:
+            window = 0 if stage == "prefill" else self._capacity(feeds["keys"].shape[2] + 1)
+            given = in_place_feeds(stage, feeds, self._dims, max(self._t2s.capacities), window)
+            return in_place_results(stage, self._engine.run(given), self._dims, given)
         given = graph_feeds(stage, feeds, self._dims)
         if stage == "step":
             given = self._with_capacity(given)
@@ -54,11 +58,15 @@ class EngineSession:
         """The cache [L, 1, S, D], padded to the smallest capacity that the engine was built for."""
         import numpy as np
 
-        assert self._t2s is not None
         rows = given["keys"].shape[2]
-        size = min((one for one in self._t2s.capacities if one >= rows), default=rows)  # else no profile takes it
+        size = self._capacity(rows)
         pad = ((0, 0), (0, 0), (0, size - rows), (0, 0))
         return {**given, **{kind: np.pad(given[kind], pad) for kind in ("keys", "values")}}
+
+    def _capacity(self, rows: int) -> int:
+        """The smallest capacity for so many rows; `rows` itself where none is, which no profile takes."""
+        assert self._t2s is not None
+        return min((one for one in self._t2s.capacities if one >= rows), default=rows)
 
 
 def open_session(path: Path, *, threads: int | None = None) -> Session:
@@ -78,7 +86,7 @@ def open_session(path: Path, *, threads: int | None = None) -> Session:
         device = this_device(cuda, trt)
     except EnvironmentProblem as error:
         raise BackendError(f"{path.name} has no TensorRT engine here: {error.what}", fix=error.fix) from error
-    plan = plans.plan_of(folder, entry, device)
+    entry, plan = plans.current(folder, entry, device)
     if why := plans.stale(plan):
         raise BackendError(
             f"{path.name} has no TensorRT engine yet: only the device can build it",
@@ -98,5 +106,5 @@ def finished(folder: Path) -> bool:
         recipe, device = plans.read_json(folder / plans.RECIPE), this_device(Cuda(), import_tensorrt())
     except (EnvironmentProblem, BackendError):
         return False
-    made = [plans.plan_of(folder, entry, device) for entry in recipe["engines"].values()]
+    made = [plans.current(folder, entry, device)[1] for entry in recipe["engines"].values()]
     return all(plan.file.is_file() and (plans.notes_of(plan) or {}).get("passed") is True for plan in made)
