@@ -58,6 +58,11 @@ def test_only_commands_that_work_are_listed(cache):
         "bench",
         "cache",
         "release",
+        "key",
+        "sign",
+        "publish",
+        "pull",
+        "gc",
     ]
     for name in cli_commands():
         done = gsvexport(cache, name, "--help")

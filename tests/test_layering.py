@@ -18,6 +18,7 @@ LAYERS = (
     ("passes",),
     ("backends",),
     ("runtime",),
+    ("registry",),
     ("emulate",),
     ("calibrate", "verify"),
     ("plan", "store"),
@@ -35,7 +36,10 @@ LAYERS = (
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 FACADE = {"__init__.py", "__main__.py"}  # the public names, found lazily, and `python -m`
 # May not be imported when a module of the device side is: a device has numpy and its backend's runtime.
-DEVICE = ("errors.py", "files.py", "stages.py", "model.py", "text", "runtime", "artifact", "backends/__init__.py")
+DEVICE = (
+    *("errors.py", "files.py", "stages.py", "model.py", "text", "runtime", "artifact", "registry"),
+    "backends/__init__.py",
+)
 COMPILE_ONLY = {"onnx", "onnx_ir", "onnxscript", "safetensors", "torch", "soundfile", "filelock", "click"}
 TORCH = ("voice/networks", "synthetic", "train")
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path.relative_to(PACKAGE).as_posix() not in FACADE)

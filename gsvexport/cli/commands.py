@@ -8,8 +8,11 @@ from typing import Any
 
 import click
 
+from gsvexport.cli.keys import key, sign
 from gsvexport.cli.progress import progress as _progress
+from gsvexport.cli.registry import gc, publish, pull
 from gsvexport.cli.release import release
+from gsvexport.cli.say import say
 
 _EPILOG = """\b
 Exit codes:
@@ -18,7 +21,7 @@ Exit codes:
   3    a voice that is broken, hostile or not supported
   4    a target that is unknown or contradicts itself
   5    an artifact that missed a verification limit
-  6    an artifact that is damaged, of an unknown schema, or made for another machine
+  6    an artifact that is damaged, not signed by whom it should, or made for another machine
   7    the machine: a full disk, a missing package, no permission
   8 9  a graph transformation or a backend failed
   70   a defect in gsvexport
@@ -27,6 +30,7 @@ Exit codes:
 \b
 Environment:
   GSVEXPORT_CACHE   folder for what is made once (default: ~/.cache/gsvexport)
+  GSVEXPORT_CONFIG  folder for keys (default: ~/.config/gsvexport)
   GSVEXPORT_DEBUG   1 shows where in the code an error comes from
 """
 _TARGETS_CORE = "the target's"
@@ -192,6 +196,7 @@ def source(voice: Path | None, out: Path, force: bool, quiet: bool) -> None:
     metavar="[CORE]",
     help="Run it on an emulated aarch64 core (after ARTIFACT; default: the target's), as far as one is set up.",
 )
+@click.option("--key", metavar="KEY", help="This key must have signed it: a trusted one's name, a file, or base64.")
 @click.option("--against", type=_PATH, metavar="BASELINE", help="Fail where ARTIFACT is worse than this one, run here.")
 @_margin
 @_growth
@@ -207,6 +212,7 @@ def verify(
     self_test: bool,
     as_json: bool,
     emulate: str | None,
+    key: str | None,
     against: Path | None,
     margin: float,
     growth: float,
@@ -215,8 +221,9 @@ def verify(
 ) -> int:
     """Check ARTIFACT on this machine, or on an emulated one.
 
-    Checks every byte, runs every stage and compares it with the golden vectors inside. With --level 3 and --source,
-    both say sentences that the voice was not made with, and their speech is compared: words, quality, pace, speaker.
+    Checks signatures and every byte, runs every stage and compares it with the golden vectors inside. With --level 3
+    and --source, both say sentences that the voice was not made with, and their speech is compared: words, quality,
+    pace, speaker.
 
     With --against, a regression gate: BASELINE, an earlier artifact of the same voice, is run here on the same inputs,
     and ARTIFACT fails where it is worse by more than --margin of a limit, lost a check, or grew by more than --growth.
@@ -226,10 +233,11 @@ def verify(
       gsvexport verify dist/alice-x86-64.gsv --source alice-source/ --level 3 --require L3 --require pesq
       gsvexport verify dist/alice-x86-64.gsv --against released/alice-x86-64.gsv --margin 10     in CI
 
-    Exit code 5 when a limit is missed. Checks that cannot be made here are shown as not run. Exit code 7 when nothing
-    could be emulated.
+    Exit code 5 when a limit is missed, 6 when it is damaged or --key did not sign it. Checks that cannot be made here
+    are shown as not run. Exit code 7 when nothing could be emulated.
     """
     from gsvexport.cli import proof
+    from gsvexport.cli.keys import signed_by
     from gsvexport.cli.reports import show_report, verify_against
     from gsvexport.errors import EnvironmentProblem, GateFailed
     from gsvexport.pack import verify_packed
@@ -239,6 +247,7 @@ def verify(
     depth = Depth(level, seeds, sentences, required)
     if self_test:
         return proof.self_test(artifact, source, depth, emulate, against, progress=_progress(quiet))
+    _progress(quiet)(f"{artifact} is {signed_by(artifact, key)}")
     if emulate is None:
         check = partial(verify_packed, source=source, any_machine=any_machine, depth=depth)
     else:
@@ -370,43 +379,7 @@ def compare(
     )
 
 
-@cli.command()
-@click.argument("artifact", type=_PATH)
-@click.argument("text", required=False)
-@click.option("--phones", help='Phone names or ids, separated by spaces: "HH AH0 L OW1 ."')
-@click.option("-o", "--out", type=_PATH, required=True, help="WAV file to write; - is standard output.")
-@click.option("--stream", is_flag=True, help="In pieces, as soon as each is computed; to - as raw 16-bit samples.")
-@click.option("--language", help="TEXT's language, where it is not the voice's: en, ja or zh.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Decides everything random.")
-@click.option("--speed", type=float, default=1.0, show_default=True, help="2 is twice as fast.")
-@click.option("--noise-scale", type=float, default=0.5, show_default=True, help="0 speaks the mean.")
-@click.option("--top-k", type=int, help="Sample among that many codes.")
-@click.option("--top-p", type=float, help="Sample among codes of that much probability.")
-@click.option("--temperature", type=float, help="Below 1 is more regular.")
-@click.option("--repetition-penalty", type=float, help="Above 1 avoids codes that were used.")
-@click.option("--greedy", is_flag=True, help="Always the most likely code.")
-@click.option("--no-prompt", is_flag=True, help="Do not lead with the voice's own prompt.")
-@click.option("--max-tokens", type=int, help="Stop after that many codes (25 are a second).")
-@click.option("--threads", type=click.IntRange(1), help="Processor cores to use.")
-@_any_machine
-@_force
-def say(
-    artifact: Path, text: str | None, phones: str | None, out: Path, force: bool, threads: int | None, **options: Any
-) -> None:
-    """Speak TEXT, or one sentence given as phones, into a WAV file.
-
-    TEXT is read in the voice's language; English is known, Mandarin and Japanese with the extras zh and ja. Its
-    sentences are spoken one after the other.
-
-    \b
-    Examples:
-      gsvexport say dist/demo-x86-64.gsv "Good morning. It is 7:30." -o morning.wav
-      gsvexport say dist/demo-x86-64.gsv --phones "G UH1 D M AO1 R N IH0 NG ." -o morning.wav
-      gsvexport say dist/demo-x86-64.gsv "Good morning." --stream -o - | aplay -f S16_LE -r 32000
-    """
-    from gsvexport.cli.speak import speak
-
-    click.echo(speak(artifact, text, phones, out, force=force, threads=threads, **options), err=str(out) == "-")
+cli.add_command(say)
 
 
 @cli.command()
@@ -443,4 +416,5 @@ def cache(prune: bool, older_than: float) -> None:
     click.echo(prune_cache(older_than) if prune else cache_page(), nl=False)
 
 
-cli.add_command(release)
+for _command in (release, key, sign, publish, pull, gc):
+    cli.add_command(_command)

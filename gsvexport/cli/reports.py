@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from gsvexport.cli.keys import signed_by
 from gsvexport.errors import GateFailed, InputError
 from gsvexport.files import canonical_json
 from gsvexport.report.overview import artifact_page
@@ -26,15 +27,17 @@ def show_report(report: Report, *, as_json: bool) -> None:
 
 
 def show_artifact(path: Path, *, as_json: bool) -> None:
-    """Print what an artifact says of itself, or its manifest.
+    """Print what an artifact says of itself and who signed it, or its manifest.
 
-    Raises: as `gsvexport.report.stored.read_stored`.
+    Raises: as `gsvexport.report.stored.read_stored`, and
+        ArtifactError: a signature is wrong.
     """
     stored = read_stored(path)
     if as_json:
         click.echo(canonical_json(stored.manifest.to_json()), nl=False)
     else:
         click.echo(artifact_page(stored, colour=wants_colour(sys.stdout)), nl=False, color=True)
+        click.echo(signed_by(path))
 
 
 def compare(

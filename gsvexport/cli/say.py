@@ -1,0 +1,51 @@
+"""`gsvexport say`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+_PATH = click.Path(path_type=Path)
+
+
+@click.command()
+@click.argument("artifact", type=_PATH)
+@click.argument("text", required=False)
+@click.option("--phones", help='Phone names or ids, separated by spaces: "HH AH0 L OW1 ."')
+@click.option("-o", "--out", type=_PATH, required=True, help="WAV file to write; - is standard output.")
+@click.option("--stream", is_flag=True, help="In pieces, as soon as each is computed; to - as raw 16-bit samples.")
+@click.option("--language", help="TEXT's language, where it is not the voice's: en, ja or zh.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Decides everything random.")
+@click.option("--speed", type=float, default=1.0, show_default=True, help="2 is twice as fast.")
+@click.option("--noise-scale", type=float, help="0 speaks the mean; 0.5, and for v3 and v4 1, without it.")
+@click.option("--steps", type=int, help="v3, v4: steps of flow matching (32, 8); fewer are faster.")
+@click.option("--cfg-rate", type=float, default=0.0, help="v3, v4: guidance; any but 0 doubles the work.")
+@click.option("--top-k", type=int, help="Sample among that many codes.")
+@click.option("--top-p", type=float, help="Sample among codes of that much probability.")
+@click.option("--temperature", type=float, help="Below 1 is more regular.")
+@click.option("--repetition-penalty", type=float, help="Above 1 avoids codes that were used.")
+@click.option("--greedy", is_flag=True, help="Always the most likely code.")
+@click.option("--no-prompt", is_flag=True, help="Do not lead with the voice's own prompt.")
+@click.option("--max-tokens", type=int, help="Stop after that many codes (25 are a second).")
+@click.option("--threads", type=click.IntRange(1), help="Processor cores to use.")
+@click.option("--any-machine", is_flag=True, help="Also what was made for another processor.")
+@click.option("--force", is_flag=True, help="Replace outputs that exist.")
+def say(
+    artifact: Path, text: str | None, phones: str | None, out: Path, force: bool, threads: int | None, **options: Any
+) -> None:
+    """Speak TEXT, or one sentence given as phones, into a WAV file.
+
+    TEXT is read in the voice's language; English is known, Mandarin and Japanese with the extras zh and ja. Its
+    sentences are spoken one after the other.
+
+    \b
+    Examples:
+      gsvexport say dist/demo-x86-64.gsv "Good morning. It is 7:30." -o morning.wav
+      gsvexport say dist/demo-x86-64.gsv --phones "G UH1 D M AO1 R N IH0 NG ." -o morning.wav
+      gsvexport say dist/demo-x86-64.gsv "Good morning." --stream -o - | aplay -f S16_LE -r 32000
+    """
+    from gsvexport.cli.speak import speak
+
+    click.echo(speak(artifact, text, phones, out, force=force, threads=threads, **options), err=str(out) == "-")

@@ -1,0 +1,285 @@
+"""Where a repository is: a local folder, or what answers HTTP. Object stores are in `objects`.
+
+A place maps names ("blobs/sha256/ab/…") to files. What is written there appears complete or not at all. Nothing that a
+place says is believed: a name is built from checked parts, every read is bounded, and the readers check what they get.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import os
+import shutil
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any, Protocol
+from urllib.parse import quote, urlsplit
+
+from gsvexport.errors import ArtifactError, EnvironmentProblem, InputError
+from gsvexport.files import TEMPORARY_PREFIX, atomic_file, disk_errors
+
+TIMEOUT = 30.0  # seconds without a byte
+_SCHEMES = ("http", "https")
+
+
+class Interrupted(Exception):
+    """A transfer that ended early or that a server had no time for; trying again may help."""
+
+
+class Place(Protocol):
+    """Where a repository is. Sizes are in bytes, times in seconds since the epoch by the place's own clock.
+
+    Reading something absent raises `FileNotFoundError`, a broken transfer `Interrupted`, everything else that is wrong
+    with the place `EnvironmentProblem`.
+    """
+
+    @property
+    def name(self) -> str:
+        """What it is called in messages."""
+
+    def read(self, name: str, limit: int) -> bytes:
+        """A small file; more than `limit` bytes raise `ArtifactError`."""
+
+    def stream(self, name: str, offset: int) -> contextlib.AbstractContextManager[tuple[IO[bytes], int]]:
+        """A file's bytes from `offset` on, and where they really start: 0 where the place knows no offsets."""
+
+    def size(self, name: str) -> int | None:
+        """Bytes of a file, None where there is none."""
+
+    def names(self, below: str) -> list[str] | None:
+        """The files below a folder, sorted; None where the place cannot tell."""
+
+    def put(self, name: str, data: bytes | IO[bytes]) -> None:
+        """Write a file, over what is there."""
+
+    def create(self, name: str, data: bytes) -> bool:
+        """Write a file if there is none; of several that try at once only one gets True."""
+
+    def remove(self, name: str) -> None:
+        """Remove a file, if it is there."""
+
+    def changed(self, name: str) -> float | None:
+        """When a file was written; None where there is none."""
+
+
+def open_place(url: str) -> Place:
+    """The place that a user's word means: a folder, http(s)://, or a URL that fsspec knows (s3:// …).
+
+    Raises:
+        InputError: no such kind of place.
+        EnvironmentProblem: the package that it needs is not installed.
+    """
+    scheme = urlsplit(url).scheme.lower() if "://" in url else ""
+    if scheme in _SCHEMES:
+        return WebPlace(url)
+    if scheme in ("", "file"):
+        return FolderPlace(Path(urlsplit(url).path if scheme else url))
+    from gsvexport.registry.objects import ObjectPlace
+
+    return ObjectPlace(url)
+
+
+class FolderPlace:
+    """A folder, on this machine or mounted from another one."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    @property
+    def name(self) -> str:
+        """The folder."""
+        return str(self.root)
+
+    def read(self, name: str, limit: int) -> bytes:
+        """As `Place.read`."""
+        with self.stream(name, 0) as (stream, _):
+            return bounded(stream, limit, f"{self.name}/{name}")
+
+    @contextlib.contextmanager
+    def stream(self, name: str, offset: int) -> Iterator[tuple[IO[bytes], int]]:
+        """As `Place.stream`."""
+        try:
+            stream = open(self.root / name, "rb")  # noqa: SIM115 - closed below; only its opening may fail so
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
+            raise FileNotFoundError(name) from error
+        except OSError as error:
+            raise EnvironmentProblem(f"{self.root / name} cannot be read: {error.strerror}") from error
+        with stream:
+            stream.seek(offset)
+            yield stream, offset
+
+    def size(self, name: str) -> int | None:
+        """As `Place.size`."""
+        path = self.root / name
+        return path.stat().st_size if path.is_file() else None
+
+    def names(self, below: str) -> list[str]:
+        """As `Place.names`, with what is being written under names of its own."""
+        found = (self.root / below).rglob("*")
+        return sorted(path.relative_to(self.root).as_posix() for path in found if path.is_file())
+
+    def put(self, name: str, data: bytes | IO[bytes]) -> None:
+        """As `Place.put`."""
+        with atomic_file(self.root / name, force=True) as work:
+            _write(work, data)
+
+    def create(self, name: str, data: bytes) -> bool:
+        """As `Place.create`. A file system without hard links gets the file in one write."""
+        path = self.root / name
+        with disk_errors(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            handle, work = tempfile.mkstemp(prefix=TEMPORARY_PREFIX, dir=path.parent)
+            try:
+                with os.fdopen(handle, "wb") as stream:
+                    os.fchmod(handle, path.parent.stat().st_mode & 0o666)
+                    stream.write(data)
+                    stream.flush()
+                    os.fsync(handle)
+                try:
+                    os.link(work, path)
+                except FileExistsError:
+                    raise
+                except OSError:  # FAT, and some that are mounted
+                    with open(path, "xb", buffering=0) as stream:
+                        stream.write(data)
+            except FileExistsError:
+                return False
+            finally:
+                os.unlink(work)
+        return True
+
+    def remove(self, name: str) -> None:
+        """As `Place.remove`."""
+        with disk_errors(self.root / name):
+            (self.root / name).unlink(missing_ok=True)
+
+    def changed(self, name: str) -> float | None:
+        """As `Place.changed`."""
+        path = self.root / name
+        return path.stat().st_mtime if path.is_file() else None
+
+
+class WebPlace:
+    """A repository behind a web server, to pull from. Any server of static files will do."""
+
+    def __init__(self, url: str) -> None:
+        parts = urlsplit(url)
+        if not parts.hostname or parts.username or parts.password or parts.query or parts.fragment:
+            raise InputError(
+                f"{parts.scheme}://{parts.hostname or ''}… is no repository's address", limit="http(s)://HOST/PATH"
+            )
+        self._url = url.rstrip("/")
+        self._opener = urllib.request.build_opener(_Redirects(parts.scheme.lower()))
+
+    @property
+    def name(self) -> str:
+        """The URL."""
+        return self._url
+
+    def read(self, name: str, limit: int) -> bytes:
+        """As `Place.read`; tried three times."""
+        for tries in range(3):
+            try:
+                with self.stream(name, 0) as (stream, _):
+                    return bounded(stream, limit, f"{self.name}/{name}")
+            except Interrupted as error:
+                reason = error
+                time.sleep(0.2 * 4**tries)
+        raise EnvironmentProblem(f"{self.name}/{name} cannot be read: {reason}", fix="try again later")
+
+    @contextlib.contextmanager
+    def stream(self, name: str, offset: int) -> Iterator[tuple[IO[bytes], int]]:
+        """As `Place.stream`."""
+        headers = {"Accept-Encoding": "identity", "User-Agent": "gsvexport"}
+        if offset:
+            headers["Range"] = f"bytes={offset}-"
+        with self._answer(urllib.request.Request(f"{self._url}/{quote(name)}", headers=headers)) as answer:
+            start = 0
+            if answer.status == http.client.PARTIAL_CONTENT:
+                said = answer.headers.get("Content-Range", "")
+                if not said.startswith(f"bytes {offset}-"):
+                    raise EnvironmentProblem(f"{self.name} answers with another range than asked for", found=said[:80])
+                start = offset
+            yield answer, start
+
+    def size(self, name: str) -> int | None:
+        """As `Place.size`."""
+        with self._answer(urllib.request.Request(f"{self._url}/{quote(name)}", method="HEAD")) as answer:
+            said = answer.headers.get("Content-Length", "")
+            return int(said) if said.isdecimal() else None
+
+    def names(self, below: str) -> None:
+        """As `Place.names`: a web server cannot tell."""
+        return
+
+    def put(self, name: str, data: bytes | IO[bytes]) -> None:
+        """Not over HTTP."""
+        raise self._read_only()
+
+    def create(self, name: str, data: bytes) -> bool:
+        """Not over HTTP."""
+        raise self._read_only()
+
+    def remove(self, name: str) -> None:
+        """Not over HTTP."""
+        raise self._read_only()
+
+    def changed(self, name: str) -> float | None:
+        """Not over HTTP."""
+        raise self._read_only()
+
+    def _read_only(self) -> InputError:
+        return InputError(
+            f"{self.name} can only be pulled from: HTTP has no way to publish that no race can break",
+            fix="publish to the folder or the bucket that the server serves",
+        )
+
+    @contextlib.contextmanager
+    def _answer(self, request: urllib.request.Request) -> Iterator[Any]:
+        try:
+            with self._opener.open(request, timeout=TIMEOUT) as answer:
+                yield answer
+        except urllib.error.HTTPError as error:
+            error.close()
+            if error.code in (404, 410):
+                raise FileNotFoundError(request.full_url) from error
+            if error.code in (408, 425, 429) or error.code >= 500:
+                raise Interrupted(f"HTTP {error.code}") from error
+            fix = "it wants credentials, which are not supported: serve it without, or use a bucket"
+            raise EnvironmentProblem(
+                f"{request.full_url}: HTTP {error.code} {error.reason}", fix=fix if error.code in (401, 403) else None
+            ) from error
+        except (http.client.HTTPException, urllib.error.URLError, ConnectionError, TimeoutError) as error:
+            raise Interrupted(str(getattr(error, "reason", error)) or type(error).__name__) from error
+
+
+class _Redirects(urllib.request.HTTPRedirectHandler):
+    """Redirects stay within HTTP, and within HTTPS where that was asked for."""
+
+    def __init__(self, scheme: str) -> None:
+        self._allowed = ("https",) if scheme == "https" else _SCHEMES
+
+    def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:
+        if urlsplit(newurl).scheme not in self._allowed:
+            raise EnvironmentProblem(f"{req.full_url} redirects to {newurl[:200]}, which is not followed")
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+def bounded(stream: IO[bytes], limit: int, where: str) -> bytes:
+    """All bytes of a stream, or `ArtifactError` where there are more than `limit`."""
+    data = stream.read(limit + 1)
+    if len(data) > limit:
+        raise ArtifactError(f"{where} is larger than it may be", limit=f"{limit} bytes")
+    return data
+
+
+def _write(path: Path, data: bytes | IO[bytes]) -> None:
+    with open(path, "wb") as out:
+        if isinstance(data, bytes):
+            out.write(data)
+        else:
+            shutil.copyfileobj(data, out, 1 << 20)

@@ -1,0 +1,247 @@
+"""Pulling: manifest and signature first, then only the stored members that are not here yet, then the artifact.
+
+Members are kept by SHA-256 in the user's cache, so voices that share some are cheap, and what was interrupted goes on:
+
+    CACHE/members/ab/abcd…         complete and checked
+    CACHE/members/ab/abcd….part    the beginning of one; whoever holds the lock of the folder may add to it
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from gsvexport.artifact import container
+from gsvexport.artifact.keys import TrustedKey, trusted_file
+from gsvexport.artifact.manifest import LARGEST_MANIFEST, LARGEST_SIGNATURE, Manifest, Member
+from gsvexport.artifact.signature import PublicKey, Signature, checked, from_bytes, refusal, to_bytes
+from gsvexport.errors import ArtifactError, EnvironmentProblem, InputError
+from gsvexport.files import cache_directory, disk_errors, sha256_bytes, sha256_file
+from gsvexport.registry.index import Listed, blob_path, manifest_path, signature_path
+from gsvexport.registry.places import Interrupted, Place
+
+MOST_FAILURES = 5  # transfers in a row that brought nothing
+_CHUNK = 1 << 20
+_TOLD = 2.0  # seconds between lines of progress
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Pulled:
+    """A pulled artifact: who signed it (all keys; `trusted` is the one that counted), and how it came about in bytes:
+    `received` now, `reused` from the cache."""
+
+    path: Path
+    manifest: Manifest
+    keys: tuple[PublicKey, ...]
+    trusted: TrustedKey | None
+    received: int
+    reused: int
+
+
+def pull(
+    place: Place,
+    item: Listed,
+    path: Path,
+    trusted: tuple[TrustedKey, ...],
+    *,
+    allow_unsigned: bool = False,
+    force: bool = False,
+    progress: Progress | None = None,
+) -> Pulled:
+    """Bring one published artifact to `path`, byte for byte as it was published, with every signature of it.
+
+    A file at `path` that is the same already is left as it is. With `allow_unsigned` one that no trusted key signed is
+    taken, too; one whose signature is wrong never is.
+
+    Raises:
+        InputError: something else is at `path`, and `force` is false.
+        ArtifactError: not signed by a trusted key; or what the repository holds is not what it says.
+        EnvironmentProblem: the disk is full, or the repository cannot be read; what came so far is kept for the next
+            time.
+    """
+    say = progress or (lambda _: None)
+    entry = item.entry
+    where = f"{place.name}: {entry.title}"
+    data, manifest = _manifest(place, item, where)
+    signature = _signatures(place, item, data, where)
+    keys = checked(signature, data, where)
+    known = next((one for one in trusted if one.key in keys), None)
+    if known is None and not allow_unsigned:
+        raise refusal(where, keys, trusted_file())
+    received = len(data) + len(signature or b"")
+    same = _same(path, data, signature)
+    if same or (path.exists() and not force):
+        if not same:
+            raise InputError(f"{path} exists already", fix="choose another output with -o, or replace it with --force")
+        say(f"{path} is {entry.title} already")
+        return Pulled(path, manifest, keys, known, received, 0)
+    members = {member.payload_sha256: member for member in manifest.files.values()}
+    reused = 0
+    for number, member in enumerate(members.values(), 1):
+        got = _obtain(place, member, _Told(say, f"member {number} of {len(members)}"))
+        received += got
+        reused += member.payload_size - min(got, member.payload_size)
+    files = {name: _kept(member.payload_sha256) for name, member in manifest.files.items()}
+    container.assemble(manifest, files.__getitem__, path, signature=signature, force=force)
+    return Pulled(path, manifest, keys, known, received, reused)
+
+
+def _manifest(place: Place, item: Listed, where: str) -> tuple[bytes, Manifest]:
+    """The manifest, once it is known to be that of the entry."""
+    entry = item.entry
+    try:
+        data = place.read(manifest_path(entry.manifest), LARGEST_MANIFEST)
+    except FileNotFoundError:
+        raise ArtifactError(f"{where}: its manifest is gone", fix="ask who runs the repository") from None
+    if sha256_bytes(data) != entry.manifest:
+        raise ArtifactError(f"{where}: its manifest is damaged (SHA-256 differs)", fix="ask who runs the repository")
+    manifest = Manifest.from_bytes(data, where)
+    if (manifest.name, manifest.target["name"]) != (entry.name, entry.target):
+        raise ArtifactError(
+            f"{where} is something else", found=f"{manifest.name} for {manifest.target['name']}", limit=entry.title
+        )
+    return data, manifest
+
+
+def _signatures(place: Place, item: Listed, manifest: bytes, where: str) -> bytes | None:
+    """All signatures as one `signature.json`; None where there are none."""
+    found: list[Signature] = []
+    for key in item.signed:
+        try:
+            found += from_bytes(place.read(signature_path(item.entry.manifest, key), LARGEST_SIGNATURE), where)
+        except FileNotFoundError:
+            continue
+    return to_bytes(found) if found else None
+
+
+def _same(path: Path, manifest: bytes, signature: bytes | None) -> bool:
+    """Whether a file is that artifact, byte for byte."""
+    try:
+        return (
+            path.is_file()
+            and container.manifest_bytes(path) == manifest
+            and container.signature(path) == signature
+            and not container.damage(path)
+        )
+    except ArtifactError:
+        return False
+
+
+def _kept(digest: str) -> Path:
+    return cache_directory() / "members" / digest[:2] / digest
+
+
+def _obtain(place: Place, member: Member, told: _Told) -> int:
+    """Have a member's stored bytes in the cache, checked; returns the bytes that came over."""
+    path = _kept(member.payload_sha256)
+    with disk_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with _alone(path.parent, told):
+            if _whole(path, member):
+                return 0
+            with open(path.with_name(f"{path.name}.part"), "a+b") as part:
+                received = _fetch(place, member, part, told)
+            os.replace(part.name, path)
+            return received
+
+
+def _whole(path: Path, member: Member) -> bool:
+    """Whether the cache has it. Every byte is checked: disks of small devices lose some."""
+    if not path.is_file():
+        return False
+    if path.stat().st_size == member.payload_size and sha256_file(path) == member.payload_sha256:
+        return True
+    path.unlink(missing_ok=True)
+    return False
+
+
+def _fetch(place: Place, member: Member, part: IO[bytes], told: _Told) -> int:
+    """Complete `part`; what it begins with is kept if the whole then has the right SHA-256. Returns what came over."""
+    name = blob_path(member.payload_sha256)
+    received = 0
+    for attempt in ("with what was there", "from the start"):
+        resumed = part.seek(0, os.SEEK_END) > 0
+        received += _complete(place, name, member.payload_size, part, told)
+        part.flush()
+        os.fsync(part.fileno())
+        if sha256_file(Path(part.name)) == member.payload_sha256:
+            return received
+        part.truncate(0)
+        if not resumed or attempt == "from the start":
+            break
+    raise ArtifactError(
+        f"{place.name}/{name} is damaged: its SHA-256 is another one, so nothing of it is used",
+        fix="ask who runs the repository to publish that artifact again",
+    )
+
+
+def _complete(place: Place, name: str, size: int, part: IO[bytes], told: _Told) -> int:
+    """Read on until `part` has `size` bytes, over interruptions; returns what came over."""
+    received = failures = 0
+    while True:
+        have = part.seek(0, os.SEEK_END)
+        if have > size:
+            have = part.truncate(0) or part.seek(0)
+        if have == size:
+            return received
+        got, reason = 0, "the transfer ended early"
+        try:
+            with place.stream(name, have) as (stream, start):
+                if start != have:
+                    part.truncate(part.seek(start))
+                while start + got < size and (chunk := stream.read(min(_CHUNK, size - start - got))):
+                    part.write(chunk)
+                    got += len(chunk)
+                    told(start + got, size)
+        except FileNotFoundError:
+            raise ArtifactError(f"{place.name}/{name} is gone", fix="ask who runs the repository") from None
+        except Interrupted as error:
+            reason = str(error)
+        received += got
+        failures = 0 if got else failures + 1
+        if failures == MOST_FAILURES:
+            raise EnvironmentProblem(
+                f"{place.name}/{name} cannot be read: {reason}",
+                found=f"{part.tell()} of {size} bytes, kept for the next time",
+                fix="try again: what is here is not transferred once more",
+            )
+        if failures:
+            time.sleep(0.1 * 3**failures)
+
+
+@contextlib.contextmanager
+def _alone(folder: Path, told: _Told) -> Iterator[None]:
+    """Hold a folder of members, so that two processes do not transfer the same; the system lets go when one dies."""
+    try:
+        import fcntl
+    except ImportError:  # not a POSIX system: two that pull the same at once spoil it for each other, and notice
+        yield
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            told.line("waiting for another gsvexport that pulls the same")
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
+class _Told:
+    """Progress of one member, not more often than is worth reading."""
+
+    def __init__(self, say: Progress, what: str) -> None:
+        self.line, self._what, self._next = say, what, time.monotonic() + _TOLD
+
+    def __call__(self, have: int, size: int) -> None:
+        if time.monotonic() >= self._next:
+            self.line(f"{self._what}: {have / 1e6:.1f} of {size / 1e6:.1f} MB")
+            self._next = time.monotonic() + _TOLD
