@@ -9,11 +9,16 @@ import sys
 import wave
 
 import click
+import numpy as np
 import pytest
 from building import ROOT, command, gsvexport
+from passes.graphs import graph, normal, operators
+from passes.graphs import run as run_graph
 
 from gsvexport.cli import _with_default
 from gsvexport.cli.commands import cli
+from gsvexport.inputs import export_source
+from gsvexport.passes.base import run_passes
 from gsvexport.synthetic import write_voice
 from gsvexport.target import read_target
 
@@ -42,6 +47,20 @@ def test_an_example_speaks(built, tmp_path, script, said):
     assert done.returncode == 0, done.stderr
     with wave.open(str(tmp_path / "out.wav")) as file:
         assert file.getnframes() > file.getframerate() / 10
+
+
+def test_the_example_pass_keeps_what_a_graph_computes(built, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(EXAMPLES)
+    from a_pass import DropIdentity
+
+    nodes = [("Identity", ["x"], ["a"], {}), ("Add", ["a", "x"], ["b"], {}), ("Identity", ["b"], ["y"], {})]
+    model = graph(nodes, {"x": [2]}, {"y": [2]}, {})
+    result = run_passes(model, [DropIdentity()])
+    assert operators(result.model) == {"Add": 1}
+    np.testing.assert_array_equal(run_graph(result.model, {"x": normal(2)})["y"], 2 * normal(2))
+    stage = export_source(built[0] / "alice", tmp_path / "source").path / "vocoder.onnx"
+    done = run(built[0], [sys.executable, EXAMPLES / "a_pass.py", stage], folder=tmp_path)
+    assert "drop-identity: 0 changes" in done.stdout, done.stderr
 
 
 def test_the_example_board_is_a_target():
