@@ -19,6 +19,10 @@ from gsvexport.artifact.manifest import Decisions, Weights
 if TYPE_CHECKING:
     import onnx_ir as ir
 
+ALLOWED = 0.7  # share of the gates for sound that calibration data may use: verification hears other sentences
+_PROBES = 4
+_PROBE_FRAMES = 48  # about one second of latent: enough to rank layers
+
 
 class Calibration(Protocol):
     """What a lowering may ask about the data that stages really see."""
@@ -51,3 +55,14 @@ class Lowered:
     decisions: dict[str, Decisions]
     weights: tuple[Weights, ...]
     files: dict[str, str] = field(default_factory=dict)
+
+
+def probes(feeds: Sequence[Mapping[str, NDArray[Any]]]) -> list[dict[str, NDArray[Any]]]:
+    """What a vocoder's precisions are judged on: the longest of its feeds, cut to `_PROBE_FRAMES`."""
+    longest = sorted(feeds, key=lambda one: -one["latent"].shape[2])[:_PROBES]
+    return [{**one, "latent": one["latent"][:, :, :_PROBE_FRAMES]} for one in longest]
+
+
+def digits(value: float) -> float:
+    """Three significant digits: a measurement, in a manifest whose bytes ought not to hang on a last bit."""
+    return float(f"{value:.3g}")

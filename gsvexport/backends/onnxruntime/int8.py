@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from gsvexport.artifact.manifest import Decisions
 from gsvexport.artifact.manifest import Group as Decided
+from gsvexport.backends.lowering import ALLOWED, digits, probes
 from gsvexport.backends.onnxruntime.recipes import quantised
 from gsvexport.backends.onnxruntime.session import open_session
 from gsvexport.graphs.save import save_graphs
@@ -26,9 +27,6 @@ from gsvexport.passes.polyphase import PHASES
 
 Array = NDArray[Any]
 Feeds = Mapping[str, Array]
-_ALLOWED = 0.7  # share of the gates that calibration data may use: verification hears other sentences
-_PROBES = 4
-_PROBE_FRAMES = 48  # about one second of latent: enough to rank layers
 
 
 @dataclass(frozen=True)
@@ -88,17 +86,16 @@ def quantise(
 ) -> Quantised:
     """`model` (float, 2-D, polyphase) on integers, with as many layers float as it takes to stay clear of the gates.
 
-    `damage` is `Calibration.damage`; it is measured on the longest feeds, cut to `_PROBE_FRAMES`, and the worst counts.
+    `damage` is `Calibration.damage`; it is measured on `probes(feeds)`, and the worst counts.
     """
-    longest = sorted(feeds, key=lambda one: -one["latent"].shape[2])[:_PROBES]
-    probes = [{**one, "latent": one["latent"][:, :, :_PROBE_FRAMES]} for one in longest]
-    expected = _run(model, probes)
+    given = probes(feeds)
+    expected = _run(model, given)
     layers = groups(model)
     every = tuple(node for group in layers.values() for node in group.nodes)
 
     def attempt(skip: Sequence[str]) -> tuple[ir.Model, float, tuple[str, ...]]:
         result = run_passes(model, quantised(ranges, features, skip))
-        worst = max(damage(one, other) for one, other in zip(expected, _run(result.model, probes), strict=True))
+        worst = max(damage(one, other) for one, other in zip(expected, _run(result.model, given), strict=True))
         return result.model, worst, result.applied[0][1].notes
 
     alone = {name: attempt([node for node in every if node not in group.nodes])[1] for name, group in layers.items()}
@@ -106,7 +103,7 @@ def quantise(
     lowered, reached, notes = attempt(())
     # Noise powers add up, so a group frees the square of its share; what it costs is arithmetic in float.
     for name in sorted(alone, key=lambda name: -(alone[name] ** 2) / layers[name].cost):
-        if reached <= _ALLOWED:
+        if reached <= ALLOWED:
             break
         kept.append(name)
         lowered, reached, notes = attempt([node for group in kept for node in layers[group].nodes])
@@ -114,15 +111,10 @@ def quantise(
     decided = f"float: {', '.join(kept)}" if kept else "none stays float"
     more = (f"share of the gates used with one group quantised: {measured}", f"{decided}; {reached:.3g} in all")
     decided_groups = tuple(
-        Decided(name, len(group.nodes), group.cost, _digits(alone[name]), "float" if name in kept else "int8")
+        Decided(name, len(group.nodes), group.cost, digits(alone[name]), "float" if name in kept else "int8")
         for name, group in layers.items()
     )
-    return Quantised(lowered, (*notes, *more), Decisions(_ALLOWED, _digits(reached), decided_groups))
-
-
-def _digits(value: float) -> float:
-    """Three significant digits: a measurement, in a manifest whose bytes ought not to hang on a last bit."""
-    return float(f"{value:.3g}")
+    return Quantised(lowered, (*notes, *more), Decisions(ALLOWED, digits(reached), decided_groups))
 
 
 def _run(model: ir.Model, feeds: Sequence[Feeds]) -> list[Array]:

@@ -1,13 +1,18 @@
 """Cutting a graph where its rate changes, and what its parts cost and depend on.
 
 An upsampling is a convolution whose phases a RESHAPE interleaves. Everything between two of them runs at one rate, a
-multiple of that of the first frames, and one tensor alone leads from one segment to the next.
+multiple of that of the first frames, and one tensor alone leads from one segment to the next: what the leaky ReLU
+before the upsampling is given. What it makes of that needs the finest integers of all: of negative values it leaves a
+tenth. (Demo voice, the second segment alone on integers: log-mel error 0.031 when it ends before the leaky ReLU, 0.056
+when it ends behind it, of 0.05 that are allowed.)
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+
+import numpy as np
 
 from gsvexport.backends.tflite.graph import Graph, Operator
 from gsvexport.errors import BackendError
@@ -25,10 +30,20 @@ def segments(graph: Graph) -> list[Graph]:
     found, begin = [], graph.inputs
     for operator in graph.operators:
         if operator.kind == "RESHAPE":
-            (end,) = writers[operator.inputs[0]].inputs[:1]
+            end = _before_leaky_relu(writers, writers[operator.inputs[0]].inputs[0])
             found.append(part(graph, begin, (end,)))
             begin = (end,)
     return [*found, part(graph, begin, graph.outputs)]
+
+
+def _before_leaky_relu(writers: Mapping[int, Operator], index: int) -> int:
+    """x, where a tensor is max(x, a·x); else the tensor itself."""
+    largest = writers.get(index)
+    if largest is None or largest.kind != "MAXIMUM":
+        return index
+    x, low = largest.inputs
+    product = writers.get(low)
+    return x if product is not None and product.kind == "MUL" and x in product.inputs else index
 
 
 def joined(graph: Graph, first: Sequence[Graph]) -> Graph:
@@ -80,6 +95,11 @@ def part(graph: Graph, begin: Sequence[int], end: Sequence[int]) -> Graph:
     return Graph(tensors, tuple(map(moved, operators)), ends[0], ends[1], graph.description)
 
 
+def computed(graph: Graph) -> list[str]:
+    """Names of what a graph is given and what it computes: everything but its constants."""
+    return [tensor.name for tensor in graph.tensors if tensor.data is None]
+
+
 def frames(graph: Graph) -> int:
     """Frames of the graph's window: the longest of its inputs."""
     return max(graph.tensors[index].shape[TIME] for index in graph.inputs)
@@ -92,13 +112,12 @@ def rate(graph: Graph) -> int:
 
 def products(graph: Graph) -> int:
     """Multiplications of the convolutions for one window."""
-    convolutions = [operator for operator in graph.operators if operator.kind == "CONV_2D"]
-    return sum(
-        graph.tensors[one.outputs[0]].shape[TIME]
-        * graph.tensors[one.inputs[1]].bytes
-        // graph.tensors[one.inputs[1]].data.itemsize  # type: ignore[union-attr]
-        for one in convolutions
-    )
+    found = 0
+    for operator in graph.operators:
+        if operator.kind == "CONV_2D":
+            weights = int(np.prod(graph.tensors[operator.inputs[1]].shape))
+            found += graph.tensors[operator.outputs[0]].shape[TIME] * weights
+    return found
 
 
 def context(graph: Graph) -> tuple[int, int]:

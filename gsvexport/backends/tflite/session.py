@@ -4,14 +4,15 @@ A recipe, `<stage>.json`, names the parts. A part takes [1, C, T] as [1, 1, T, C
 the length for which a part was compiled; the first begins where the sequence does and the last ends where it ends, so
 the zeros that convolutions see beyond an end are the ones that belong there. A sequence that is shorter than a window
 has none to put there. It runs at its own length, which the processor's kernels take, and an Edge TPU does not: there
-that sequence is computed by the processor.
+that sequence is computed by the processor. A processor takes longer windows, too; the result is the same.
 """
 
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,6 +27,7 @@ _LARGEST_RECIPE = 1 << 16  # bytes
 _MOST_PARTS = 8
 _LONGEST = 1 << 16  # frames of a window, of a context, or of a rate
 _TIME = 2
+_LONGER = 4  # windows of a part on a processor, times that of the Edge TPU: less is computed twice
 _DELEGATES = ("libedgetpu.so.1", "libedgetpu.so.1.0")
 COMPILED = "_edgetpu"  # before the suffix of a part's file, when a compiler has mapped it to an Edge TPU
 
@@ -65,7 +67,7 @@ def windows(frames: int, part: Part) -> Iterator[Window]:
 class LiteRtSession:
     """A stage made of parts; see `gsvexport.backends.Session`."""
 
-    def __init__(self, path: Path, output: str, samples: bool, parts: list[tuple[Part, Runner]]) -> None:
+    def __init__(self, path: Path, output: str, samples: bool, parts: list[_Opened]) -> None:
         self._path, self._output, self._samples, self._parts = path, output, samples, parts
 
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
@@ -74,8 +76,8 @@ class LiteRtSession:
             raise BackendError(f"{self._path} was closed", fix="load the voice again")
         arrays = {name: np.asarray(one, np.float32).transpose(0, 2, 1)[:, None] for name, one in feeds.items()}
         last = next(iter(arrays.values()))
-        for part, runner in self._parts:
-            last = _in_windows(part, runner, arrays)
+        for part in self._parts:
+            last = part.run(arrays)
             arrays = {"": last}
         result = last[:, 0].transpose(0, 2, 1)
         return {self._output: np.ascontiguousarray(result[:, 0] if self._samples else result)}
@@ -88,12 +90,11 @@ class LiteRtSession:
 class Runner:
     """One `.tflite` graph in an interpreter, resized when it is given another length."""
 
-    def __init__(self, name: str, interpreter: Any, *, fixed: bool = False) -> None:
+    def __init__(self, name: str, interpreter: Any) -> None:
         self._name, self._interpreter = name, interpreter
         self.inputs = [(one["name"], one["index"], one["quantization"]) for one in interpreter.get_input_details()]
         self._shapes = {one["index"]: tuple(one["shape"]) for one in interpreter.get_input_details()}
         self._output = interpreter.get_output_details()[0]
-        self.fixed = fixed
 
     def run(self, arrays: Mapping[str, Array]) -> Array:
         """float32 [1, 1, T, C] in, by name (one for a single input may have any name), and out."""
@@ -116,6 +117,11 @@ class Runner:
                 f"LiteRT cannot run {self._name}", problems=[str(error).strip()], found=shapes
             ) from error
 
+    def tensor(self, index: int) -> Array:
+        """A tensor of the last run, by its place in the graph, of an interpreter that keeps them."""
+        found: Array = self._interpreter.get_tensor(index)
+        return found
+
 
 def open_session(path: Path, *, threads: int | None = None) -> LiteRtSession:
     """Open the parts that the recipe `path` names; see `gsvexport.backends.open_session`.
@@ -123,7 +129,7 @@ def open_session(path: Path, *, threads: int | None = None) -> LiteRtSession:
     A part whose compiled form lies beside it runs on an Edge TPU where the runtime of one is installed.
     """
     output, samples, parts = read_recipe(path)
-    return LiteRtSession(path, output, samples, [(part, _open(path.parent / part.file, threads)) for part in parts])
+    return LiteRtSession(path, output, samples, [_Opened(part, path.parent / part.file, threads) for part in parts])
 
 
 def read_recipe(path: Path) -> tuple[str, bool, list[Part]]:
@@ -156,8 +162,12 @@ def read_recipe(path: Path) -> tuple[str, bool, list[Part]]:
     return output, samples, parts
 
 
-def interpreter(model: bytes | Path, threads: int | None, delegates: list[Any] | None = None) -> Any:
+def interpreter(
+    model: bytes | Path, threads: int | None, delegates: list[Any] | None = None, *, keep: bool = False
+) -> Any:
     """LiteRT's interpreter of a model, allocated. One thread where nothing is asked: more of them wait by spinning.
+
+    With `keep` every tensor can be read after a run.
 
     Raises:
         BackendError: LiteRT refuses the model.
@@ -166,7 +176,11 @@ def interpreter(model: bytes | Path, threads: int | None, delegates: list[Any] |
     make = _litert().Interpreter
     given = {"model_path": str(model)} if isinstance(model, Path) else {"model_content": model}
     try:
-        found = make(**given, num_threads=threads or 1, experimental_delegates=delegates or [])
+        options: dict[str, Any] = {"experimental_delegates": delegates} if delegates else {}
+        options |= {"experimental_preserve_all_tensors": True} if keep else {}
+        with warnings.catch_warnings():  # it warns of the memory that `keep` takes
+            warnings.simplefilter("ignore", UserWarning)
+            found = make(**given, num_threads=threads or 1, **options)
         found.allocate_tensors()
     except (RuntimeError, ValueError) as error:
         name = model.name if isinstance(model, Path) else "a graph"
@@ -174,12 +188,41 @@ def interpreter(model: bytes | Path, threads: int | None, delegates: list[Any] |
     return found
 
 
-def _open(path: Path, threads: int | None) -> Runner:
-    compiled = path.with_name(f"{path.stem}{COMPILED}{path.suffix}")
-    delegate = _edge_tpu() if compiled.is_file() else None
-    if delegate is None:
-        return Runner(path.name, interpreter(path, threads))
-    return Runner(compiled.name, interpreter(compiled, threads, [delegate]), fixed=True)
+class _Opened:
+    """A part in its interpreters: that of the Edge TPU where there is one, and the processor's when it is needed."""
+
+    def __init__(self, part: Part, path: Path, threads: int | None) -> None:
+        self._part, self._path, self._threads = part, path, threads
+        compiled = path.with_name(f"{path.stem}{COMPILED}{path.suffix}")
+        delegate = _edge_tpu() if compiled.is_file() else None
+        self._tpu = None if delegate is None else Runner(compiled.name, interpreter(compiled, threads, [delegate]))
+        self._processor = self._open() if delegate is None else None
+
+    def run(self, arrays: Mapping[str, Array]) -> Array:
+        """What the part makes of whole sequences [1, 1, T, C]; an array of one frame goes into every window."""
+        frames = max(array.shape[_TIME] for array in arrays.values())
+        if self._tpu is not None and frames >= self._part.window:
+            return in_windows(self._part, self._tpu, arrays)
+        self._processor = self._processor or self._open()
+        return in_windows(replace(self._part, window=_LONGER * self._part.window), self._processor, arrays)
+
+    def _open(self) -> Runner:
+        return Runner(self._path.name, interpreter(self._path, self._threads))
+
+
+def in_windows(part: Part, runner: Runner, arrays: Mapping[str, Array]) -> Array:
+    """What a part makes of sequences [1, 1, T, C], in its windows; an array of one frame goes into every window."""
+    frames = max(array.shape[_TIME] for array in arrays.values())
+    found = []
+    for one in windows(frames, part):
+        cut = {
+            name: array if array.shape[_TIME] == 1 else array[:, :, one.start : one.stop]
+            for name, array in arrays.items()
+        }
+        y = runner.run(cut)
+        end = None if one.last == frames else (one.last - one.start) * part.rate
+        found.append(y[:, :, (one.first - one.start) * part.rate : end])
+    return found[0] if len(found) == 1 else np.concatenate(found, axis=_TIME)
 
 
 def _edge_tpu() -> Any:
@@ -203,21 +246,6 @@ def _litert() -> Any:
                 f"LiteRT, which runs .tflite files, cannot be imported: {error}", fix="pip install 'gsvexport[tflite]'"
             ) from error
     return found
-
-
-def _in_windows(part: Part, runner: Runner, arrays: Mapping[str, Array]) -> Array:
-    """What a part makes of whole sequences [1, 1, T, C]; an array of one frame goes into every window."""
-    frames = max(array.shape[_TIME] for array in arrays.values())
-    found = []
-    for one in windows(frames, part):
-        cut = {
-            name: array if array.shape[_TIME] == 1 else array[:, :, one.start : one.stop]
-            for name, array in arrays.items()
-        }
-        y = runner.run(cut)
-        end = None if one.last == frames else (one.last - one.start) * part.rate
-        found.append(y[:, :, (one.first - one.start) * part.rate : end])
-    return found[0] if len(found) == 1 else np.concatenate(found, axis=_TIME)
 
 
 def _to_integers(array: Array, quantisation: tuple[float, int]) -> Array:

@@ -1,0 +1,195 @@
+"""Lowering to TFLite: a vocoder whose beginning runs on integers, on an Edge TPU, and whose rest on the processor.
+
+vocoder.tflite        the beginning: int8 in and out, in windows of one length
+vocoder-rest.tflite   the rest, float32, which follows on the processor
+vocoder.json          how they are run: windows, contexts, rates
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gsvexport.artifact.manifest import Decisions, Weights
+from gsvexport.backends.lowering import ALLOWED, Calibration, Lowered, probes
+from gsvexport.backends.tflite.session import SCHEMA, Part
+from gsvexport.errors import BackendError, missing_package
+from gsvexport.files import canonical_json
+from gsvexport.model import Model
+from gsvexport.stages import stages
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+    from gsvexport.backends.tflite.graph import Graph
+
+PRECISIONS: dict[str, tuple[str, ...]] = {"conditioning": (), "ar": (), "acoustic": (), "vocoder": ("int8",)}
+CALIBRATED = ("int8",)
+JUDGED = ("int8",)
+PORTABILITY = "portable"
+TOOLS = ("numpy", "onnx", "onnx-ir", "onnxruntime", "ai-edge-litert", "flatbuffers")
+USES = ("tpu", "runtimes")
+
+__all__ = ["CALIBRATED", "JUDGED", "PORTABILITY", "PRECISIONS", "TOOLS", "USES", "lower"]
+
+_STEP = 8  # frames: windows are multiples
+_SHORTEST = 16  # frames
+_SRAM_SHARE = 0.25  # of the Edge TPU's memory, for activations: the rest holds parameters and the program
+_FRAMES = "F"
+
+
+def lower(
+    source: Path,
+    model: Model,
+    placement: Mapping[str, str],
+    out: Path,
+    *,
+    device: Mapping[str, Any],
+    calibration: Calibration | None = None,
+) -> Lowered:
+    """Write the stages of `placement` (stage -> precision) from the folder of a source to `out`.
+
+    `device` holds the target's `tpu`, None for a device without one, and its `runtimes`. What the Edge TPU would run is
+    written beside them, see `survey`.
+
+    Raises:
+        BackendError: a precision that a stage cannot have, no calibration, nodes that cannot be emitted, or a stage
+            whose first segment cannot run on integers.
+        EnvironmentProblem: a package of the extra `compile` is missing.
+    """
+    try:
+        import onnx_ir as ir
+    except ImportError as error:
+        raise missing_package(error.name or "onnx-ir", "building an artifact", "compile") from error
+    from gsvexport.backends.tflite.survey import write as write_placement
+
+    notes: dict[str, tuple[str, ...]] = {}
+    decisions: dict[str, Decisions] = {}
+    weights: list[Weights] = []
+    files: dict[str, str] = {}
+    table = stages(model.version)
+    for stage, precision in placement.items():
+        if precision not in (known := PRECISIONS[table[stage].role]):
+            can = ", ".join(known) or "nothing: only a vocoder is convolutions throughout"
+            raise BackendError(f"backend tflite cannot lower stage {stage} to {precision}", limit=can)
+        if calibration is None:
+            raise BackendError(f"stage {stage}: int8 needs calibration", fix="build it with gsvexport --target")
+        graph = ir.load(source / model.files[stage])
+        parts, notes[stage], decisions[stage] = _stage(stage, graph, model, device, calibration)
+        for part, content in parts:
+            weights += _write(out / part.file, content, stage)
+        port = table[stage].outputs[0]
+        recipe = {"schema": SCHEMA, "output": port.name, "samples": len(port.shape) == 2}
+        files[stage] = f"{stage}.json"
+        text = canonical_json({**recipe, "parts": [asdict(part) for part, _ in parts]})
+        (out / files[stage]).write_text(text, encoding="utf-8")
+        write_placement(out, stage, files[stage], device, model.rate)
+    return Lowered(notes, decisions, tuple(weights), files)
+
+
+def _stage(
+    stage: str, graph: ir.Model, model: Model, device: Mapping[str, Any], calibration: Calibration
+) -> tuple[list[tuple[Part, Graph]], tuple[str, ...], Decisions]:
+    """The parts of one stage with what each is run with, what was done in words, and what was decided."""
+    from gsvexport.backends.tflite.choose import choose, peaks
+    from gsvexport.backends.tflite.emit import emit
+    from gsvexport.backends.tflite.quantise import quantise
+    from gsvexport.backends.tflite.segments import computed, joined, products, rest, segments
+    from gsvexport.passes.base import run_passes
+    from gsvexport.passes.conv2d import Conv2d
+    from gsvexport.passes.equalise_channels import EqualiseChannels
+    from gsvexport.passes.multiply_by_reciprocal import MultiplyByReciprocal
+    from gsvexport.passes.polyphase import Polyphase
+    from gsvexport.passes.small_sums_first import SmallSumsFirst
+    from gsvexport.passes.split_leaky_relu import SplitLeakyRelu
+
+    sizes, given = asdict(model.dims), probes(calibration.feeds(stage))
+    legal = run_passes(graph, [Conv2d(), Polyphase(), MultiplyByReciprocal(), SmallSumsFirst(), SplitLeakyRelu()])
+    plain = emit(legal.model, {**sizes, _FRAMES: _SHORTEST})
+    equal = run_passes(legal.model, [EqualiseChannels(peaks(segments(plain), given))])
+    whole = emit(equal.model, {**sizes, _FRAMES: _SHORTEST})
+    row = segments(whole)
+    ranges = calibration.ranges(stage, equal.model, sorted({name for one in row for name in computed(one)}))
+    choice = choose(row, ranges, given, partial(calibration.damage, stage))
+
+    tpu = device.get("tpu") or {}
+    frames, why = _window(joined(whole, row[: choice.count]), tpu.get("sram_mb"))
+    whole = emit(equal.model, {**sizes, _FRAMES: frames})
+    row = segments(whole)
+    first = joined(whole, row[: choice.count])
+    parts = [_part(f"{stage}.tflite", first, frames)]
+    graphs = [quantise(first, ranges)]
+    if choice.count < len(row):
+        after = rest(whole, row[: choice.count])
+        parts.append(_part(f"{stage}-rest.tflite", after, frames * parts[0].rate))
+        graphs.append(after)
+    share = products(first) / products(whole)
+    ladder = ", ".join(f"{value:.3g}" for value in choice.ladder)
+    alone = ", ".join(f"{group.name} {group.alone:.3g}" for group in choice.decisions.groups)
+    notes = (
+        *(note for result in (legal, equal) for _, outcome in result.applied for note in outcome.notes),
+        f"share of the gates used with one group on integers: {alone}",
+        f"with the first groups together: {ladder}; allowed are {ALLOWED:g}",
+        f"int8: the first {choice.count} of {len(row)} groups, {share:.0%} of the multiplications; the rest is float32",
+        why,
+    )
+    return list(zip(parts, graphs, strict=True)), notes, choice.decisions
+
+
+def _window(first: Graph, sram_mb: float | None) -> tuple[int, str]:
+    """How many frames go into the integers' windows, and why.
+
+        W = 2·(left + right), at least 16, at most what the memory holds, in multiples of 8
+
+    so that half of what is computed is kept and the first sound waits for as little latent as that allows. The memory
+    holds, in a quarter of it, what the largest operator reads and writes.
+    """
+    from gsvexport.backends.tflite.segments import CHANNELS, context
+    from gsvexport.backends.tflite.segments import frames as length
+
+    left, right = context(first)
+    wanted = max(_SHORTEST, -(-2 * (left + right) // _STEP) * _STEP)
+    size = max(
+        sum(
+            first.tensors[index].shape[2] * first.tensors[index].shape[CHANNELS]
+            for index in (*operator.inputs, *operator.outputs)
+            if index >= 0 and first.tensors[index].data is None
+        )
+        for operator in first.operators
+    )
+    each = size / length(first)  # bytes of int8 for each frame
+    most = wanted if sram_mb is None else int(_SRAM_SHARE * sram_mb * 2**20 / each) // _STEP * _STEP
+    found = min(wanted, most)
+    if found <= left + right:
+        raise BackendError(
+            f"{first.description}: no window fits the Edge TPU's memory",
+            found=f"windows of {found} frames, of which {left + right} are looked at around those that are kept",
+            limit=f"{_SRAM_SHARE:.0%} of {sram_mb} MB at {each:.0f} bytes a frame",
+        )
+    limited = (
+        "" if found == wanted else f", as many as {_SRAM_SHARE:.0%} of {sram_mb:g} MB hold at {each:.0f} bytes each"
+    )
+    return found, f"windows of {found} frames, {left} and {right} of them looked at before and after{limited}"
+
+
+def _part(file: str, graph: Graph, window: int) -> Part:
+    from gsvexport.backends.tflite.segments import context, rate
+
+    left, right = context(graph)
+    return Part(file, window, left, right, rate(graph))
+
+
+def _write(path: Path, graph: Graph, stage: str) -> list[Weights]:
+    """Write one part; returns the bytes of its constants by what they are stored as."""
+    from gsvexport.backends.tflite.flatbuffer import dump
+
+    path.write_bytes(dump(graph))
+    total: dict[str, int] = {}
+    for tensor in graph.tensors:
+        if tensor.data is not None:
+            kind = {"float32": "fp32"}.get(tensor.dtype, tensor.dtype)
+            total[kind] = total.get(kind, 0) + tensor.bytes
+    return [Weights((stage,), kind, size) for kind, size in sorted(total.items())]
