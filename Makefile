@@ -3,6 +3,7 @@
 # make release   VOICES="a b" TARGETS="x y": every voice for every target, with sums, an index and an overview
 # make bench     measure a full-size voice against its FP32 source
 # make emulator  fetch the emulated aarch64 machine that some of them use
+# make crosscheck-onnx2tf  convert the vocoder with onnx2tf, too, and compare (3 GB of packages)
 # make demo-voice  train the demo voice anew (hours; needs Debian's festival and festvox-us-slt-hts)
 # They make the virtual environment they need in .venv; nothing outside this folder is touched but gsvexport's cache.
 
@@ -64,12 +65,22 @@ bench: .venv/.compile
 emulator: .venv/.compile
 	$(BIN)/python -m gsvexport.emulate
 
+# Our TFLite emitter beside onnx2tf, which wants an environment of its own with TensorFlow: 3 GB. SOURCE=DIR takes an
+# exported source instead of the demo voice.
+crosscheck-onnx2tf: .venv/.compile .venv-onnx2tf/.done
+	$(BIN)/python -m gsvexport.crosscheck --python .venv-onnx2tf/bin/python $(if $(SOURCE),--source $(SOURCE))
+
+.venv-onnx2tf/.done:
+	$(PYTHON) -m venv .venv-onnx2tf
+	.venv-onnx2tf/bin/python -m pip install --quiet onnx2tf==1.29.24 tensorflow==2.19.0 tf-keras==2.19.0
+	@touch $@
+
 # Continues where it was stopped. DEVICE=cuda trains on a GPU.
 demo-voice: .venv/.train
 	$(BIN)/python -m gsvexport.train --work $(VOICE_WORK) --device $(DEVICE)
 
 clean:
-	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-onnx2tf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 .venv/.compile: pyproject.toml setup.py

@@ -32,6 +32,7 @@ LAYERS = (
     ("release",),
     ("cli",),
     ("train",),
+    ("crosscheck",),
 )
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 FACADE = {"__init__.py", "__main__.py"}  # the public names, found lazily, and `python -m`
