@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gsvexport.backends.tensorrt import finalize, plans
+from gsvexport.backends.tensorrt import finalize, plans, session
 from gsvexport.backends.tensorrt.emulate import opener
 from gsvexport.errors import BackendError
 from gsvexport.runtime import pipeline
@@ -116,6 +116,7 @@ def test_the_last_kind_that_passed_is_the_one_that_speaks(unpacked, device, monk
     passed[0] = False
     finalize.finalize(unpacked, quiet, plans.IN_PLACE)  # what worked before stays
     assert set(kept()) == {ours, other}
+    assert session.finished(unpacked)
     with pipeline.load(unpacked, any_machine=True) as voice:
         assert not voice._session("step")._engine.aliases
     passed[0] = True
@@ -134,10 +135,17 @@ def test_an_engine_that_shares_no_memory_is_refused(unpacked, device):
         finalize.finalize(unpacked, quiet, plans.IN_PLACE)
 
 
+def test_one_that_cannot_be_built_says_what_else_there_is(unpacked, device, built):
+    device(version=NEW, builds=["ok"] + ["no_tactic"] * 9)
+    with pytest.raises(BackendError, match="without --cache in-place"):
+        finalize.finalize(unpacked, quiet, plans.IN_PLACE)
+
+
 def test_a_wrong_answer_fails(unpacked, device):
     device(version=NEW, wrong=["t2s"])
     report = finalize.finalize(unpacked, quiet, plans.IN_PLACE)
     assert not report["passed"]
+    assert not session.finished(unpacked)
 
 
 def test_tokens_are_those_of_the_generic_decoder_and_no_row_is_copied(voice, plain, device):

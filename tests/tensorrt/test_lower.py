@@ -9,6 +9,7 @@ import pytest
 
 from gsvexport.artifact import container
 from gsvexport.backends.tensorrt import emulate, recipe
+from gsvexport.backends.tensorrt.check import check
 from gsvexport.backends.tensorrt.lower import lower, refuse, releases_of, verdicts
 from gsvexport.build import build
 from gsvexport.errors import BackendError
@@ -70,7 +71,7 @@ def test_prefill_and_step_are_one_engine_whose_weights_are_there_once(lowered):
     assert {one.kind for one in shared} == {"fp16", "fp32"}  # the scores' product stays FP32
 
 
-def test_both_forms_of_every_graph_are_typed_and_use_one_weights_file(lowered):
+def test_both_forms_of_every_graph_are_typed_and_use_the_same_weights_files(lowered):
     out, _ = lowered
     for name in ("t2s", "acoustic", "vocoder"):
         for file in (f"{name}.onnx", f"{name}.trt8.onnx"):
@@ -80,7 +81,8 @@ def test_both_forms_of_every_graph_are_typed_and_use_one_weights_file(lowered):
             assert ir.DataType.INT64 not in ports
     operators = {node.op_type for node in ir.load(out / "t2s.trt8.onnx").graph}
     assert "LayerNormalization" not in operators
-    assert sorted(path.suffix for path in out.iterdir() if path.suffix != ".onnx") == [".json", ".safetensors"]
+    files = {path.name for path in out.iterdir() if path.suffix != ".onnx"}
+    assert files == {"tensorrt.json", "t2s.safetensors", "weights.safetensors"}
 
 
 def test_the_weak_form_names_the_layers_that_must_stay_single(lowered):
@@ -122,6 +124,7 @@ def test_t2s_has_a_form_that_writes_its_cache_on_the_same_weights(lowered, sourc
     form, dims = engines(out)["t2s"]["in_place"], source.model.dims
     graph = ir.load(out / form["graph"])
     assert not list(type_errors(graph))
+    assert not [one for one in check(graph, "10.15.1", stage="t2s") if one.severity != "info"]
     kinds = {"Attention": dims.L, "TensorScatter": 2 * dims.L, "Softmax": 0}
     assert {kind: sum(node.op_type == kind for node in graph.graph) for kind in kinds} == kinds
     assert {node.outputs[0].dtype for node in graph.graph if node.op_type == "Attention"} == {ir.DataType.FLOAT16}

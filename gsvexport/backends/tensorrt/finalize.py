@@ -32,7 +32,7 @@ from gsvexport.backends.tensorrt.device import Device, check_device, check_disk,
 from gsvexport.backends.tensorrt.engine import Engine
 from gsvexport.backends.tensorrt.measure import host_memory_mb, measure
 from gsvexport.backends.tensorrt.prove import forced, prove, read_cases
-from gsvexport.errors import ArtifactError, EnvironmentProblem, GateFailed, GsvError, InputError
+from gsvexport.errors import ArtifactError, BackendError, EnvironmentProblem, GateFailed, GsvError, InputError
 from gsvexport.files import atomic_file, canonical_json, disk_errors, sha256_bytes, sha256_file
 from gsvexport.model import read_model
 
@@ -110,7 +110,14 @@ def finalize(folder: Path, say: Say, cache: str = plans.READ_ONLY) -> dict[str, 
         made: dict[str, plans.Plan] = {}
         for name, entry in recipe["engines"].items():
             plan = plans.plan_of(folder, entry, device)
-            made[name], built[name] = plan, _built(folder, entry, plan, device, weights, half[name], say)
+            made[name] = plan
+            try:
+                built[name] = _built(folder, entry, plan, device, weights, half[name], say)
+            except BackendError as error:
+                if not _writes(entry):
+                    raise
+                fix = f"{error.fix}; or run it without --cache in-place"
+                raise BackendError(error.what, found=error.found, problems=error.problems, fix=fix) from error
         report = {
             "schema": SCHEMA,
             "artifact": _identity(folder, manifest),
@@ -121,11 +128,11 @@ def finalize(folder: Path, say: Say, cache: str = plans.READ_ONLY) -> dict[str, 
         try:
             report.update(_checked(folder, recipe, made, cuda, trt, half, say))
         except GsvError:
-            for plan in made.values():
-                plans.note(plan, passed=False)
+            for name in _blamed(engines, ()):
+                plans.note(made[name], passed=False)
             raise
-        for plan in made.values():
-            plans.note(plan, passed=report["passed"], recorded=report["recorded"])
+        for name in engines if report["passed"] else _blamed(engines, report["checks"]):
+            plans.note(made[name], passed=report["passed"], recorded=report["recorded"])
         if report["passed"]:
             _discard_others(folder, offered.values(), device, {plan.file for plan in made.values()})
     return report
@@ -186,6 +193,19 @@ def _with_cache(
     else:
         why = "the artifact has no form that writes its cache in place"
     return dict(engines), {"asked": asked, "used": plans.READ_ONLY, "reason": f"{why}: a read-only cache is used"}
+
+
+def _writes(entry: Mapping[str, Any]) -> bool:
+    """Whether an engine writes its cache in place."""
+    return bool(entry.get("aliases"))
+
+
+def _blamed(engines: Mapping[str, Mapping[str, Any]], checks: Iterable[Mapping[str, Any]]) -> set[str]:
+    """The engines that a failure makes ones that are not opened: all, unless one writes its cache in place. Then that
+    one and those whose own checks failed, so that what worked before it was tried goes on working."""
+    failed = {check["stage"] for check in checks if check["status"] == "fail"}
+    own = {name for name, entry in engines.items() if failed & {name, *entry["stages"]}}
+    return own | ({name for name, entry in engines.items() if _writes(entry)} or set(engines))
 
 
 def _discard_others(folder: Path, entries: Iterable[Mapping[str, Any]], device: Device, kept: set[Path]) -> None:
