@@ -281,7 +281,11 @@ def code_versions(target: Target) -> dict[str, str]:
             files, tools = CODE["verify"]
             found["verify"] = _code((*files, "passes", f"backends/{backend}"), (*tools, "onnx", "onnx-ir"))
         files, tools = CODE["lower"]
-        found[f"lower:{backend}"] = _code((*files, f"backends/{backend}"), (*tools, *lowering(backend).TOOLS))
+        module = lowering(backend)
+        code = _code((*files, f"backends/{backend}"), (*tools, *module.TOOLS))
+        if hasattr(module, "programs"):
+            code = sha256_bytes(canonical_json({"code": code, **module.programs()}).encode())
+        found[f"lower:{backend}"] = code
     return found
 
 

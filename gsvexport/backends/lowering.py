@@ -2,8 +2,9 @@
 
 A backend's `lower.py` offers PRECISIONS, CALIBRATED, JUDGED, PORTABILITY, TOOLS, USES (the parts of a target that a
 lowering depends on) and `lower(source, model, placement, out, *, device, calibration)`, which returns a `Lowered`;
-`device` holds those parts. A backend whose compiler is on the device may offer `verdicts(source, model, placement,
-device)`, a line for each release of it.
+`device` holds those parts. A backend whose graphs another compiler will judge may offer `verdicts(source, model,
+placement, device)`, what it would say, in lines. One that runs programs which are no Python packages offers
+`programs()`, their versions by name.
 """
 
 from __future__ import annotations

@@ -39,6 +39,9 @@ def log(graph, mapped, less=0):
 
 
 def main():
+    if sys.argv[1:] == ["--version"]:
+        sys.stdout.write(f"Edge TPU Compiler version {VERSION}\n")
+        return
     parser = argparse.ArgumentParser()
     parser.add_argument("-s", action="store_true", required=True)
     parser.add_argument("-m", type=int, choices=range(10, 15))

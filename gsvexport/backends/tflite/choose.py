@@ -1,7 +1,8 @@
 """How much of a vocoder runs on integers: its longest beginning, in whole segments, that stays clear of the gates.
 
-An accelerator takes one piece from the graph's input on. What follows stays float, on the processor. Segments are
-tried one by one and in longer and longer rows, on what calibration heard; the sound of each is held against float.
+An accelerator takes one piece from the graph's input on. What follows stays float, on the processor. Longer and longer
+rows of segments are tried on what calibration heard, and the sound of each is held against float. A longer row has the
+noise of a shorter one and its own, so the first that is too loud ends the search.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from gsvexport.backends.lowering import ALLOWED, digits
 from gsvexport.backends.tflite.flatbuffer import dump
 from gsvexport.backends.tflite.graph import Graph
 from gsvexport.backends.tflite.quantise import quantise
-from gsvexport.backends.tflite.segments import frames, products, rate
+from gsvexport.backends.tflite.segments import computed, frames, products, rate
 from gsvexport.backends.tflite.session import Runner, interpreter
 from gsvexport.errors import BackendError
 
@@ -28,9 +29,11 @@ Feeds = Mapping[str, Array]
 
 @dataclass(frozen=True)
 class Choice:
-    """How many segments run on integers, what was measured, and the share of gates that 1, 2, … of them use up."""
+    """How many segments run on integers, with which ranges, and what was measured: `ladder` has the share of the gates
+    that the first 1, 2, … segments use up, as far as they were tried."""
 
     count: int
+    ranges: Mapping[str, tuple[float, float]]
     decisions: Decisions
     ladder: tuple[float, ...]
 
@@ -57,36 +60,42 @@ def peaks(parts: Sequence[Graph], feeds: Sequence[Feeds]) -> dict[str, Array]:
 
 def choose(
     parts: Sequence[Graph],
-    ranges: Mapping[str, tuple[float, float]],
+    observe: Callable[[Sequence[str]], Mapping[str, tuple[float, float]]],
     feeds: Sequence[Feeds],
     damage: Callable[[Array, Array], float],
 ) -> Choice:
     """The longest row of first segments whose worst damage over `feeds` is at most `ALLOWED`.
 
-    `damage` compares two arrays [1, N] of sound; see `Calibration.damage`.
+    `observe` gives the ranges of tensors by name; `damage` compares two arrays [1, N] of sound, see `Calibration`.
 
     Raises:
         BackendError: not even the first segment can run on integers.
     """
     floats = [Runner(part.description, interpreter(dump(part), None)) for part in parts]
-    integers = [Runner(part.description, interpreter(dump(quantise(part, ranges)), None)) for part in parts]
     given = [nhwc(one) for one in feeds]
     exact = [_chain(floats, one) for one in given]
+    ranges: dict[str, tuple[float, float]] = {}
+    integers: list[Runner] = []
+    alone: list[float] = []
+    ladder: list[float] = []
 
-    def measured(chosen: Sequence[bool]) -> float:
-        """The worst damage with these segments on integers; what comes before the first of them is known."""
-        first = chosen.index(True)
-        row = [integers[i] if use else floats[i] for i, use in enumerate(chosen)][first:]
+    def measured(first: int) -> float:
+        """The worst damage with the segments from `first` to the last that was tried on integers."""
+        row = [*integers[first:], *floats[len(integers) :]]
         worst = 0.0
         for one, steps in zip(given, exact, strict=True):
-            begin = one if first == 0 else {"": steps[first - 1]}
-            worst = max(worst, damage(_sound(steps[-1]), _sound(_chain(row, begin)[-1])))
+            found = _chain(row, {"": steps[first - 1]} if first else one)
+            worst = max(worst, damage(_sound(steps[-1]), _sound(found[-1])))
         return worst
 
-    places = range(len(parts))
-    alone = [measured([i == place for i in places]) for place in places]
-    ladder = tuple(alone[:1] + [measured([i <= place for i in places]) for place in places[1:]])
-    count = max((place + 1 for place in places if ladder[place] <= ALLOWED), default=0)
+    for place, part in enumerate(parts):
+        ranges |= observe(computed(part))
+        integers.append(Runner(part.description, interpreter(dump(quantise(part, ranges)), None)))
+        alone.append(measured(place))
+        ladder.append(measured(0) if place else alone[0])
+        if ladder[-1] > ALLOWED:
+            break
+    count = len(ladder) - (ladder[-1] > ALLOWED)
     if not count:
         name = _names(parts)[0]
         raise BackendError(
@@ -102,11 +111,11 @@ def choose(
             parts,
             (products(part) // frames(parts[0]) for part in parts),
             alone,
-            ["int8" if place < count else "float" for place in places],
-            strict=True,
+            ["int8" if place < count else "float" for place in range(len(parts))],
+            strict=False,  # what was not tried is not told
         )
     )
-    return Choice(count, Decisions(ALLOWED, digits(ladder[count - 1]), groups), ladder)
+    return Choice(count, ranges, Decisions(ALLOWED, digits(ladder[count - 1]), groups), tuple(ladder))
 
 
 def nhwc(feeds: Feeds) -> dict[str, Array]:

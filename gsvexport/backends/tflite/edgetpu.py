@@ -46,6 +46,19 @@ def compiler() -> str | None:
     return shutil.which(table().compiler.name)
 
 
+def version() -> str:
+    """What the compiler says its version is, "absent" without one and "unknown" where it says nothing sensible."""
+    program = compiler()
+    if program is None:
+        return "absent"
+    try:
+        done = subprocess.run([program, "--version"], capture_output=True, text=True, errors="replace", timeout=30)
+    except (OSError, subprocess.TimeoutExpired):
+        return "unknown"
+    found = _VERSION.search(done.stdout + done.stderr)
+    return found[1] if found else "unknown"
+
+
 def not_run() -> Compile:
     """What is said where there is no compiler."""
     name = table().compiler.name

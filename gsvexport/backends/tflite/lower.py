@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from gsvexport.artifact.manifest import Decisions, Weights
 from gsvexport.backends.lowering import ALLOWED, Calibration, Lowered, probes
+from gsvexport.backends.tflite.forecast import verdicts
 from gsvexport.backends.tflite.session import SCHEMA, Part
 from gsvexport.errors import BackendError, missing_package
 from gsvexport.files import canonical_json
@@ -33,12 +34,20 @@ PORTABILITY = "portable"
 TOOLS = ("numpy", "onnx", "onnx-ir", "onnxruntime", "ai-edge-litert", "flatbuffers")
 USES = ("tpu", "runtimes")
 
-__all__ = ["CALIBRATED", "JUDGED", "PORTABILITY", "PRECISIONS", "TOOLS", "USES", "lower"]
+__all__ = ["CALIBRATED", "JUDGED", "PORTABILITY", "PRECISIONS", "TOOLS", "USES", "lower", "programs", "verdicts"]
 
 _STEP = 8  # frames: windows are multiples
 _SHORTEST = 16  # frames
 _SRAM_SHARE = 0.25  # of the Edge TPU's memory, for activations: the rest holds parameters and the program
 _FRAMES = "F"
+
+
+def programs() -> dict[str, str]:
+    """The version of the Edge TPU's compiler, "absent" without one."""
+    from gsvexport.backends.tflite.edgetpu import version
+    from gsvexport.backends.tflite.table import table
+
+    return {table().compiler.name: version()}
 
 
 def lower(
@@ -97,7 +106,7 @@ def _stage(
     from gsvexport.backends.tflite.choose import choose, peaks
     from gsvexport.backends.tflite.emit import emit
     from gsvexport.backends.tflite.quantise import quantise
-    from gsvexport.backends.tflite.segments import computed, joined, products, rest, segments
+    from gsvexport.backends.tflite.segments import joined, products, rest, segments
     from gsvexport.passes.base import run_passes
     from gsvexport.passes.conv2d import Conv2d
     from gsvexport.passes.equalise_channels import EqualiseChannels
@@ -112,8 +121,8 @@ def _stage(
     equal = run_passes(legal.model, [EqualiseChannels(peaks(segments(plain), given))])
     whole = emit(equal.model, {**sizes, _FRAMES: _SHORTEST})
     row = segments(whole)
-    ranges = calibration.ranges(stage, equal.model, sorted({name for one in row for name in computed(one)}))
-    choice = choose(row, ranges, given, partial(calibration.damage, stage))
+    observe = partial(calibration.ranges, stage, equal.model)
+    choice = choose(row, observe, given, partial(calibration.damage, stage))
 
     tpu = device.get("tpu") or {}
     frames, why = _window(joined(whole, row[: choice.count]), tpu.get("sram_mb"))
@@ -121,7 +130,7 @@ def _stage(
     row = segments(whole)
     first = joined(whole, row[: choice.count])
     parts = [_part(f"{stage}.tflite", first, frames)]
-    graphs = [quantise(first, ranges)]
+    graphs = [quantise(first, choice.ranges)]
     if choice.count < len(row):
         after = rest(whole, row[: choice.count])
         parts.append(_part(f"{stage}-rest.tflite", after, frames * parts[0].rate))
@@ -129,10 +138,11 @@ def _stage(
     share = products(first) / products(whole)
     ladder = ", ".join(f"{value:.3g}" for value in choice.ladder)
     alone = ", ".join(f"{group.name} {group.alone:.3g}" for group in choice.decisions.groups)
+    untried = "" if len(choice.ladder) == len(row) else ", so no more were tried"
     notes = (
         *(note for result in (legal, equal) for _, outcome in result.applied for note in outcome.notes),
         f"share of the gates used with one group on integers: {alone}",
-        f"with the first groups together: {ladder}; allowed are {ALLOWED:g}",
+        f"with the first groups together: {ladder}; allowed are {ALLOWED:g}{untried}",
         f"int8: the first {choice.count} of {len(row)} groups, {share:.0%} of the multiplications; the rest is float32",
         why,
     )

@@ -13,6 +13,7 @@ from gsvexport.backends.tflite.graph import Graph
 from gsvexport.backends.tflite.placement import macs, oldest_runtime, place
 from gsvexport.backends.tflite.report import MEMBER, Report, Share
 from gsvexport.backends.tflite.session import read_recipe
+from gsvexport.backends.tflite.table import table
 from gsvexport.errors import ArtifactError, BackendError
 
 BACKEND = "tflite"
@@ -31,15 +32,15 @@ def survey(folder: Path, stage: str, recipe: str, device: Mapping[str, Any], rat
     tpu = device["tpu"]
     runtime = oldest_runtime(device["runtimes"].get("edgetpu", ""))
     placement = place(graphs[0], parts[0].file, tpu, runtime)
-    kept = [part.window - part.left - part.right for part in parts]
-    rest, frames = [], float(kept[0])  # frames of a part's input for one window of the first part
+    rest, frames = [], float(parts[0].window)  # frames of a part's input that the first part's window makes
     for index, (part, graph) in enumerate(zip(parts, graphs, strict=True)):
         if index:
-            runs = frames / kept[index]
+            runs = frames / part.window  # what windows share is left out: it is computed twice in every part
             size = sum(tensor.bytes for tensor in graph.tensors if tensor.data is not None)
             rest.append(Share(part.file, round(runs * sum(macs(graph, one) for one in graph.operators)), size))
         frames *= part.rate
-    return Report(stage, placement, tuple(rest), round(frames / rate, 6), tpu["link"], not_run())
+    kept = 1 - (parts[0].left + parts[0].right) / parts[0].window
+    return Report(stage, placement, tuple(rest), round(kept * frames / rate, 6), tpu["link"], not_run())
 
 
 def write(folder: Path, stage: str, recipe: str, device: Mapping[str, Any], rate: int) -> Report | None:
@@ -47,7 +48,9 @@ def write(folder: Path, stage: str, recipe: str, device: Mapping[str, Any], rate
     if not device.get("tpu"):
         return None
     report = survey(folder, stage, recipe, device, rate)
-    report = replace(report, compile=compile_model(folder / report.placement.file, folder, report.placement))
+    model = folder / report.placement.file
+    report = replace(report, compile=compile_model(model, folder, report.placement))
+    (folder / table().compiler.log.format(stem=model.stem)).unlink(missing_ok=True)
     (folder / MEMBER).write_text(report.text(), encoding="utf-8")
     return report
 
