@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,29 +12,27 @@ from gsvexport.artifact.container import SUFFIX
 from gsvexport.errors import InputError
 from gsvexport.files import atomic_directory, canonical_json, refuse_existing, sha256_bytes, sha256_file
 from gsvexport.plan import Subject
+from gsvexport.voice.profile import NOTICE
 
 if TYPE_CHECKING:
     from gsvexport.source import Source
     from gsvexport.voice.voice import Voice
 
 Progress = Callable[[str], None]
-NOTICE = "NOTICE"  # a file of this name beside voice.toml goes into every artifact of the voice
 
 
 @dataclass(frozen=True)
 class Opened:
-    """What a VOICE argument turned out to be: checkpoints (`voice`) or an exported source (`source`)."""
+    """What a VOICE argument turned out to be: checkpoints (`voice`) or an exported source (`source`).
+
+    `notice` is what the voice's licence asks to be told with it, or None.
+    """
 
     subject: Subject
     path: Path
     voice: Voice | None = None
     source: Source | None = None
-
-    @property
-    def notice(self) -> Path | None:
-        """The voice's licence notice, if it has one."""
-        folder = self.path if self.path.is_dir() else self.path.parent
-        return folder / NOTICE if (folder / NOTICE).is_file() else None
+    notice: bytes | None = None
 
 
 def open_voice(path: str | Path | None, *, progress: Progress | None = None) -> Opened:
@@ -65,13 +62,15 @@ def open_voice(path: str | Path | None, *, progress: Progress | None = None) -> 
         source = open_source(path, verify=True)
         baked = "ge" in source.model.baked
         subject = Subject("source", source.model.name, source.model.version, baked, source.digest)
-        return _with_notice(Opened(subject, path, source=source))
+        file = path / NOTICE
+        notice = file.read_bytes() if file.is_file() and not file.is_symlink() else None
+        return _with_notice(Opened(subject, path, source=source, notice=notice))
     say(f"reading {path}")
     voice = read_voice(path)
     for note in voice.notes:
         say(note)
     subject = Subject("voice", voice.name, voice.version, voice.reference is not None, voice_digest(voice))
-    return _with_notice(Opened(subject, path, voice=voice))
+    return _with_notice(Opened(subject, path, voice=voice, notice=voice.notice))
 
 
 def export_source(
@@ -100,7 +99,7 @@ def export_source(
             item.rename(work / item.name)
         (work / "source").rmdir()
         if opened.notice:
-            shutil.copyfile(opened.notice, work / NOTICE)
+            (work / NOTICE).write_bytes(opened.notice)
     return open_source(out)
 
 
@@ -131,5 +130,5 @@ def _with_notice(opened: Opened) -> Opened:
     """The notice is part of what is exported: another notice is another artifact."""
     if opened.notice is None:
         return opened
-    both = f"{opened.subject.digest}\n{sha256_file(opened.notice)}".encode()
+    both = f"{opened.subject.digest}\n{sha256_bytes(opened.notice)}".encode()
     return replace(opened, subject=replace(opened.subject, digest=sha256_bytes(both)))

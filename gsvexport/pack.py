@@ -16,10 +16,11 @@ from gsvexport.artifact.manifest import REPORT, Manifest, StageEntry, Weights
 from gsvexport.backends import emulation, finaliser, finished
 from gsvexport.errors import ArtifactError, EnvironmentProblem
 from gsvexport.files import canonical_json
-from gsvexport.inputs import NOTICE, Opened
+from gsvexport.inputs import Opened
 from gsvexport.plan import Plan, lowering, tool_version
 from gsvexport.runtime.machine import check_machine, mismatch
 from gsvexport.verify.depth import Depth, insist
+from gsvexport.voice.profile import NOTICE
 
 if TYPE_CHECKING:
     from gsvexport.source import Source
@@ -146,7 +147,7 @@ def _assemble(plan: Plan, opened: Opened, source: Source, parts: list[Path], fil
                 (files / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(path, files / name)
     if opened.notice:
-        shutil.copyfile(opened.notice, files / NOTICE)
+        (files / NOTICE).write_bytes(opened.notice)
     model = replace(model, files={stage: entry.file for stage, entry in stages.items()})
     (files / "model.json").write_text(canonical_json(model.to_json()), encoding="utf-8")
     tools = {tool: tool_version(tool) for tool in ("gsvexport", "numpy", "onnxruntime")}

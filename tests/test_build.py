@@ -20,6 +20,7 @@ from gsvexport.pack import verify_packed
 from gsvexport.runtime.pipeline import load
 from gsvexport.source import write_source
 from gsvexport.synthetic import write_voice
+from gsvexport.unpacking import unpack_to
 from gsvexport.voice.voice import read_voice
 
 NAME = "synthetic-x86-64.gsv"
@@ -221,6 +222,53 @@ def test_another_notice_is_another_artifact(voice, tmp_path):
     assert before == open_voice(voice).subject.digest  # wherever it lies
     (copy / "NOTICE").write_text("Other terms.\n")
     assert open_voice(copy).subject.digest != before
+
+
+def test_a_licence_and_a_notice_go_into_the_source_and_so_into_every_artifact(voice, tmp_path):
+    copy = shutil.copytree(voice, tmp_path / "copy")
+    (copy / "TERMS.txt").write_text("Ask first.\n")
+    toml = (copy / "voice.toml").read_text()
+    toml = toml.replace("[voice]\n", '[voice]\nlicence = "CC-BY-4.0"\nnotice = "TERMS.txt"\n', 1)
+    (copy / "voice.toml").write_text(toml)
+    assert open_voice(copy).notice == b"Licence of the voice: CC-BY-4.0\n\nAsk first.\n"
+    export_source(copy, tmp_path / "source")
+    assert open_voice(tmp_path / "source").notice == open_voice(copy).notice
+    (tmp_path / "secret").write_text("mine")
+    (copy / "binary").write_bytes(b"\0")
+    (copy / "link").symlink_to(tmp_path / "secret")
+    for name, says in (("../secret", "outside of the voice"), ("link", "outside of the voice"), ("binary", "no text")):
+        (copy / "voice.toml").write_text(toml.replace("TERMS.txt", name))
+        with pytest.raises(VoiceError, match=says):
+            open_voice(copy)
+
+
+def test_an_artifact_is_unpacked_for_those_who_link_its_files(built, cache, tmp_path):
+    out = tmp_path / "raw"
+    manifest = unpack_to(built[1], out)
+    assert container.differences(out, manifest, hashes=True) == []
+    told = (out / "README.txt").read_text()
+    assert "vocoder, once for each sentence: vocoder.onnx, onnxruntime, fp32" in told
+    assert "in   latent" in told
+    assert verify_packed(out).passed
+    with load(out) as plain, load(built[1]) as packed:
+        said = [one.synthesize(phones=[1, 2, 3], max_tokens=12).samples for one in (plain, packed)]
+    np.testing.assert_array_equal(*said)
+    with pytest.raises(InputError, match="exists already"):
+        unpack_to(built[1], out)
+    unpack_to(built[1], out, force=True)
+    with pytest.raises(InputError, match="other things in it"):
+        unpack_to(built[1], tmp_path, force=True)
+
+
+def test_how_it_is_compressed_changes_the_file_and_not_what_it_does(built, cache, voice, tmp_path):
+    (plain,) = build(voice, "x86-64", tmp_path, compress="none")
+    before, after = container.read_manifest(plain), container.read_manifest(built[1])
+    assert before.digest == after.digest
+    assert before == after.plain
+    assert "quality 5" in after.compression
+    assert plain.stat().st_size > built[1].stat().st_size
+    with pytest.raises(InputError, match="compress takes none, fast, release"):
+        build(voice, "x86-64", tmp_path / "again", compress="best")
 
 
 def test_verify_reads_every_byte_of_what_was_unpacked(built, cache):

@@ -24,7 +24,7 @@ LAYERS = (
     ("plan", "store"),
     ("inputs",),
     ("explain",),
-    ("pack", "shrink"),
+    ("pack", "shrink", "unpacking"),
     ("finish", "complete"),
     ("emulate",),
     ("build",),

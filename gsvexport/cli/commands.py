@@ -13,6 +13,7 @@ from gsvexport.cli.progress import progress as _progress
 from gsvexport.cli.registry import gc, publish, pull
 from gsvexport.cli.release import release
 from gsvexport.cli.say import say
+from gsvexport.cli.unpack import unpack
 
 _EPILOG = """\b
 Exit codes:
@@ -416,5 +417,5 @@ def cache(prune: bool, older_than: float) -> None:
     click.echo(prune_cache(older_than) if prune else cache_page(), nl=False)
 
 
-for _command in (release, key, sign, publish, pull, gc):
+for _command in (unpack, release, key, sign, publish, pull, gc):
     cli.add_command(_command)

@@ -11,13 +11,14 @@ from gsvexport.report.terminal import columns, number, paint, percent, verdict_l
 def artifact_page(stored: Stored, *, colour: bool = False) -> str:
     """A page of text about an artifact, from what it says of itself."""
     manifest, kinds = stored.manifest, members(stored.manifest)
+    total = sum(kinds.values())
     lines = columns(
         [
             ("voice", f"{stored.voice[:-1]}, {'baked' if manifest.baked_key else 'not baked'})"),
             ("target", plain(f"{manifest.target['name']}: {manifest.target.get('title', '')}")),
             ("digest", manifest.digest),
             ("source", plain(manifest.source)),
-            ("size", f"{stored.size / 1e6:.1f} MB in {len(manifest.files) + 1} files"),
+            ("size", f"{stored.size / 1e6:.1f} MB, {total / 1e6:.1f} MB unpacked, {len(manifest.files) + 1} files"),
         ]
     )
     tools = ", ".join(f"{tool} {version}" for tool, version in sorted(manifest.tools.items()))
@@ -28,7 +29,10 @@ def artifact_page(stored: Stored, *, colour: bool = False) -> str:
             lines += wrapped(plain(note), indent="    ")
         lines += _decisions(entry)
     lines += ["", paint("BYTES", "head", colour)]
-    lines += [f"  {line}" for line in columns([(kind, f"{size:,}") for kind, size in kinds.items()], right=(1,))]
+    stored_kinds = members(manifest, stored=True)
+    sizes = [("", "PLAIN", "STORED"), *((kind, f"{size:,}", f"{stored_kinds[kind]:,}") for kind, size in kinds.items())]
+    lines += [f"  {line}" for line in columns(sizes, right=(1, 2))]
+    lines += wrapped(f"compressed by {plain(manifest.compression)}") if manifest.compression else []
     if stored_as := weights(manifest):
         cells = [
             (plain(stages) if index == 0 else "", plain(kind), f"{size:,}")

@@ -64,11 +64,11 @@ def _member(path: Path, name: str) -> bytes:
     return (path / name).read_bytes() if path.is_dir() else read_member(path, name)
 
 
-def members(manifest: Manifest) -> dict[str, int]:
-    """Bytes by kind of member, the largest first."""
+def members(manifest: Manifest, *, stored: bool = False) -> dict[str, int]:
+    """Bytes by kind of member, the largest first; `stored` counts them as they are in the file, compressed."""
     kinds: dict[str, int] = {}
     for name, member in manifest.files.items():
-        kinds[media(name)] = kinds.get(media(name), 0) + member.size
+        kinds[media(name)] = kinds.get(media(name), 0) + (member.payload_size if stored else member.size)
     return dict(sorted(kinds.items(), key=lambda item: (-item[1], item[0])))
 
 

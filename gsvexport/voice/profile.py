@@ -18,6 +18,8 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
+NOTICE = "NOTICE"  # a file of this name beside voice.toml needs no mention in it
+_LARGEST_NOTICE = 1 << 20  # bytes
 LANGUAGES = ("zh", "yue", "en", "ja", "ko")
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}")
 
@@ -32,6 +34,8 @@ class VoiceTable:
     sovits: str = key(str)
     base: str | None = key(str, default=None)
     version: str | None = key(str, *VERSIONS, default=None)
+    licence: str | None = key(str, default=None)
+    notice: str | None = key(str, default=None)
 
 
 @dataclass(frozen=True)
@@ -60,7 +64,7 @@ class ReferenceTable:
 @dataclass(frozen=True)
 class Profile:
     """A whole `voice.toml`; `gpt`, `sovits`, `base` and the files of the reference exist, `vocoder` (a file or the
-    folder that holds it) as well."""
+    folder that holds it) as well. `notice` is what every artifact says of the voice's licence."""
 
     path: Path
     name: str
@@ -71,6 +75,7 @@ class Profile:
     reference: ReferenceTable | None
     base: Path | None = None
     vocoder: Path | None = None
+    notice: bytes | None = None
 
 
 def read_profile(path: Path) -> Profile:
@@ -101,11 +106,12 @@ def read_profile(path: Path) -> Profile:
     voice = _voice(reader)
     vocoder = _vocoder(reader, reader.table(PretrainedTable, "pretrained"))
     reference = _reference(reader, voice.language if voice else "en") if "reference" in values else None
+    notice = reader.notice(voice) if voice else None
     if problems or voice is None:
         raise VoiceError(f"{path} cannot be used", problems=problems, fix="correct voice.toml")
     gpt, sovits = path.parent / voice.gpt, path.parent / voice.sovits
     base = path.parent / voice.base if voice.base is not None else None
-    return Profile(path, voice.name, voice.language, gpt, sovits, voice.version, reference, base, vocoder)
+    return Profile(path, voice.name, voice.language, gpt, sovits, voice.version, reference, base, vocoder, notice)
 
 
 def _voice(reader: _Files) -> VoiceTable | None:
@@ -174,6 +180,20 @@ class _Files(Reader):
             )
             return None
         return path
+
+    def notice(self, voice: VoiceTable) -> bytes | None:
+        """The voice's licence in a line, then its notice, a text that has to lie with the voice."""
+        told = f"Licence of the voice: {voice.licence.strip()}\n".encode() if voice.licence else b""
+        path = self._path.parent / NOTICE if voice.notice is None else self.file("voice.notice", voice.notice)
+        if path is None or not path.is_file():
+            return told or None
+        if not path.resolve().is_relative_to(self._path.parent.resolve()):
+            self.problem("voice.notice", f"'notice' names {path}, which is outside of the voice's folder")
+            return None
+        text = path.read_bytes() if path.stat().st_size <= _LARGEST_NOTICE else b"\0"
+        if b"\0" in text:
+            self.problem("voice.notice", f"{path} is no text of at most {_LARGEST_NOTICE} bytes")
+        return told + (b"\n" if told else b"") + text
 
     def folder(self, value: str) -> Path | None:
         """The existing folder that `value` names, if it names one."""

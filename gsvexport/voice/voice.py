@@ -55,7 +55,8 @@ class Voice:
     """A voice that can be exported: every tensor, id and file in it has been checked.
 
     `path` is the `voice.toml`, `provenance` identifies the weights without naming a place on any machine, `notes` are
-    things worth telling that are no errors. `sovits` of a LoRA is merged with its base; v3 and v4 have a `vocoder`.
+    things worth telling that are no errors, `notice` is the licence's text for every artifact.
+    `sovits` of a LoRA is merged with its base; v3 and v4 have a `vocoder`.
     """
 
     name: str
@@ -70,6 +71,7 @@ class Voice:
     provenance: dict[str, Any]
     notes: tuple[str, ...] = ()
     vocoder: Vocoder | None = None
+    notice: bytes | None = None
 
 
 def read_voice(path: Path | str) -> Voice:
@@ -104,6 +106,7 @@ def read_voice(path: Path | str) -> Voice:
         {"gpt": _provenance(gpt[0]), **sovits.provenance},
         tuple(found.notes),
         sovits.vocoder,
+        profile.notice,
     )
 
 

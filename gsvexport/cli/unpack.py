@@ -1,0 +1,31 @@
+"""`gsvexport unpack`: plain files for programs that link them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from gsvexport.cli.progress import progress
+
+
+@click.command()
+@click.argument("artifact", type=click.Path(path_type=Path))
+@click.option("-o", "--out", type=click.Path(path_type=Path), required=True, help="Folder to write.")
+@click.option("--force", is_flag=True, help="Replace an unpacked artifact that is there.")
+@click.option("-q", "--quiet", is_flag=True, help="No progress on standard error.")
+def unpack(artifact: Path, out: Path, force: bool, quiet: bool) -> None:
+    """Write ARTIFACT as plain files, for C++, Android, or a device without gsvexport.
+
+    Every byte is checked. README.txt lists the stages with their files and ports. The other commands take the folder
+    as they take ARTIFACT.
+
+    \b
+    Example:
+      gsvexport unpack dist/alice-jetson-orin.gsv -o alice/ && scp -r alice/ jetson:
+    """
+    from gsvexport.unpacking import unpack_to
+
+    manifest = unpack_to(artifact, out, force=force, progress=progress(quiet))
+    size = sum(member.size for member in manifest.files.values())
+    click.echo(f"{out}  {len(manifest.files) + 1} files, {size / 1e6:.1f} MB")
