@@ -118,7 +118,7 @@ def finalize(folder: Path, say: Say, cache: str = plans.READ_ONLY) -> dict[str, 
                     raise
                 fix = f"{error.fix}; or run it without --cache in-place"
                 raise BackendError(error.what, found=error.found, problems=error.problems, fix=fix) from error
-        report = {
+        report: dict[str, Any] = {
             "schema": SCHEMA,
             "artifact": _identity(folder, manifest),
             "device": device.to_json(),
