@@ -61,7 +61,7 @@ def _row(row: Row, measured: Mapping[str, float | str]) -> Html:
         "Voice": f"{row.voice} ({row.version})",
         "Target": [element("b", row.target), element("span", row.title, class_="reason")],
         "Size": f"{row.bytes / 1e6:.1f} MB",
-        "Precision": [element("div", f"{stage}: {kind}") for stage, kind in row.precisions.items()],
+        "Precision": _precisions(row.precisions),
         "Proof": [proof, element("span", row.place, class_="reason") if row.place else None],
         "Nearest limit": f"{row.nearest[0]}: {percent(row.nearest[1])}" if row.nearest else "",
         "RTF here": _figure(measured, "rtf"),
@@ -78,6 +78,13 @@ def _row(row: Row, measured: Mapping[str, float | str]) -> Html:
         [element("td", cells[name], class_=_kind(name), data_label=name) for name in _COLUMNS],
         class_=classes,
     )
+
+
+def _precisions(by_stage: Mapping[str, str]) -> list[Html]:
+    stages: dict[str, list[str]] = {}
+    for stage, kind in by_stage.items():
+        stages.setdefault(kind, []).append(stage)
+    return [element("div", f"{kind}: {', '.join(those)}") for kind, those in stages.items()]
 
 
 def _figure(measured: Mapping[str, float | str], name: str, unit: str = "") -> str:

@@ -42,9 +42,14 @@ class Job:
     target: str
 
     @property
+    def who(self) -> str:
+        """The voice, as a person calls it."""
+        return Path(self.voice).name if self.voice else "demo"
+
+    @property
     def label(self) -> str:
-        """What a person calls it."""
-        return f"{Path(self.voice).name if self.voice else 'demo'} for {Path(self.target).stem}"
+        """What a person calls all of it."""
+        return f"{self.who} for {Path(self.target).stem}"
 
 
 @dataclass(frozen=True)
@@ -171,7 +176,7 @@ def _one(job: Job, folder: Path, options: list[str], running: set[subprocess.Pop
     for line in process.stderr:
         text = line.rstrip("\n")
         if _is_progress(text):
-            say(f"{job.label}: {text[_STAMP:]}")
+            say(f"{job.who}, {text[_STAMP:]}")
         else:
             said.append(text)
     code = process.wait()
