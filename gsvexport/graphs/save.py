@@ -1,12 +1,12 @@
-"""Graphs that belong together on disk: `<stage>.onnx`, and all their weights once in one safetensors file.
+"""Graphs that belong together on disk: `<stage>.onnx`, and all their weights once in one or two safetensors files.
 
-The graphs point into that file by offset, so a runtime maps it instead of reading it.
+The graphs point into them by offset, so a runtime maps them instead of reading them.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -16,11 +16,14 @@ from gsvexport.artifact.manifest import Weights
 from gsvexport.errors import PassError
 
 WEIGHTS = "weights.safetensors"
+APART = "t2s.safetensors"  # what T2S alone uses: voices that share their GPT then share a file
 _INLINE = 128  # bytes; smaller constants (shapes, axes, scalars) are part of the graph
 
 
-def save_graphs(folder: Path, graphs: Mapping[str, ir.Model]) -> None:
+def save_graphs(folder: Path, graphs: Mapping[str, ir.Model], apart: Collection[str] = ()) -> None:
     """Write the graphs and their weights to `folder`; a weight that several graphs name is stored once.
+
+    What only the graphs of `apart` use has a file of its own.
 
     Raises:
         PassError: two graphs give one name to different contents.
@@ -36,17 +39,21 @@ def save_graphs(folder: Path, graphs: Mapping[str, ir.Model]) -> None:
             known = arrays.setdefault(value.name, array)  # type: ignore[arg-type]
             if known is not array and not (known.dtype == array.dtype and np.array_equal(known, array)):
                 raise PassError(f"stage {stage}: weight {value.name} differs from that of another stage")
-    save_file(arrays, folder / WEIGHTS)
-    places = _places(folder / WEIGHTS)
+    shared = {name for stage, model in graphs.items() if stage not in apart for name in model.graph.initializers}
+    places: dict[str, tuple[str, int, int]] = {}
+    for file, own in ((WEIGHTS, arrays.keys() & shared), (APART, arrays.keys() - shared)):
+        if own or file == WEIGHTS:
+            save_file({name: array for name, array in arrays.items() if name in own}, folder / file)
+            places |= {name: (file, *place) for name, place in _places(folder / file).items()}
     for stage, model in graphs.items():
         outside = model.clone()
         for value in outside.graph.initializers.values():
             if value.name in places:
-                offset, size = places[value.name]
+                file, offset, size = places[value.name]
                 tensor = value.const_value
                 assert tensor is not None
                 value.const_value = ir.ExternalTensor(
-                    WEIGHTS,
+                    file,
                     offset,
                     size,
                     tensor.dtype,
@@ -58,7 +65,7 @@ def save_graphs(folder: Path, graphs: Mapping[str, ir.Model]) -> None:
 
 
 def stored_weights(graphs: Mapping[str, ir.Model]) -> tuple[Weights, ...]:
-    """What `save_graphs` stores in its file, by the stages that use it and what it is stored as."""
+    """What `save_graphs` stores, by the stages that use it and what it is stored as."""
     users: dict[str, list[str]] = {}
     kinds: dict[str, tuple[str, int]] = {}
     for stage, model in graphs.items():

@@ -1,4 +1,4 @@
-"""Lowering for ONNX Runtime: each stage through the passes of its recipe, all weights in one file."""
+"""Lowering for ONNX Runtime: each stage through the passes of its recipe; T2S's weights in a file of their own."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def lower(
             integer = _with_ranges(stage, graphs[stage], device["features"], calibration)
             graphs[stage], decisions[stage] = integer.model, integer.decisions
             notes[stage] += integer.notes
-    save_graphs(out, graphs)
+    save_graphs(out, graphs, [stage for stage in graphs if table[stage].role == "ar"])
     return Lowered(notes, decisions, stored_weights(graphs))
 
 

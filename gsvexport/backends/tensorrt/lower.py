@@ -82,7 +82,8 @@ def lower(
     graphs = {engine: one.graph for engine, one in typed.items()}
     weak = {f"{engine}.{recipe.WEAK}": one.weak for engine, one in typed.items() if one.weak is not None}
     in_place = {f"{engine}.{recipe.IN_PLACE}": one.in_place for engine, one in typed.items() if one.in_place}
-    save_graphs(out, {**graphs, **weak, **in_place})
+    forms = {**graphs, **weak, **in_place}
+    save_graphs(out, forms, [name for name in forms if name.partition(".")[0] == "t2s"])
     made = [
         recipe.Engine(
             engine,
