@@ -83,10 +83,9 @@ def _ties(model: ir.Model) -> _Ties:
         if node in inside:
             continue
         if node.op_type == "Conv" and constant(node.inputs[1]) is not None and _one_group(node):
-            ties.find(node.outputs[0])
-            if chain := _interleaving(node):
-                inside.update(chain)
-                ties.find(chain[-1].outputs[0])
+            chain = _interleaving(node)
+            inside.update(chain)
+            ties.find(chain[-1].outputs[0] if chain else node.outputs[0])
             for value in values:
                 ties.find(value)
         elif node.op_type in _TIED and len(values) == len([v for v in node.inputs if _counts(v)]):
@@ -130,7 +129,7 @@ def _interleaving(node: ir.Node) -> tuple[ir.Node, ...]:
 
 
 def _factors(peaks: NDArray[np.float64]) -> NDArray[np.float64]:
-    """d for each channel: the largest one keeps its size. Powers of two would not be needed: weights are floats."""
+    """d for each channel: all become as large as the largest one."""
     top = float(peaks.max()) or 1.0
     return top / np.maximum(peaks, _LEAST * top)
 

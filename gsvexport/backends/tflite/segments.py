@@ -124,7 +124,8 @@ def context(graph: Graph) -> tuple[int, int]:
     """(left, right): how many input frames before and after one the output frames that belong to it depend on.
 
     An interval of wanted frames is carried backwards. A convolution with kernel k, dilation d, stride s and p frames of
-    padding in front makes of [low, high) the interval [low·s - p, (high-1)·s - p + (k-1)·d + 1).
+    padding in front makes of [low, high) the interval [low·s - p, (high-1)·s - p + (k-1)·d + 1). The zeros that fill a
+    polyphase kernel count as taps, so a frame too many may be looked at.
     """
     wanted: dict[int, tuple[int, int]] = {index: (0, rate(graph)) for index in graph.outputs}
     for operator in reversed(graph.operators):

@@ -1,0 +1,192 @@
+"""A stage of parts in windows: what the whole sequence gives, for sequences of every length."""
+
+import json
+from dataclasses import asdict
+
+import numpy as np
+import pytest
+from passes.graphs import graph, normal, run, snr
+
+pytest.importorskip("ai_edge_litert")
+
+from gsvexport.backends.tflite.emit import emit
+from gsvexport.backends.tflite.flatbuffer import dump
+from gsvexport.backends.tflite.quantise import quantise
+from gsvexport.backends.tflite.segments import computed, context, frames, joined, products, rate, rest, segments
+from gsvexport.backends.tflite.session import Part, Runner, in_windows, interpreter, open_session, windows
+from gsvexport.errors import BackendError
+from gsvexport.passes.base import run_passes
+from gsvexport.passes.conv2d import Conv2d
+from gsvexport.passes.polyphase import Polyphase
+from gsvexport.passes.split_leaky_relu import SplitLeakyRelu
+
+WINDOW = 24
+
+
+def vocoder():
+    """latent [1, 3, F] and ge [1, 2, 1] to sound [1, 8·F], at the rates 1, 2 and 8, with dilated residual layers."""
+
+    def conv(x, y, channels, kernel=3, dilation=1):
+        weights[f"w{y}"], weights[f"b{y}"] = normal(*channels, kernel, seed=len(weights)) / 3, normal(channels[0])
+        pads = (kernel - 1) * dilation // 2
+        return (
+            "Conv",
+            [x, f"w{y}", f"b{y}"],
+            [y],
+            {"kernel_shape": [kernel], "pads": [pads, pads], "dilations": [dilation]},
+        )
+
+    weights = {}
+    nodes = [conv("latent", "pre", (4, 3), 5), conv("ge", "cond", (4, 2), 1), ("Add", ["pre", "cond"], ["x0"], {})]
+    for index, (stride, kernel) in enumerate([(2, 4), (4, 8)]):
+        x, pads = f"x{index}", (kernel - stride) // 2
+        weights[f"u{index}"] = normal(4, 4, kernel, seed=index) / 2
+        settings = {"strides": [stride], "pads": [pads] * 2, "kernel_shape": [kernel]}
+        nodes += [
+            ("LeakyRelu", [x], [f"{x}l"], {"alpha": 0.1}),
+            ("ConvTranspose", [f"{x}l", f"u{index}"], [f"{x}u"], settings),
+            ("LeakyRelu", [f"{x}u"], [f"{x}a"], {"alpha": 0.1}),
+            conv(f"{x}a", f"{x}c", (4, 4), 3, 3),
+            ("Add", [f"{x}u", f"{x}c"], [f"x{index + 1}"], {}),
+        ]
+    nodes += [
+        conv("x2", "post", (1, 4), 7),
+        ("Tanh", ["post"], ["tanh"], {}),
+        ("Squeeze", ["tanh", "axis"], ["audio"], {}),
+    ]
+    weights["axis"] = np.array([1])
+    return graph(nodes, {"latent": [1, 3, "F"], "ge": [1, 2, 1]}, {"audio": [1, "N"]}, weights)
+
+
+@pytest.fixture(scope="module")
+def model():
+    return run_passes(vocoder(), [Conv2d(), Polyphase(), SplitLeakyRelu()]).model
+
+
+@pytest.fixture(scope="module")
+def whole(model):
+    return emit(model, {"F": WINDOW})
+
+
+def feeds(length):
+    return {"latent": normal(1, 3, length, seed=length), "ge": normal(1, 2, 1)}
+
+
+def nhwc(arrays):
+    return {name: array.transpose(0, 2, 1)[:, None] for name, array in arrays.items()}
+
+
+def a_part(graph_of_it, window, file="vocoder.tflite"):
+    left, right = context(graph_of_it)
+    return Part(file, window, left, right, rate(graph_of_it))
+
+
+@pytest.mark.parametrize("length", [1, 2, 7, WINDOW - 1, WINDOW, WINDOW + 1, 100])
+def test_windows_give_what_the_whole_sequence_gives(whole, length):
+    runner = Runner("it", interpreter(dump(whole), 1))
+    found = in_windows(a_part(whole, WINDOW), runner, nhwc(feeds(length)))
+    expected = run(vocoder(), feeds(length))["audio"]
+    assert found.size == expected.size == 8 * length
+    assert snr(found.reshape(1, -1), expected) > 100
+
+
+def test_a_context_that_is_too_short_would_be_heard(whole):
+    # By two frames: a polyphase kernel has zeros at its ends, whose reach is counted.
+    runner, part = Runner("it", interpreter(dump(whole), 1)), a_part(whole, WINDOW)
+    short = Part(part.file, part.window, part.left - 2, part.right - 2, part.rate)
+    expected = run(vocoder(), feeds(100))["audio"]
+    assert snr(in_windows(short, runner, nhwc(feeds(100))).reshape(1, -1), expected) < 100
+
+
+@pytest.mark.parametrize("length", [5, 24, 61])
+def test_integers_in_windows_are_the_same_integers(whole, length):
+    exact = Runner("exact", interpreter(dump(whole), 1, keep=True))
+    exact.run(nhwc(feeds(100)))
+    ranges = {
+        tensor.name: (float(exact.tensor(index).min()), float(exact.tensor(index).max()))
+        for index, tensor in enumerate(whole.tensors)
+        if tensor.data is None
+    }
+    runner = Runner("integers", interpreter(dump(quantise(whole, ranges)), 1))
+    in_one = runner.run(nhwc(feeds(length)))
+    np.testing.assert_array_equal(in_windows(a_part(whole, WINDOW), runner, nhwc(feeds(length))), in_one)
+
+
+@pytest.mark.parametrize("frames_in_all", [1, 9, 10, 11, 29, 200])
+def test_windows_keep_every_frame_once_and_look_far_enough(frames_in_all):
+    part = Part("f.tflite", 10, 3, 2, 1)
+    found = list(windows(frames_in_all, part))
+    assert [one.first for one in found] == [0, *(one.last for one in found[:-1])]
+    assert found[-1].last == frames_in_all
+    for one in found:
+        assert one.stop - one.start == min(10, frames_in_all)
+        assert one.start == 0 or one.first - one.start >= 3
+        assert one.stop == frames_in_all or one.stop - one.last >= 2
+
+
+def test_a_graph_is_cut_where_its_rate_changes(whole):
+    row = segments(whole)
+    assert [rate(one) for one in row] == [1, 2, 4]
+    assert [frames(one) for one in row] == [WINDOW, WINDOW, 2 * WINDOW]
+    assert [one.tensors[one.outputs[0]].name for one in row] == ["x0", "x1", "audio"]
+    assert sum(map(products, row)) == products(whole)
+    assert context(row[0]) == (2, 2)
+    assert "ge" in computed(row[0])
+    assert "ge" not in computed(row[1])
+    first, last = joined(whole, row[:2]), rest(whole, row[:2])
+    assert len(first.operators) + len(last.operators) == len(whole.operators)
+
+
+@pytest.fixture
+def recipe(whole, tmp_path):
+    """A stage of two float parts on disk."""
+    row = segments(whole)
+    graphs = {"vocoder.tflite": joined(whole, row[:2]), "vocoder-rest.tflite": rest(whole, row[:2])}
+    for name, one in graphs.items():
+        (tmp_path / name).write_bytes(dump(one))
+    parts = [asdict(a_part(one, frames(one), name)) for name, one in graphs.items()]
+    path = tmp_path / "vocoder.json"
+    path.write_text(json.dumps({"schema": 1, "output": "audio", "samples": True, "parts": parts}))
+    return path
+
+
+@pytest.mark.parametrize("length", [3, 24, 150])
+def test_a_stage_of_parts_runs_as_one(recipe, length):
+    session = open_session(recipe)
+    expected = run(vocoder(), feeds(length))["audio"]
+    for _ in range(2):
+        found = session.run(feeds(length))
+        assert list(found) == ["audio"]
+        assert (found["audio"].shape, found["audio"].dtype) == (expected.shape, expected.dtype)
+        assert snr(found["audio"], expected) > 100
+    session.close()
+    with pytest.raises(BackendError, match="closed"):
+        session.run(feeds(length))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"schema": 2}, "schema 2"),
+        ({"parts": []}, "0 parts"),
+        ({"file": "../vocoder.tflite"}, "no .tflite file beside it"),
+        ({"file": "vocoder.exe"}, "no .tflite file beside it"),
+        ({"window": 4}, "keeps none"),
+        ({"window": 1 << 40}, "windows"),
+        ({"rate": 0}, "windows"),
+        ({"left": -1}, "windows"),
+        ({"extra": 1}, "extra"),
+    ],
+)
+def test_a_recipe_that_cannot_be_right_is_refused(recipe, change, said):
+    value = json.loads(recipe.read_text())
+    (value if set(change) & {"schema", "parts"} else value["parts"][0]).update(change)
+    recipe.write_text(json.dumps(value))
+    with pytest.raises(BackendError, match=said):
+        open_session(recipe)
+
+
+def test_a_part_that_litert_cannot_load_is_named(recipe):
+    (recipe.parent / "vocoder.tflite").write_bytes(b"\0" * 99)
+    with pytest.raises(BackendError, match=r"vocoder\.tflite"):
+        open_session(recipe)
