@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -12,7 +11,7 @@ from gsvexport.cli.keys import key, sign
 from gsvexport.cli.progress import progress as _progress
 from gsvexport.cli.registry import gc, publish, pull
 from gsvexport.cli.release import release
-from gsvexport.cli.say import say
+from gsvexport.cli.say import bench, say
 from gsvexport.cli.unpack import unpack
 
 _EPILOG = """\b
@@ -381,30 +380,7 @@ def compare(
 
 
 cli.add_command(say)
-
-
-@cli.command()
-@click.argument("artifact", type=_PATH)
-@click.option("--baseline", type=_PATH, metavar="SOURCE_OR_ARTIFACT", help="Measure it in turn, and print ratios.")
-@click.option("--threads", type=int, default=2, show_default=True, help="Processor cores to use.")
-@click.option("--runs", type=int, default=5, show_default=True, help="Times that each is measured.")
-@click.option("--tokens", type=int, default=100, show_default=True, help="Codes to speak (25 are a second).")
-@click.option("--prompt", type=int, default=125, show_default=True, help="Codes of the prompt before them.")
-@click.option("--phones", type=int, default=70, show_default=True, help="Phones of prompt and sentence together.")
-@click.option("--json", "as_json", is_flag=True, help="The measurements as JSON.")
-@_any_machine
-@_quiet
-def bench(artifact: Path, baseline: Path | None, as_json: bool, quiet: bool, **options: Any) -> None:
-    """Measure how fast and how large ARTIFACT (or a source) is on this machine.
-
-    Load time, prefill, step, acoustic, vocoder, real-time factor, memory and sizes, beside the memory bandwidth and the
-    matrix products that the machine reaches. Codes and lengths are fixed; what is said does not matter.
-    """
-    from gsvexport.bench import bench as measure
-    from gsvexport.files import canonical_json
-
-    found = measure(artifact, baseline, progress=_progress(quiet), **options)
-    click.echo(canonical_json(found.to_json()) if as_json else found.table(), nl=False)
+cli.add_command(bench)
 
 
 @cli.command()

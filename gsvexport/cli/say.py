@@ -1,4 +1,4 @@
-"""`gsvexport say`."""
+"""What runs an artifact: `gsvexport say` and `gsvexport bench`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ from typing import Any
 
 import click
 
+from gsvexport.cli.progress import progress as _progress
+
 _PATH = click.Path(path_type=Path)
+_any_machine = click.option("--any-machine", is_flag=True, help="Also what was made for another processor.")
 
 
 @click.command()
@@ -30,7 +33,7 @@ _PATH = click.Path(path_type=Path)
 @click.option("--no-prompt", is_flag=True, help="Do not lead with the voice's own prompt.")
 @click.option("--max-tokens", type=int, help="Stop after that many codes (25 are a second).")
 @click.option("--threads", type=click.IntRange(1), help="Processor cores to use.")
-@click.option("--any-machine", is_flag=True, help="Also what was made for another processor.")
+@_any_machine
 @click.option("--force", is_flag=True, help="Replace outputs that exist.")
 def say(
     artifact: Path, text: str | None, phones: str | None, out: Path, force: bool, threads: int | None, **options: Any
@@ -49,3 +52,27 @@ def say(
     from gsvexport.cli.speak import speak
 
     click.echo(speak(artifact, text, phones, out, force=force, threads=threads, **options), err=str(out) == "-")
+
+
+@click.command()
+@click.argument("artifact", type=_PATH)
+@click.option("--baseline", type=_PATH, metavar="SOURCE_OR_ARTIFACT", help="Measure it in turn, and print ratios.")
+@click.option("--threads", type=int, default=2, show_default=True, help="Processor cores to use.")
+@click.option("--runs", type=int, default=5, show_default=True, help="Times that each is measured.")
+@click.option("--tokens", type=int, default=100, show_default=True, help="Codes to speak (25 are a second).")
+@click.option("--prompt", type=int, default=125, show_default=True, help="Codes of the prompt before them.")
+@click.option("--phones", type=int, default=70, show_default=True, help="Phones of prompt and sentence together.")
+@click.option("--json", "as_json", is_flag=True, help="The measurements as JSON.")
+@_any_machine
+@click.option("-q", "--quiet", is_flag=True, help="No progress on standard error.")
+def bench(artifact: Path, baseline: Path | None, as_json: bool, quiet: bool, **options: Any) -> None:
+    """Measure how fast and how large ARTIFACT (or a source) is on this machine.
+
+    Load time, prefill, step, acoustic, vocoder, real-time factor, memory and sizes, beside the memory bandwidth and the
+    matrix products that the machine reaches. Codes and lengths are fixed; what is said does not matter.
+    """
+    from gsvexport.bench import bench as measure
+    from gsvexport.files import canonical_json
+
+    found = measure(artifact, baseline, progress=_progress(quiet), **options)
+    click.echo(canonical_json(found.to_json()) if as_json else found.table(), nl=False)

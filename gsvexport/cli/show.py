@@ -9,6 +9,8 @@ from pathlib import Path
 from gsvexport.artifact.kept import prune_unpacked
 from gsvexport.files import cache_directory
 
+_MEMBERS = "members"
+
 
 def table(rows: Iterable[Sequence[str]]) -> str:
     """Columns as wide as their widest cell, two spaces apart."""
@@ -28,16 +30,18 @@ def cache_page() -> str:
         used = time.strftime("%Y-%m-%d %H:%M", time.localtime(entry.used))
         rows.append((entry.key[:12], f"{entry.size / 1e6:.1f}", used, entry.label))
     lines = table(rows) if len(rows) > 1 else "no finished steps\n"
-    total = sum(_size(cache_directory() / name) for name in ("store", "unpacked", "demo"))
-    unpacked = _size(cache_directory() / "unpacked")
-    return f"{lines}\n{cache_directory()}: {total / 1e6:.1f} MB, {unpacked / 1e6:.1f} MB of it unpacked artifacts\n"
+    total = sum(_size(cache_directory() / name) for name in ("store", "unpacked", "demo", _MEMBERS))
+    unpacked, members = (_size(cache_directory() / name) for name in ("unpacked", _MEMBERS))
+    parts = f"{unpacked / 1e6:.1f} MB of it unpacked artifacts, {members / 1e6:.1f} MB members of pulled ones"
+    return f"{lines}\n{cache_directory()}: {total / 1e6:.1f} MB, {parts}\n"
 
 
 def prune_cache(older_than_days: float) -> str:
     """Remove what has not been used for so long; returns what was freed in words."""
+    from gsvexport.registry.pull import prune_members
     from gsvexport.store import Store
 
-    freed = Store().prune(older_than_days) + prune_unpacked(older_than_days)
+    freed = Store().prune(older_than_days) + prune_unpacked(older_than_days) + prune_members(older_than_days)
     return f"{freed / 1e6:.1f} MB freed in {cache_directory()}\n"
 
 

@@ -88,8 +88,25 @@ def pull(
         received += got
         reused += member.payload_size - min(got, member.payload_size)
     files = {name: _kept(member.payload_sha256) for name, member in manifest.files.items()}
-    container.assemble(manifest, files.__getitem__, path, signature=signature, force=force)
+    try:
+        container.assemble(manifest, files.__getitem__, path, signature=signature, force=force)
+    except FileNotFoundError as error:
+        raise EnvironmentProblem(f"{error.filename} was removed from the cache meanwhile", fix="try again") from error
     return Pulled(path, manifest, keys, known, received, reused)
+
+
+def prune_members(older_than_days: float) -> int:
+    """Remove the members that no pull has used for that long; returns the bytes freed. A pull that wants one of them
+    just then transfers it again."""
+    freed = 0
+    root = cache_directory() / "members"
+    with disk_errors(root):
+        for path in root.glob("*/*"):
+            with contextlib.suppress(FileNotFoundError):
+                if max(time.time() - path.stat().st_mtime, 0) >= older_than_days * 86400:
+                    freed += path.stat().st_size
+                    path.unlink()
+    return freed
 
 
 def _manifest(place: Place, item: Listed, where: str) -> tuple[bytes, Manifest]:
@@ -156,6 +173,8 @@ def _whole(path: Path, member: Member) -> bool:
     if not path.is_file():
         return False
     if path.stat().st_size == member.payload_size and sha256_file(path) == member.payload_sha256:
+        with contextlib.suppress(OSError):
+            os.utime(path)  # pruning goes by the last use
         return True
     path.unlink(missing_ok=True)
     return False

@@ -311,6 +311,20 @@ def test_a_full_disk_is_said_and_what_came_is_kept(there, key, tmp_path, monkeyp
     assert not container.damage(tmp_path / "out.gsv")
 
 
+def test_members_are_pruned_with_the_cache(there, key, tmp_path, capfd):
+    get(there, tmp_path / "out.gsv", key)
+    assert run(["cache"]) == 0
+    assert "MB members of pulled ones" in capfd.readouterr().out
+    assert run(["cache", "--prune", "--older-than", "1"]) == 0
+    assert members()
+    future = time.time() + 10**6  # the clock was set back since
+    for path in (cache_directory() / "members").rglob("*"):
+        os.utime(path, (future, future))
+    assert run(["cache", "--prune"]) == 0
+    assert members() == {}
+    get(there, tmp_path / "again.gsv", key)
+
+
 def test_redirects_stay_on_the_web(there, web, key, tmp_path):
     with served(there.root) as other:
         web.status = {WEIGHTS: f"{other.url}/{WEIGHTS}"}
