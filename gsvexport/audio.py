@@ -10,13 +10,19 @@ import numpy.typing as npt
 
 from gsvexport.errors import InputError, VoiceError, missing_package
 from gsvexport.model import Spectrogram
+from gsvexport.stages import MEL_BANDS, Mel
 
 Samples = npt.NDArray[np.float32]
 
 MAX_SECONDS = 60.0
 _ZERO_CROSSINGS = 6  # on each side of the resampling filter: torchaudio's default `lowpass_filter_width`
 _ROLLOFF = 0.99  # its cutoff relative to the lower Nyquist frequency: torchaudio's default as well
+_SHARP_CROSSINGS = 90
+_SHARP_ROLLOFF = 0.9565  # the middle of the transition band
+_SHARP_BETA = 12.3  # 120 dB (Kaiser 1974)
 _CHUNK = 1 << 16
+_TABLE = 1 << 22  # values of kernels that are computed once
+_QUIETEST = 1e-5  # mel magnitude
 _MAX_VALUES = 1 << 25  # decoded samples of all channels: 60 s at 192 kHz in stereo is 23 million
 
 
@@ -93,31 +99,44 @@ def clipped_share(samples: Samples) -> float:
     return float(plateau.mean(axis=0).max())
 
 
-def resample(samples: npt.NDArray[np.floating], rate: int, new_rate: int) -> npt.NDArray[np.float64]:
+def resample(
+    samples: npt.NDArray[np.floating], rate: int, new_rate: int, *, sharp: bool = False
+) -> npt.NDArray[np.float64]:
     """Change the sampling rate of [N] to ceil(N·new_rate/rate) samples, in float64.
 
     Band-limited interpolation: y[m] = Σ_n x[n]·h(n - m·rate/new_rate) with a sinc under a Hann window, as torchaudio's
     `resample` defines it by default (https://ccrma.stanford.edu/~jos/resample/). Each output takes only the few inputs
-    that its window covers, so unusual pairs of rates cost no more than usual ones.
+    that its window covers, so unusual pairs of rates cost no more than usual ones. `sharp` keeps what is below 0.913 of the
+    lower Nyquist frequency and drops what is above it to -120 dB, with a Kaiser window (Kaiser 1974): soxr's "HQ", with
+    which upstream's librosa reads what HuBERT is fed.
     """
     values = np.asarray(samples, np.float64)
     if rate == new_rate:
         return values
     common = gcd(rate, new_rate)
     old, new = rate // common, new_rate // common
-    cutoff = min(old, new) * _ROLLOFF / old  # in cycles for each pair of inputs
-    reach = ceil(_ZERO_CROSSINGS / cutoff)
+    rolloff, crossings = (_SHARP_ROLLOFF, _SHARP_CROSSINGS) if sharp else (_ROLLOFF, _ZERO_CROSSINGS)
+    cutoff = min(old, new) * rolloff / old  # in cycles for each pair of inputs
+    reach = ceil(crossings / cutoff)
     padded = np.pad(values, (reach, reach + 1))
     taps = np.arange(-reach, reach + 1)
     out = np.empty(-(-len(values) * new // old))
     step = max(1, _CHUNK // len(taps))
+
+    def kernels(part: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+        distance = np.clip((taps - part[:, None] / new) * cutoff, -crossings, crossings)
+        if sharp:
+            window = np.i0(_SHARP_BETA * np.sqrt(1 - (distance / crossings) ** 2)) / np.i0(_SHARP_BETA)
+        else:
+            window = np.cos(distance * (np.pi / 2 / crossings)) ** 2
+        return np.sinc(distance) * window * cutoff
+
+    table = kernels(np.arange(new)) if new * len(taps) <= _TABLE else None
     for start in range(0, len(out), step):
         place = np.arange(start, min(start + step, len(out)), dtype=np.int64) * old
         whole, part = np.divmod(place, new)  # exact: the output lies `part/new` after input number `whole`
-        distance = np.clip((taps - part[:, None] / new) * cutoff, -_ZERO_CROSSINGS, _ZERO_CROSSINGS)
-        window = np.cos(distance * (np.pi / 2 / _ZERO_CROSSINGS)) ** 2
         inputs = padded[whole[:, None] + taps + reach]
-        out[start : start + len(place)] = np.einsum("ij,ij->i", inputs, np.sinc(distance) * window) * cutoff
+        out[start : start + len(place)] = np.einsum("ij,ij->i", inputs, kernels(part) if table is None else table[part])
     return out
 
 
@@ -146,6 +165,35 @@ def spectrogram(samples: Samples, parameters: Spectrogram) -> Samples:
         )
     if (peak := np.abs(values).max()) > 1:
         values = values / min(2.0, peak)
+    magnitude = _magnitudes(values, n_fft, hop, length)
+    return magnitude.T[None].astype(np.float32)
+
+
+def mel_spectrogram(samples: Samples, mel: Mel) -> npt.NDArray[np.float64]:
+    """Natural logarithms float64 [1, 100, M] of the mel magnitudes of mono samples [N] at `mel.rate`.
+
+    As upstream's `mel_spectrogram_torch`: frames as in `spectrogram`, but no peak is divided by; `mel_filters` from 0
+    to half the rate; nothing below 1e-5.
+    """
+    magnitude = _magnitudes(np.asarray(samples, np.float64), mel.window, mel.hop, mel.window)
+    filtered = magnitude @ mel_filters(mel.rate, mel.window, MEL_BANDS).T
+    return np.asarray(np.log(np.maximum(filtered, _QUIETEST)).T[None])
+
+
+def mel_filters(rate: int, n_fft: int, bands: int) -> npt.NDArray[np.float64]:
+    """Triangular filters [bands, n_fft/2 + 1], each of area 1, evenly spaced on Slaney's mel scale: linear below
+    1000 Hz (200/3 Hz a mel), 27 mels for each factor of 6.4 above (Auditory Toolbox, 1998)."""
+    knee, slope, step = 1000.0, 200.0 / 3, np.log(6.4) / 27
+    top = knee / slope + np.log(rate / 2 / knee) / step
+    mels = np.linspace(0, top, bands + 2)
+    edges = np.where(mels < knee / slope, mels * slope, knee * np.exp((mels - knee / slope) * step))[:, None]
+    frequencies, width = np.linspace(0, rate / 2, n_fft // 2 + 1), np.diff(edges, axis=0)
+    rising, falling = (frequencies - edges[:-2]) / width[:-1], (edges[2:] - frequencies) / width[1:]
+    return np.asarray(np.maximum(0, np.minimum(rising, falling)) * 2 / (edges[2:] - edges[:-2]))
+
+
+def _magnitudes(values: npt.NDArray[np.float64], n_fft: int, hop: int, length: int) -> npt.NDArray[np.float64]:
+    """Linear magnitudes [R, n_fft/2 + 1] of frames under a Hann window, reflected at both ends."""
     pad = (n_fft - hop) // 2
     padded = np.pad(values, pad, mode="reflect")
     window = np.zeros(n_fft)
@@ -153,5 +201,4 @@ def spectrogram(samples: Samples, parameters: Spectrogram) -> Samples:
     window[left : left + length] = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(length) / length)
     frames = np.lib.stride_tricks.sliding_window_view(padded, n_fft)[::hop]
     spectrum = np.fft.rfft(frames * window, axis=-1)
-    magnitude = np.sqrt(spectrum.real**2 + spectrum.imag**2 + 1e-8)
-    return magnitude.T[None].astype(np.float32)
+    return np.asarray(np.sqrt(spectrum.real**2 + spectrum.imag**2 + 1e-8))

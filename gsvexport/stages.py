@@ -8,6 +8,7 @@ rows or HuBERT frames, L/D GPT layers/width, V GPT vocabulary, I inter channels,
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 CODES_PER_SECOND = 25
 FRAMES_PER_CODE = 2  # latent frames for each semantic code at speed 1
@@ -209,6 +210,11 @@ def speaking(version: str) -> tuple[str, ...]:
     return tuple(name for name in stages(version) if name not in CLONING_STAGES)
 
 
+def sounding(version: str) -> str:
+    """The first stage on the way from codes to sound."""
+    return "acoustic" if VERSIONS[version].mel is None else "features"
+
+
 def frames(codes: int, speed: float) -> int:
     """Latent frames F for `codes` semantic codes.
 
@@ -228,3 +234,13 @@ def mel_mask(codes: int, speed: float, mel: Mel) -> tuple[int, int]:
     count = frames(codes, speed) * up // down
     full = mel.per_code * codes
     return count, min(count, int(full) if speed == 1 else int(full / speed) + 1)
+
+
+def normalised(mel: Any) -> Any:
+    """A log-mel as flow matching takes it: -12 to 2 become -1 to 1."""
+    return (mel + 12) / 14 * 2 - 1
+
+
+def denormalised(mel: Any) -> Any:
+    """What `normalised` was given."""
+    return (mel + 1) / 2 * 14 - 12

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,11 +32,13 @@ from gsvexport.model import Model
 from gsvexport.runtime.pipeline import LoadedVoice
 from gsvexport.runtime.ports import checked
 from gsvexport.runtime.tokens import Decoder, new_decoder
-from gsvexport.stages import SYMBOL_COUNTS
+from gsvexport.stages import SYMBOL_COUNTS, VERSIONS, sounding
 from gsvexport.text.symbols import phone_ids, symbols
 
 Feeds = dict[str, NDArray[Any]]
-STAGES = ("acoustic", "vocoder")  # whose feeds are kept as they are; those of T2S follow from `Spoken`
+# Whose feeds are kept as they are, as far as a version has them; those of T2S follow from `Spoken`.
+STAGES = ("acoustic", "features", "cfm", "vocoder")
+MEL_STEPS = 4  # of flow matching: enough for what stages see
 _RESULT, _ARRAYS = "calibration.json", "feeds.npz"
 
 
@@ -109,7 +111,7 @@ def read_result(folder: Path) -> CalibrationResult:
         result = CalibrationResult(
             Settings.from_json(value["settings"]),
             Coverage.from_json(value["coverage"]),
-            {stage: several.get(stage, ()) for stage in STAGES},
+            {stage: several[stage] for stage in STAGES if stage in several},
             tuple(Spoken(**one) for one in several.get("spoken", ())),
             value["corpora"],
         )
@@ -141,6 +143,9 @@ def calibrate(
     """
     settings, say = settings or Settings(), progress or (lambda _: None)
     voice = _Listener(source, threads)
+    mel = VERSIONS[voice.model.version].mel is not None
+    if mel:
+        settings = replace(settings, prompts=(BAKED,), noise_scale=1.0)
     with voice:
         if not voice.baked:
             raise InputError(
@@ -161,9 +166,13 @@ def calibrate(
                 noise_scale=settings.noise_scale,
                 prompt=np.empty((1, 0), np.int64) if one.prompt == FREE else None,
                 max_tokens=one.longest,
+                steps=MEL_STEPS if mel else None,
             )
-            spoken.append(Spoken(*voice.started, voice.heard["acoustic"]["codes"][0]))
-            kept.add({stage: voice.heard[stage] for stage in STAGES})
+            spoken.append(Spoken(*voice.started, voice.heard[sounding(voice.model.version)]["codes"][0]))
+            # Of the steps of flow matching another one in each utterance.
+            steps = {"cfm": voice.steps[number % len(voice.steps)]} if mel else {}
+            kept.add({stage: voice.heard[stage] for stage in STAGES if stage in voice.heard} | steps)
+            voice.steps.clear()
             tracks.append(pitch_track(audio.samples, audio.rate))
             samples += audio.samples.size
         coverage = _coverage(script, voice, spoken, tracks, samples)
@@ -232,6 +241,8 @@ def _coverage(script: Script, voice: _Listener, spoken: list[Spoken], tracks: li
         notes.append("every utterance continues the baked prompt")
     if "prompt" not in voice.baked:
         notes.append("the voice has no baked prompt: every utterance is prompt-free")
+    if VERSIONS[voice.model.version].mel is not None:
+        notes.append(f"{MEL_STEPS} steps of flow matching")
     if voice.model.language == "zh":
         notes.append("no text features: bert is zero, though Mandarin has it")
     return Coverage(
@@ -260,11 +271,13 @@ def _count(values: list[str]) -> dict[str, int]:
 
 
 class _Listener(LoadedVoice):
-    """A voice that remembers what its stages were given last: `heard` by stage, `started` what T2S began with."""
+    """A voice that remembers what its stages were given last: `heard` by stage, `started` what T2S began with, `steps`
+    every one of flow matching."""
 
     def __init__(self, folder: Path, threads: int | None) -> None:
         super().__init__(folder, threads=threads, decoder=self._listen)
         self.heard: dict[str, Feeds] = {}
+        self.steps: list[Feeds] = []
         self.started: tuple[Ints, Ints] = (np.empty((1, 0), np.int64), np.empty((1, 0), np.int64))
 
     def run(self, stage: str, feeds: Mapping[str, Any]) -> Feeds:
@@ -272,6 +285,8 @@ class _Listener(LoadedVoice):
         self.heard[stage] = {
             name: np.array(one) for name, one in checked(self.stage(stage), feeds, self.model.dims).items()
         }
+        if stage == "cfm":
+            self.steps.append(self.heard[stage])
         return super().run(stage, feeds)
 
     def _listen(self, prefill: Session, step: Session) -> Decoder:
@@ -306,7 +321,8 @@ class _Sample:
 
     def feeds(self) -> dict[str, tuple[Feeds, ...]]:
         """By stage, in the order of speech."""
-        return {stage: tuple(one[stage] for one in self._kept.values()) for stage in STAGES}
+        kept = list(self._kept.values())
+        return {stage: tuple(one[stage] for one in kept) for stage in STAGES if kept and stage in kept[0]}
 
 
 def _size(stages: dict[str, Feeds]) -> int:

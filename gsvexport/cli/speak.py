@@ -32,8 +32,10 @@ def speak(
     max_tokens: int | None,
     seed: int,
     speed: float,
-    noise_scale: float,
+    noise_scale: float | None,
     stream: bool = False,
+    steps: int | None = None,
+    cfg_rate: float = 0.0,
     **chosen: Any,
 ) -> str:
     """Speak into `out`; returns a line that says what came of it.
@@ -70,6 +72,8 @@ def speak(
             "sampling": sampling,
             "prompt": () if no_prompt else None,
             "max_tokens": limit,
+            "steps": steps,
+            "cfg_rate": cfg_rate,
         }
         if stream:
             return _streamed(voice.stream(text, ids, **how), out, force=force)

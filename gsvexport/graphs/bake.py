@@ -9,6 +9,7 @@ import numpy as np
 
 from gsvexport.errors import VoiceError
 from gsvexport.model import Spectrogram
+from gsvexport.stages import VERSIONS, mel_mask, normalised
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -21,13 +22,13 @@ def bake(voice: Voice, graphs: dict[str, ir.Model]) -> tuple[dict[str, np.ndarra
 
     Returns:
         Arrays by name: `prompt` int64 [1, Y], `prompt_phones` int64 [1, P], `ge` float32 [1, G, 1] and, for versions
-        with a speaker network, `ge_text` float32 [1, 512, 1]; only those that the reference provides. Several reference
-        recordings give the mean of their `ge`. The key is SHA-256 over the SoVITS weights and the reference's content.
+        with a speaker network, `ge_text` float32 [1, 512, 1], for v3 and v4 `prompt_mel` float32 [1, 100, M], the
+        normalised mel of the first recording; only those that the reference provides. Several reference recordings give the mean of their `ge`. The key is SHA-256 over the SoVITS weights and the reference's content.
 
     Raises:
         VoiceError: the reference's audio cannot be read or gives a conditioning that is not finite.
     """
-    from gsvexport.audio import read_audio, spectrogram
+    from gsvexport.audio import mel_spectrogram, read_audio, spectrogram
 
     reference = voice.reference
     assert reference is not None
@@ -52,7 +53,13 @@ def bake(voice: Voice, graphs: dict[str, ir.Model]) -> tuple[dict[str, np.ndarra
             if not np.isfinite(mean).all():
                 raise VoiceError(f"voice {voice.name}: the reference gives a {name} that is not finite")
             arrays[name] = mean.astype(np.float32)
-    _update(digest, *(arrays[name] for name in ("prompt", "prompt_phones") if name in arrays))
+    mel = VERSIONS[voice.version].mel
+    if mel is not None and reference.prompt_codes is not None:
+        known = normalised(mel_spectrogram(read_audio(reference.audio[0], mel.rate), mel))
+        # Not more than the prompt's codes last; of these the runtime takes the end.
+        count, _ = mel_mask(arrays["prompt"].shape[1], 1.0, mel)
+        arrays["prompt_mel"] = known[..., :count].astype(np.float32)
+    _update(digest, *(arrays[name] for name in ("prompt", "prompt_phones", "prompt_mel") if name in arrays))
     return arrays, digest.hexdigest()
 
 

@@ -5,7 +5,7 @@ Where there is a source, both are given the same codes and the same noise, so th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gsvexport.errors import GsvError
-from gsvexport.stages import frames
-from gsvexport.verify import golden
+from gsvexport.runtime.speech import Manner, sound_feeds
 from gsvexport.verify.golden import Case
+from gsvexport.verify.sounding import chains, speak
 
 if TYPE_CHECKING:
     from gsvexport.runtime.pipeline import LoadedVoice
@@ -48,7 +48,7 @@ def golden_sounds(voice: LoadedVoice, cases: Sequence[Case]) -> list[Sound]:
     if not spoken:
         return []
     last = max(spoken, key=lambda case: case.outputs["audio"].size)
-    first = next((case for case in cases if case.stage == "acoustic" and case.name == last.name), None)
+    chain = next((found for found in chains(cases) if found["vocoder"] is last), None)
     expected = last.outputs["audio"].reshape(-1)
     found = [
         _sound(
@@ -59,13 +59,13 @@ def golden_sounds(voice: LoadedVoice, cases: Sequence[Case]) -> list[Sound]:
             expected,
         )
     ]
-    if first is not None:
+    if chain is not None:
         found.append(
             _sound(
-                "Acoustic and vocoder",
-                f"Golden vectors, case {last.name}: codes to sound, both stages of the artifact in a row.",
+                "Codes to sound",
+                f"Golden vectors, case {last.name}: codes to sound, all stages of the artifact in a row.",
                 voice.rate,
-                lambda: voice.run("vocoder", {**last.inputs, **voice.run("acoustic", first.inputs)})["audio"],
+                lambda: speak(voice, chain)["audio"],
                 expected,
             )
         )
@@ -97,28 +97,21 @@ def _alone(voice: LoadedVoice, text: str, phones: Array) -> Sound:
 
 
 def _both(voice: LoadedVoice, source: LoadedVoice, text: str, phones: Array) -> Sound:
-    """The source's codes and one noise, through acoustic and vocoder of each."""
+    """The source's codes and one noise, from codes to sound through each."""
     about = "The source's codes and the same noise for both, so that only the artifact's arithmetic differs."
     try:
-        codes = source.tokens(phones, prompt=None if "prompt" in source.baked else ())[np.newaxis]
-        random = np.random.Generator(np.random.PCG64(_SEED))
-        shape = (1, source.model.dims.I, frames(codes.shape[1], 1.0))
-        given = {
-            **source.baked,
-            "codes": codes,
-            "phones": phones[np.newaxis],
-            "noise": random.standard_normal(shape, dtype=np.float32),
-            "noise_scale": np.float32(golden.NOISE_SCALE),
-        }
-        expected = _speak(source, given)
+        codes = source.tokens(phones, prompt=None if "prompt" in source.baked else ())
+        expected = _speak(source, source, codes, phones)
     except GsvError as error:
         return Sound(text, about, voice.rate, problem=f"the source cannot say it: {' '.join(str(error).split())}")
-    return _sound(text, about, voice.rate, lambda: _speak(voice, given), expected)
+    return _sound(text, about, voice.rate, lambda: _speak(voice, source, codes, phones), expected)
 
 
-def _speak(voice: LoadedVoice, given: Mapping[str, Any]) -> Array:
-    values = {**given, **voice.run("acoustic", golden.pick(voice.stages["acoustic"], given))}
-    return np.asarray(voice.run("vocoder", golden.pick(voice.stages["vocoder"], values))["audio"].reshape(-1))
+def _speak(voice: LoadedVoice, source: LoadedVoice, codes: Array, phones: Array) -> Array:
+    """Codes [n] with the source's conditioning and one noise: samples [N]."""
+    random = np.random.Generator(np.random.PCG64(_SEED))
+    feeds = sound_feeds(voice, codes, phones[np.newaxis], source.baked, Manner(), random)
+    return np.asarray(voice.run("vocoder", feeds)["audio"].reshape(-1))
 
 
 def _sound(title: str, about: str, rate: int, speak: Callable[[], Array], reference: Array | None) -> Sound:

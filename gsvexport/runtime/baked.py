@@ -9,14 +9,15 @@ import numpy as np
 from gsvexport.errors import ArtifactError
 from gsvexport.model import Model
 from gsvexport.runtime.ports import Array, convert
+from gsvexport.stages import sounding
 
-# The port whose type and size each stored constant has.
-_PORTS = {
-    "prompt": ("prefill", "prompt"),
-    "prompt_phones": ("prefill", "phones"),
-    "ge": ("acoustic", "ge"),
-    "ge_text": ("acoustic", "ge_text"),
-}
+
+def _ports(version: str) -> dict[str, tuple[str, str]]:
+    """The port whose type and size each stored constant has."""
+    taker = sounding(version)
+    found = {"prompt": ("prefill", "prompt"), "prompt_phones": ("prefill", "phones"), "ge": (taker, "ge")}
+    more = {"ge_text": (taker, "ge_text")} if taker == "acoustic" else {"prompt_mel": ("vocoder", "mel")}
+    return found | more
 
 
 def read_baked(folder: Path, model: Model) -> dict[str, Array]:
@@ -25,11 +26,11 @@ def read_baked(folder: Path, model: Model) -> dict[str, Array]:
     Raises:
         ArtifactError: files that are absent, damaged or do not fit this voice (all listed).
     """
-    table = model.stages
+    table, ports = model.stages, _ports(model.version)
     arrays: dict[str, Array] = {}
     problems = []
     for name, file in model.baked.items():
-        stage, port_name = _PORTS.get(name, ("", ""))
+        stage, port_name = ports.get(name, ("", ""))
         port = next((port for port in table[stage].inputs if port.name == port_name), None) if stage in table else None
         if port is None:
             problems.append(f"{file}: no stage takes a constant called '{name}'")

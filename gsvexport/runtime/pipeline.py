@@ -21,7 +21,7 @@ from gsvexport.runtime.sampling import Floats, Ints, Sampling
 from gsvexport.runtime.speech import Manner, latents, pieces, whole
 from gsvexport.runtime.text import joined, sentences
 from gsvexport.runtime.tokens import Decoder, Generated, generate, new_decoder
-from gsvexport.stages import BERT_WIDTH, MAX_TOKENS, Stage, stages
+from gsvexport.stages import BERT_WIDTH, MAX_TOKENS, VERSIONS, Stage, stages
 
 SOURCE_BACKEND = "onnxruntime"  # a source is ONNX; an artifact's manifest names the backend of each of its stages
 
@@ -143,26 +143,33 @@ class LoadedVoice:
         language: str | None = None,
         seed: int = 0,
         speed: float = 1.0,
-        noise_scale: float = 0.5,
+        noise_scale: float | None = None,
         sampling: Sampling | None = None,
         prompt: Any = None,
         bert: Any = None,
         conditioning: Mapping[str, Any] | None = None,
         max_tokens: int = MAX_TOKENS,
+        steps: int | None = None,
+        cfg_rate: float = 0.0,
     ) -> Audio:
         """Speak a text in `language` (the voice's, when absent), or one sentence, given as phones [X] or [1, X].
 
         The sentences of a text are spoken one after the other, with a pause between; `max_tokens` is for each. `seed`
         decides everything random, the seed in `sampling` nothing. `speed` stretches time (2 is twice as fast),
-        `noise_scale` 0 speaks the mean. `bert` and `prompt` as in `tokens`, but a voice without a baked prompt speaks
-        prompt-free. `conditioning` is a result of `condition` and defaults to the baked one.
+        `noise_scale` 0 speaks the mean (default 0.5). `bert` and `prompt` as in `tokens`, but a voice without a baked
+        prompt speaks prompt-free. `conditioning` is a result of `condition` and defaults to the baked one.
+
+        v3 and v4 take `steps` of flow matching (32 and 8 by default; fewer are faster) and may be guided by
+        `cfg_rate` (0 is upstream's own; any other doubles the work), have a `noise_scale` of 1 and need their prompt.
 
         Raises:
             InputError: arguments out of range (all listed), a text that cannot be read, a voice without conditioning,
                 or an artifact that lacks a stage.
             BackendError: the backend failed.
         """
-        manner = Manner(seed, speed, noise_scale, sampling, prompt, bert, conditioning, max_tokens)
+        manner = Manner(
+            seed, speed, noise_scale, sampling, prompt, bert, conditioning, max_tokens, steps=steps, cfg_rate=cfg_rate
+        )
         rows = sentences(text, phones, self.model, bert, language)
         return joined([whole(self, feeds) for feeds in latents(self, rows, manner)])
 
@@ -181,8 +188,15 @@ class LoadedVoice:
         of the sentence around it as its sound depends on.
 
         Raises:
-            InputError: as `synthesize`, at once; or an artifact that does not say how far its vocoder looks.
+            InputError: as `synthesize`, at once; an artifact that does not say how far its vocoder looks; or a v3 or
+                v4 voice.
         """
+        if VERSIONS[self.model.version].mel is not None:
+            raise InputError(
+                f"{self.model.name} cannot speak in pieces: {self.model.version} generates chunks of up to "
+                "10 seconds in several passes over the whole",
+                fix="use synthesize, or say without --stream",
+            )
         if problems := outside("window", window, 0.02, 60):
             raise InputError("this cannot be spoken in pieces", problems=problems)
         if self.model.vocoder_context is None:

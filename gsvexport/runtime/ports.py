@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from gsvexport.errors import InputError
 from gsvexport.model import Dims
-from gsvexport.stages import Port, Stage
+from gsvexport.stages import MEL_POSITIONS, Port, Stage
 
 Array = NDArray[Any]
 
@@ -129,13 +129,13 @@ def _id_limits(dims: Dims) -> dict[tuple[str, str], int]:
         ("prefill", "prompt"): dims.V,
         ("step", "token"): dims.V,
         ("step", "position"): dims.positions,
-        ("acoustic", "codes"): dims.codes,
-        ("acoustic", "phones"): dims.text_phones,
+        **{(stage, "codes"): dims.codes for stage in ("acoustic", "features")},
+        **{(stage, "phones"): dims.text_phones for stage in ("acoustic", "features")},
     }
 
 
 def _length_limits(dims: Dims) -> dict[tuple[str, str], int]:
-    return {("prefill", "X"): dims.positions, ("prefill", "Y"): dims.positions}
+    return {("prefill", "X"): dims.positions, ("prefill", "Y"): dims.positions, ("cfm", "M"): MEL_POSITIONS}
 
 
 def _wanted(port: Port) -> str:

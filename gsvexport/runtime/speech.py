@@ -1,27 +1,42 @@
-"""From the phones of sentences to sound: codes, latent and audio, sentence by sentence, whole or in windows."""
+"""From the phones of sentences to sound: codes, latent or mel, audio; sentence by sentence, whole or in windows."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from gsvexport.errors import BackendError, InputError
+from gsvexport.model import Model
+from gsvexport.runtime import flow_matching
 from gsvexport.runtime.audio import Audio
 from gsvexport.runtime.ports import Array, convert, outside
 from gsvexport.runtime.sampling import Sampling
 from gsvexport.runtime.text import PAUSE
 from gsvexport.runtime.windows import windows
-from gsvexport.stages import MAX_TOKENS, frames
+from gsvexport.stages import MAX_TOKENS, VERSIONS, Stage, frames, sounding, speaking
 
 if TYPE_CHECKING:
     from gsvexport.runtime.pipeline import LoadedVoice
 
 SPEEDS = (0.25, 4.0)
 NOISE_SCALES = (0.0, 4.0)  # upstream uses 0.5; far above 1 nothing but noise is left
-SPEAKING_STAGES = ("prefill", "step", "acoustic", "vocoder")
+STEPS = (1, 128)
+CFG_RATES = (0.0, 8.0)
+_NOISE_SCALE, _MEL_NOISE_SCALE = 0.5, 1.0  # upstream's own
+
+
+class Speaker(Protocol):
+    """What is needed of a voice to turn codes into sound."""
+
+    model: Model
+    stages: dict[str, Stage]
+
+    def run(self, stage: str, feeds: Mapping[str, Any]) -> dict[str, Array]:
+        """One stage: arrays in, arrays out."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -30,12 +45,14 @@ class Manner:
 
     seed: int = 0
     speed: float = 1.0
-    noise_scale: float = 0.5
+    noise_scale: float | None = None
     sampling: Sampling | None = None
     prompt: Any = None
     bert: Any = None
     conditioning: Mapping[str, Any] | None = None
     max_tokens: int = MAX_TOKENS
+    steps: int | None = None
+    cfg_rate: float = 0.0
 
 
 def latents(voice: LoadedVoice, rows: Sequence[Array], manner: Manner) -> Iterator[dict[str, Array]]:
@@ -46,7 +63,7 @@ def latents(voice: LoadedVoice, rows: Sequence[Array], manner: Manner) -> Iterat
     Raises:
         InputError: what is out of range, all of it; a voice without conditioning; an artifact that lacks a stage.
     """
-    given = _conditioning(voice, manner.conditioning)
+    given = _conditioning(voice, manner)
     for row in rows:
         _check(voice, row, given, manner)
     return _latents(voice, rows, manner, given)
@@ -87,25 +104,51 @@ def _latents(
                 f"{voice.model.name}: the voice ended the sentence before its first code",
                 fix="verify the artifact; try another seed",
             )
+        yield sound_feeds(voice, codes, row, given, manner, for_noise)
+
+
+def sound_feeds(
+    voice: Speaker, codes: Array, phones: Array, given: Mapping[str, Any], manner: Manner, random: np.random.Generator
+) -> dict[str, Array]:
+    """What the vocoder is given for codes [n] and phones [1, X]. `given` is the conditioning, and in v3 and v4 the
+    prompt; all noise comes from `random`."""
+    mel, values = VERSIONS[voice.model.version].mel, {**given, "codes": codes[np.newaxis], "phones": phones}
+    if mel is None:
         shape = (1, voice.model.dims.I, frames(codes.size, manner.speed))
-        values = {
-            **given,
-            "codes": codes[np.newaxis],
-            "phones": row,
-            "noise": for_noise.standard_normal(shape, dtype=np.float32),
-            "noise_scale": np.float32(manner.noise_scale),
-        }
+        scale = _NOISE_SCALE if manner.noise_scale is None else manner.noise_scale
+        values |= {"noise": random.standard_normal(shape, dtype=np.float32), "noise_scale": np.float32(scale)}
         values |= voice.run("acoustic", _pick(voice, "acoustic", values))
-        yield _pick(voice, "vocoder", values)
+    else:
+        scale = _MEL_NOISE_SCALE if manner.noise_scale is None else manner.noise_scale
+        ge = values["ge"]
+        before = flow_matching.features(voice.run, values["prompt"], values["prompt_phones"], ge, mel)
+        values["mel"] = flow_matching.mel_of(
+            voice.run,
+            flow_matching.features(voice.run, values["codes"], phones, ge, mel, manner.speed),
+            before,
+            values["prompt_mel"],
+            mel,
+            random,
+            steps=manner.steps or mel.steps,
+            cfg_rate=manner.cfg_rate,
+            noise_scale=scale,
+        )
+    return _pick(voice, "vocoder", values)
 
 
-def _conditioning(voice: LoadedVoice, given: Mapping[str, Any] | None) -> dict[str, Any]:
-    values = dict(voice.baked if given is None else given)
-    missing = [
-        port.name
-        for port in voice.stage("acoustic").inputs
-        if port.name in ("ge", "ge_text") and port.name not in values
-    ]
+def _conditioning(voice: LoadedVoice, manner: Manner) -> dict[str, Any]:
+    values = dict(voice.baked) | dict(manner.conditioning or {})
+    wanted = [port.name for port in voice.stage(sounding(voice.model.version)).inputs if port.name in ("ge", "ge_text")]
+    if VERSIONS[voice.model.version].mel is not None:
+        wanted += ["prompt", "prompt_phones", "prompt_mel"]
+        if manner.prompt is not None:
+            raise InputError(
+                f"a {voice.model.version} voice continues its own prompt, whose mel it needs as well",
+                fix="leave out prompt=, or export the voice with another [reference]",
+            )
+    elif manner.conditioning is not None:
+        values = dict(manner.conditioning)
+    missing = [name for name in wanted if name not in values]
     if missing:
         raise InputError(
             f"{voice.model.name} cannot speak without {' and '.join(missing)}",
@@ -116,21 +159,27 @@ def _conditioning(voice: LoadedVoice, given: Mapping[str, Any] | None) -> dict[s
 
 def _check(voice: LoadedVoice, phones: Array, conditioning: Mapping[str, Any], manner: Manner) -> None:
     """Everything that can be known before the first code, in one error."""
-    for stage in SPEAKING_STAGES:
+    for stage in speaking(voice.model.version):
         voice.stage(stage)
     problems = []
-    for stage in ("prefill", "acoustic"):
+    for stage in ("prefill", sounding(voice.model.version)):
         for port in voice.stages[stage].inputs:
             value = {"phones": phones, **conditioning}.get(port.name) if port.name != "prompt" else None
             if value is not None:
                 problems += convert(voice.stages[stage], port, value, voice.model.dims)[1]
     problems += outside("speed", manner.speed, *SPEEDS)
-    problems += outside("noise_scale", manner.noise_scale, *NOISE_SCALES)
+    if manner.noise_scale is not None:
+        problems += outside("noise_scale", manner.noise_scale, *NOISE_SCALES)
+    if VERSIONS[voice.model.version].mel is not None:
+        problems += outside("steps", manner.steps, *STEPS, integer=True) if manner.steps is not None else []
+        problems += outside("cfg_rate", manner.cfg_rate, *CFG_RATES)
+    elif manner.steps is not None or manner.cfg_rate:
+        problems.append(f"steps and cfg_rate are for v3 and v4; this voice is {voice.model.version}")
     problems += outside("seed", manner.seed, 0, integer=True)
     problems += outside("max_tokens", manner.max_tokens, 1, integer=True)
     if problems:
         raise InputError("this cannot be spoken", problems=problems)
 
 
-def _pick(voice: LoadedVoice, stage: str, values: Mapping[str, Any]) -> dict[str, Any]:
+def _pick(voice: Speaker, stage: str, values: Mapping[str, Any]) -> dict[str, Any]:
     return {port.name: values[port.name] for port in voice.stages[stage].inputs if port.name in values}

@@ -2,6 +2,7 @@
 
     write_voice(Path("voice"))                               # tiny v2: GPT 0.7 MB, SoVITS 30 MB
     write_voice(Path("voice"), "v2ProPlus", "full", seed=7)  # the default sizes of that version
+    write_voice(Path("voice"), "v4", lora_rank=8)            # a LoRA, its base, and the vocoder of its version
     write_voice(Path("voice"), resblock="2", resblock_dilations=((1, 3), (1, 3)))
 
 Such a voice says noise, but noise at speech's level: every layer keeps about unit variance. Its sentences end by
@@ -25,6 +26,7 @@ import numpy as np
 from gsvexport.files import disk_errors
 from gsvexport.stages import CODES_PER_SECOND, SPEAKER_WIDTH, VERSIONS
 from gsvexport.synthetic.container import HParams, write_checkpoint
+from gsvexport.synthetic.matching import lora_weights, write_vocoder
 from gsvexport.synthetic.sizes import CODES, EOS, HOP, RATE, VOCAB, Sizes, voice_sizes
 from gsvexport.synthetic.weights import sovits_weights, t2s_weights
 
@@ -32,6 +34,7 @@ __all__ = ["Sizes", "sovits_weights", "t2s_weights", "voice_sizes", "write_voice
 
 TRAINER_PATH = "/home/trainer/GPT-SoVITS"  # as real files carry one; nothing that is derived from a voice may
 _HEADERS = {"v2Pro": b"05", "v2ProPlus": b"06"}  # in place of "PK"; v1 and v2 keep it
+_LORA_HEADERS = {"v3": b"03", "v4": b"04"}
 _SECONDS = 4
 _PHONES = 30  # of the reference's text
 
@@ -40,6 +43,8 @@ def write_voice(
     folder: Path, version: str = "v2", size: str = "tiny", seed: int = 0, reference: bool = True, **overrides: Any
 ) -> Path:
     """Write `voice.toml`, `gpt.ckpt`, `sovits.pth` and, with `reference`, what a reference needs; return `folder`.
+
+    v3 and v4 get their vocoder, too, and a LoRA its `base.pth`.
 
     `size` is "tiny" or "full" (upstream's defaults); `overrides` replace single fields of `Sizes`. The reference is
     4 s of a voiced sound, random phones and prompt codes, and a random speaker embedding where the version takes one.
@@ -56,18 +61,33 @@ def write_voice(
         gpt = {"weight": t2s_weights(sizes, streams[0]), "config": _t2s_config(sizes), "info": "GPT-e15"}
         write_checkpoint(folder / "gpt.ckpt", gpt, root=root)
         del gpt
-        sovits = {
-            "weight": sovits_weights(sizes, streams[1]),
-            "config": _sovits_config(sizes),
-            "info": "8epoch_1234iteration",
-        }
-        header = _HEADERS.get(version)
-        write_checkpoint(folder / "sovits.pth", sovits, root=None if header else root, header=header)
         lines = ["[voice]", 'name = "synthetic"', 'language = "en"', 'gpt = "gpt.ckpt"', 'sovits = "sovits.pth"']
+        whole = sovits_weights(sizes, streams[1])
+        if sizes.lora_rank:
+            _write_sovits(folder / "base.pth", whole, sizes, root)
+            whole = lora_weights(whole, sizes, sizes.lora_rank, streams[1] + 1)
+            lines.append('base = "base.pth"')
+        _write_sovits(folder / "sovits.pth", whole, sizes, root)
+        del whole
+        if sizes.mel:
+            lines += ["", "[pretrained]", f'vocoder = "{write_vocoder(folder, sizes, streams[1] + 2)}"']
         if reference:
             lines += _write_reference(folder, sizes, np.random.Generator(np.random.PCG64(streams[2])))
         (folder / "voice.toml").write_text("\n".join(lines) + "\n", encoding="utf-8")
     return folder
+
+
+def _write_sovits(path: Path, weights: dict[str, np.ndarray], sizes: Sizes, root: str) -> None:
+    """A SoVITS file; only what upstream writes through memory has a header of its own."""
+    lora = any(name.endswith(".lora_A.default.weight") for name in weights)
+    content: dict[str, Any] = {
+        "weight": weights,
+        "config": _sovits_config(sizes),
+        "info": "8epoch_1234iteration",
+        **({"lora_rank": str(sizes.lora_rank)} if lora else {}),  # a string, as upstream's own
+    }
+    header = _LORA_HEADERS[sizes.version] if lora else _HEADERS.get(sizes.version)
+    write_checkpoint(path, content, root=None if header else root, header=header)
 
 
 def _write_reference(folder: Path, sizes: Sizes, random: np.random.Generator) -> list[str]:
@@ -153,9 +173,10 @@ def _sovits_config(sizes: Sizes) -> HParams:
             resblock=sizes.resblock,
             resblock_kernel_sizes=list(sizes.resblock_kernels),
             resblock_dilation_sizes=[list(dilations) for dilations in sizes.resblock_dilations],
-            upsample_rates=list(sizes.upsample_rates),
-            upsample_initial_channel=sizes.upsample_initial,
-            upsample_kernel_sizes=list(sizes.upsample_kernels),
+            # v3 and v4 carry v2's settings along, which nothing of theirs has.
+            upsample_rates=[10, 8, 2, 2, 2] if sizes.mel else list(sizes.upsample_rates),
+            upsample_initial_channel=512 if sizes.mel else sizes.upsample_initial,
+            upsample_kernel_sizes=[16, 16, 8, 2, 2] if sizes.mel else list(sizes.upsample_kernels),
             n_layers_q=3,
             use_spectral_norm=False,
             gin_channels=sizes.gin,

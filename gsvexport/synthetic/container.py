@@ -20,6 +20,7 @@ import numpy as np
 _ALIGNMENT = 64
 _LOCAL_HEADER = 30  # bytes of a zip member's local header before its name
 _EXTRA_HEADER = 4
+_STORAGES = {np.dtype(np.float16): "HalfStorage", np.dtype(np.float32): "FloatStorage"}
 _MEMORY_ROOT = "archive"  # torch's name for the folder inside an archive that was written to memory
 
 
@@ -28,7 +29,7 @@ class HParams(dict[str, Any]):
 
 
 def write_checkpoint(path: Path, content: Mapping[str, Any], *, root: str | None, header: bytes | None = None) -> None:
-    """Write `content` as `torch.save` would: plain values, `HParams`, and float16 arrays (which become tensors).
+    """Write `content` as `torch.save` would: plain values, `HParams`, and float16 or float32 arrays (tensors).
 
     `root` is the folder inside the archive; upstream's is the time of writing, or torch's own where it is None.
     `header` replaces the first two bytes of the file, "PK".
@@ -52,7 +53,7 @@ def write_checkpoint(path: Path, content: Mapping[str, Any], *, root: str | None
         add(".storage_alignment", str(_ALIGNMENT).encode())
         add("byteorder", b"little")
         for key, array in enumerate(writer.arrays):
-            add(f"data/{key}", array.astype("<f2", copy=False).tobytes())
+            add(f"data/{key}", array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes())
         add("version", b"3\n")
         add(".data/serialization_id", str(int(digest.hexdigest(), 16))[:40].encode())
     if header is not None:
@@ -111,7 +112,7 @@ class _PickleWriter:
                 self._out += pickle.EMPTY_DICT
                 self._memoize()
                 self._pairs(value)
-            case np.ndarray() if value.dtype == np.float16:
+            case np.ndarray() if value.dtype in _STORAGES:
                 self._tensor(np.ascontiguousarray(value))
             case _:
                 raise TypeError(f"upstream's checkpoints hold no {type(value).__name__}")
@@ -120,7 +121,7 @@ class _PickleWriter:
         self._global("torch._utils", "_rebuild_tensor_v2")
         self._out += pickle.MARK + pickle.MARK
         self._write("storage")
-        self._global("torch", "HalfStorage")
+        self._global("torch", _STORAGES[array.dtype])
         self._items((str(len(self.arrays)), "cpu", array.size), pickle.TUPLE)
         self._memoize()
         self._out += pickle.BINPERSID

@@ -19,7 +19,9 @@ class Sizes:
     """One voice's hyperparameters; the field names are the overrides that `write_voice` takes.
 
     `layers`, `heads`, `filter` and `kernel` belong to the SoVITS text encoder, `t2s_…` to the GPT. `eos_gain` scales
-    the score of a sentence's end against those of the codes: 0 never ends.
+    the score of a sentence's end against those of the codes: 0 never ends. `wns_…` and `cfm_…` are v3's and v4's alone;
+    `upsample_…` and `resblock…` are those of their vocoder, which is a file of its own. With a `lora_rank` the voice is
+    a LoRA beside its base.
     """
 
     version: str
@@ -39,11 +41,22 @@ class Sizes:
     upsample_kernels: tuple[int, ...] = (16, 16, 8, 2, 2)
     upsample_initial: int = 512
     gin: int = 512
+    wns_layers: int = 8
+    cfm_width: int = 1024
+    cfm_layers: int = 22
+    cfm_heads: int = 16
+    cfm_text_layers: int = 4
+    lora_rank: int = 0
 
     @property
     def speaker(self) -> bool:
         """Whether this version takes a speaker embedding."""
         return VERSIONS[self.version].speaker
+
+    @property
+    def mel(self) -> bool:
+        """Whether this version generates a mel."""
+        return VERSIONS[self.version].mel is not None
 
     @property
     def reference_bins(self) -> int:
@@ -74,6 +87,33 @@ _TINY: dict[str, Any] = {
     "upsample_kernels": (16, 16, 8, 4),
     "upsample_initial": 64,
 }
+# Of v3 and v4: what the vocoder has, and the bridge's width, which is the text encoder's.
+_VOCODERS: dict[str, dict[str, Any]] = {
+    "v3": {
+        "upsample_initial": 1536,
+        "upsample_rates": (4, 4, 2, 2, 2, 2),
+        "upsample_kernels": (8, 8, 4, 4, 4, 4),
+    },
+    "v4": {"upsample_rates": (10, 6, 2, 2, 2), "upsample_kernels": (20, 12, 4, 4, 4)},
+}
+_TINY_MEL = {
+    "inter": 192,
+    "wns_layers": 2,
+    "cfm_width": 128,
+    "cfm_layers": 2,
+    "cfm_heads": 2,
+    "cfm_text_layers": 1,
+    "upsample_initial": 64,
+}
+_TINY_VOCODERS: dict[str, dict[str, Any]] = {
+    "v3": {**_TINY_MEL, "upsample_rates": (4, 4, 4, 4), "upsample_kernels": (8, 8, 8, 8)},
+    "v4": {
+        **_TINY_MEL,
+        "resblock_kernels": (3, 5),
+        "upsample_rates": (10, 6, 4, 2),
+        "upsample_kernels": (20, 12, 8, 4),
+    },
+}
 
 
 def voice_sizes(version: str, size: str, **overrides: Any) -> Sizes:
@@ -95,8 +135,9 @@ def voice_sizes(version: str, size: str, **overrides: Any) -> Sizes:
         values |= {"upsample_initial": 768, "upsample_kernels": (20, 16, 8, 2, 2)}
     if VERSIONS[version].speaker:
         values["gin"] = 1024
+    values |= _VOCODERS.get(version, {})
     if size == "tiny":
-        values |= _TINY
+        values |= _TINY | _TINY_VOCODERS.get(version, {})
         if VERSIONS[version].speaker:
             values["gin"] = 64
         if version == "v2ProPlus":
@@ -112,6 +153,7 @@ def _impossible(sizes: Sizes) -> list[str]:
     for rate in sizes.upsample_rates:
         product *= rate
     convolutions = {"1": 3, "2": 2}.get(sizes.resblock)
+    hop = {"v3": 256, "v4": 480}.get(sizes.version, HOP)
     rules = {
         f"t2s_width {sizes.t2s_width} is not an even multiple of t2s_heads {sizes.t2s_heads}": (
             sizes.t2s_width % sizes.t2s_heads == 0 and sizes.t2s_width % 2 == 0
@@ -119,10 +161,18 @@ def _impossible(sizes: Sizes) -> list[str]:
         f"heads {sizes.heads} do not divide 192": 192 % sizes.heads == 0,
         f"inter {sizes.inter} is odd": sizes.inter % 2 == 0,
         f"gin {sizes.gin} is not 512, which {sizes.version} adds to its text": sizes.speaker or sizes.gin == 512,
+        f"inter {sizes.inter} is not 192, which the bridge of {sizes.version} takes": (
+            not sizes.mel or sizes.inter == 192
+        ),
+        f"cfm_width {sizes.cfm_width} is no multiple of 16": sizes.cfm_width % 16 == 0,
+        f"lora_rank {sizes.lora_rank} is none, or not for {sizes.version}": (
+            sizes.lora_rank == 0 or (sizes.lora_rank > 0 and sizes.mel)
+        ),
+        f"{sizes.version}'s vocoder has resblocks of kind '1'": sizes.version != "v4" or sizes.resblock == "1",
         f"resblock '{sizes.resblock}' is neither '1' nor '2'": convolutions is not None,
         f"resblock '{sizes.resblock}' takes {convolutions} dilations, one list for each kernel": convolutions is None
         or [len(item) for item in sizes.resblock_dilations] == [convolutions] * len(sizes.resblock_kernels),
-        f"upsample_rates multiply to {product}, not to the hop of {HOP}": product == HOP,
+        f"upsample_rates multiply to {product}, not to the hop of {hop}": product == hop,
         "upsample_kernels are not one for each rate, larger by an even number": (
             len(sizes.upsample_kernels) == len(sizes.upsample_rates)
             and all(

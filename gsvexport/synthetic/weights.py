@@ -16,20 +16,20 @@ from gsvexport.synthetic.sizes import CODES, EOS, VOCAB, Sizes
 _HIDDEN, _MRTE, _WINDOW = 192, TEXT_GE_WIDTH, 4
 _FLOWS, _FLOW_LAYERS, _FLOW_KERNEL = 4, 4, 5
 _STYLE, _STYLE_KERNEL = 128, 5
-_EDGE_KERNEL = 7  # the vocoder's first and last convolution
+EDGE_KERNEL = 7  # the vocoder's first and last convolution
 
-_RELU = math.sqrt(2)  # gain after a relu: half of the energy is gone
-_LEAKY = math.sqrt(2 / (1 + 0.1**2))
+RELU = math.sqrt(2)  # gain after a relu: half of the energy is gone
+LEAKY = math.sqrt(2 / (1 + 0.1**2))
 _SPECTROGRAM_RMS = 3.0  # of speech at a usual level; the style encoder takes it as it is
 _SPEAKER_RMS = 0.6
 _LOGIT_SPREAD = 3.0
-_AUDIO_RMS = 0.15
+AUDIO_RMS = 0.15
 _BIAS = 0.05
 
 
 def t2s_weights(sizes: Sizes, seed: int) -> dict[str, np.ndarray]:
     """The GPT checkpoint's tensors, float16."""
-    weights = _Weights(seed)
+    weights = Weights(seed)
     width = sizes.t2s_width
     residual = (2 * sizes.t2s_layers) ** -0.5  # all layers together move a row about as far as it is long
     weights.linear("model.bert_proj", width, BERT_WIDTH)
@@ -43,7 +43,7 @@ def t2s_weights(sizes: Sizes, seed: int) -> dict[str, np.ndarray]:
         weights.uniform(f"{name}.self_attn.in_proj_bias", (3 * width,), _BIAS)
         weights.linear(f"{name}.self_attn.out_proj", width, width, residual)
         weights.linear(f"{name}.linear1", 4 * width, width)
-        weights.linear(f"{name}.linear2", width, 4 * width, residual * _RELU)
+        weights.linear(f"{name}.linear2", width, 4 * width, residual * RELU)
         for norm in ("norm1", "norm2"):
             weights.norm(f"{name}.{norm}.weight", f"{name}.{norm}.bias", width)
     head = weights.uniform("model.ar_predict_layer.weight", (VOCAB, width), _LOGIT_SPREAD * width**-0.5)
@@ -53,10 +53,15 @@ def t2s_weights(sizes: Sizes, seed: int) -> dict[str, np.ndarray]:
 
 def sovits_weights(sizes: Sizes, seed: int) -> dict[str, np.ndarray]:
     """The SoVITS checkpoint's tensors, float16, weight norm un-folded, without the posterior encoder."""
-    weights = _Weights(seed)
+    weights = Weights(seed)
     _text_encoder(weights, sizes)
-    _vocoder(weights, sizes)
-    _flow(weights, sizes)
+    if sizes.mel:
+        from gsvexport.synthetic.matching import mel_weights
+
+        mel_weights(weights, sizes)
+    else:
+        _vocoder(weights, sizes)
+        _flow(weights, sizes)
     _reference_encoder(weights, sizes)
     weights.conv("ssl_proj", SSL_WIDTH, SSL_WIDTH, FRAMES_PER_CODE)
     _codebook(weights)
@@ -67,22 +72,25 @@ def sovits_weights(sizes: Sizes, seed: int) -> dict[str, np.ndarray]:
     return weights.tensors
 
 
-class _Weights:
-    """Collects named float16 arrays of a given standard deviation."""
+class Weights:
+    """Collects named arrays of a given standard deviation, float16 unless told otherwise."""
 
-    def __init__(self, seed: int) -> None:
-        self._random = np.random.Generator(np.random.PCG64(seed))
+    def __init__(self, seed: int, dtype: type = np.float16) -> None:
+        self._random, self._dtype = np.random.Generator(np.random.PCG64(seed)), dtype
         self.tensors: dict[str, np.ndarray] = {}
 
     def uniform(self, name: str, shape: tuple[int, ...], deviation: float, mean: float = 0) -> np.ndarray:
+        """Uniform values of that deviation around `mean`."""
         values = self._values(shape, deviation) + np.float32(mean)
         return self.store(name, values)
 
     def store(self, name: str, values: np.ndarray) -> np.ndarray:
-        self.tensors[name] = values.astype(np.float16)
+        """These values."""
+        self.tensors[name] = values.astype(self._dtype)
         return self.tensors[name]
 
     def linear(self, name: str, outputs: int, inputs: int, gain: float = 1) -> None:
+        """A linear layer that keeps the variance, times `gain`."""
         self.uniform(f"{name}.weight", (outputs, inputs), gain * inputs**-0.5)
         self.uniform(f"{name}.bias", (outputs,), _BIAS)
 
@@ -94,15 +102,32 @@ class _Weights:
         if bias is not None:
             self.uniform(f"{name}.bias", (outputs,), _BIAS, bias)
 
-    def normed(self, name: str, outputs: int, shape: tuple[int, int, int], deviation: float) -> None:
+    def normed(
+        self, name: str, outputs: int, shape: tuple[int, int, int], deviation: float, *, folded: bool = False
+    ) -> None:
         """Weight norm, un-folded: v has another length in every channel, which g undoes."""
         weight = self._values(shape, deviation)
         self.uniform(f"{name}.bias", (outputs,), _BIAS)
+        if folded:
+            self.store(f"{name}.weight", weight)
+            return
         length = np.sqrt(np.square(weight, dtype=np.float64).sum(axis=(1, 2), keepdims=True))
         self.store(f"{name}.weight_g", length)
         self.store(f"{name}.weight_v", weight * (1.25 + self._values((shape[0], 1, 1), 0.4)))
 
+    def wavenet(self, name: str, width: int, layers: int, kernel: int, gin: int) -> None:
+        """Gated convolutions, the last of which has no residual half."""
+        for layer in range(layers):
+            shape = (2 * width, width, kernel)
+            self.normed(f"{name}.in_layers.{layer}", shape[0], shape, (width * kernel) ** -0.5)
+        for layer in range(layers):
+            outputs = 2 * width if layer < layers - 1 else width
+            self.normed(f"{name}.res_skip_layers.{layer}", outputs, (outputs, width, 1), RELU * width**-0.5)
+        conditions = 2 * width * layers
+        self.normed(f"{name}.cond_layer", conditions, (conditions, gin, 1), 0.5 * gin**-0.5)
+
     def norm(self, scale: str, shift: str, width: int) -> None:
+        """Scale and shift of a norm."""
         self.uniform(scale, (width,), 0.1, mean=1)
         self.uniform(shift, (width,), 0.1)
 
@@ -113,7 +138,7 @@ class _Weights:
         return values
 
 
-def _text_encoder(weights: _Weights, sizes: Sizes) -> None:
+def _text_encoder(weights: Weights, sizes: Sizes) -> None:
     weights.conv("enc_p.ssl_proj", _HIDDEN, SSL_WIDTH, 1)
     _encoder(weights, sizes, "enc_p.encoder_ssl", sizes.layers // 2)
     _encoder(weights, sizes, "enc_p.encoder_text", sizes.layers)
@@ -130,7 +155,7 @@ def _text_encoder(weights: _Weights, sizes: Sizes) -> None:
     weights.tensors["enc_p.proj.bias"][sizes.inter :] -= np.float16(1)
 
 
-def _encoder(weights: _Weights, sizes: Sizes, name: str, layers: int) -> None:
+def _encoder(weights: Weights, sizes: Sizes, name: str, layers: int) -> None:
     head = _HIDDEN // sizes.heads
     for layer in range(layers):
         attention = f"{name}.attn_layers.{layer}"
@@ -140,54 +165,55 @@ def _encoder(weights: _Weights, sizes: Sizes, name: str, layers: int) -> None:
             weights.conv(f"{attention}.conv_{projection}", _HIDDEN, _HIDDEN, 1)
         weights.norm(f"{name}.norm_layers_1.{layer}.gamma", f"{name}.norm_layers_1.{layer}.beta", _HIDDEN)
         weights.conv(f"{name}.ffn_layers.{layer}.conv_1", sizes.filter, _HIDDEN, sizes.kernel)
-        weights.conv(f"{name}.ffn_layers.{layer}.conv_2", _HIDDEN, sizes.filter, sizes.kernel, _RELU)
+        weights.conv(f"{name}.ffn_layers.{layer}.conv_2", _HIDDEN, sizes.filter, sizes.kernel, RELU)
         weights.norm(f"{name}.norm_layers_2.{layer}.gamma", f"{name}.norm_layers_2.{layer}.beta", _HIDDEN)
 
 
-def _vocoder(weights: _Weights, sizes: Sizes) -> None:
+def generator(weights: Weights, sizes: Sizes, prefix: str, inputs: int, *, folded: bool = False) -> None:
+    """HiFi-GAN up to its last convolution; its first one takes `inputs` channels."""
     width = sizes.upsample_initial
-    weights.conv("dec.conv_pre", width, sizes.inter, _EDGE_KERNEL)
+    weights.conv(f"{prefix}conv_pre", width, inputs, EDGE_KERNEL)
     stages = list(zip(sizes.upsample_rates, sizes.upsample_kernels, strict=True))
     for stage, (rate, kernel) in enumerate(stages):
         wide, narrow = width >> stage, width >> stage + 1
         # Each output sample meets kernel / rate taps of every input channel.
-        weights.normed(f"dec.ups.{stage}", narrow, (wide, narrow, kernel), _LEAKY * (wide * kernel / rate) ** -0.5)
+        deviation = LEAKY * (wide * kernel / rate) ** -0.5
+        weights.normed(f"{prefix}ups.{stage}", narrow, (wide, narrow, kernel), deviation, folded=folded)
     branches = list(zip(sizes.resblock_kernels, sizes.resblock_dilations, strict=True))
     for stage in range(len(stages)):
         channels = width >> stage + 1
         for branch, (kernel, dilations) in enumerate(branches):
-            name = f"dec.resblocks.{stage * len(branches) + branch}"
+            name = f"{prefix}resblocks.{stage * len(branches) + branch}"
             # The last convolution of a residual adds 0.4 of the input's amplitude.
-            gains = {"convs1": _LEAKY, "convs2": 0.4 * _LEAKY} if sizes.resblock == "1" else {"convs": 0.4 * _LEAKY}
+            gains = {"convs1": LEAKY, "convs2": 0.4 * LEAKY} if sizes.resblock == "1" else {"convs": 0.4 * LEAKY}
             for convolutions, gain in gains.items():
                 for index in range(len(dilations)):
+                    shape = (channels, channels, kernel)
                     deviation = gain * (channels * kernel) ** -0.5
-                    weights.normed(f"{name}.{convolutions}.{index}", channels, (channels, channels, kernel), deviation)
-    weights.conv("dec.conv_post", 1, width >> len(stages), _EDGE_KERNEL, _AUDIO_RMS * _RELU, bias=None)
+                    weights.normed(f"{name}.{convolutions}.{index}", channels, shape, deviation, folded=folded)
+
+
+def _vocoder(weights: Weights, sizes: Sizes) -> None:
+    width, stages = sizes.upsample_initial, sizes.upsample_rates
+    generator(weights, sizes, "dec.", sizes.inter)
+    weights.conv("dec.conv_post", 1, width >> len(stages), EDGE_KERNEL, AUDIO_RMS * RELU, bias=None)
     last = weights.tensors["dec.conv_post.weight"]
     last -= last.mean(axis=2, keepdims=True)  # no constant offset in the audio
     weights.conv("dec.cond", width, sizes.gin, 1, 0.5)
 
 
-def _flow(weights: _Weights, sizes: Sizes) -> None:
+def _flow(weights: Weights, sizes: Sizes) -> None:
     half = sizes.inter // 2
     for index in range(_FLOWS):
         name = f"flow.flows.{2 * index}"  # the odd ones reverse channels and hold nothing
         weights.conv(f"{name}.pre", _HIDDEN, half, 1)
-        for layer in range(_FLOW_LAYERS):
-            shape = (2 * _HIDDEN, _HIDDEN, _FLOW_KERNEL)
-            weights.normed(f"{name}.enc.in_layers.{layer}", shape[0], shape, (shape[1] * shape[2]) ** -0.5)
-        for layer in range(_FLOW_LAYERS):
-            outputs = 2 * _HIDDEN if layer < _FLOW_LAYERS - 1 else _HIDDEN
-            weights.normed(f"{name}.enc.res_skip_layers.{layer}", outputs, (outputs, _HIDDEN, 1), _RELU * _HIDDEN**-0.5)
-        conditions = 2 * _HIDDEN * _FLOW_LAYERS
-        weights.normed(f"{name}.enc.cond_layer", conditions, (conditions, sizes.gin, 1), 0.5 * sizes.gin**-0.5)
+        weights.wavenet(f"{name}.enc", _HIDDEN, _FLOW_LAYERS, _FLOW_KERNEL, sizes.gin)
         weights.conv(f"{name}.post", half, _HIDDEN, 1, 0.5)
 
 
-def _reference_encoder(weights: _Weights, sizes: Sizes) -> None:
-    weights.linear("ref_enc.spectral.0.fc", _STYLE, sizes.reference_bins, _RELU / _SPECTROGRAM_RMS)
-    weights.linear("ref_enc.spectral.3.fc", _STYLE, _STYLE, _RELU)
+def _reference_encoder(weights: Weights, sizes: Sizes) -> None:
+    weights.linear("ref_enc.spectral.0.fc", _STYLE, sizes.reference_bins, RELU / _SPECTROGRAM_RMS)
+    weights.linear("ref_enc.spectral.3.fc", _STYLE, _STYLE, RELU)
     for layer in range(2):
         weights.conv(f"ref_enc.temporal.{layer}.conv1.conv", 2 * _STYLE, _STYLE, _STYLE_KERNEL)
     for projection in ("w_qs", "w_ks", "w_vs", "fc"):
@@ -195,7 +221,7 @@ def _reference_encoder(weights: _Weights, sizes: Sizes) -> None:
     weights.linear("ref_enc.fc.fc", sizes.gin, _STYLE)
 
 
-def _codebook(weights: _Weights) -> None:
+def _codebook(weights: Weights) -> None:
     name = "quantizer.vq.layers.0._codebook"
     weights.store(f"{name}.inited", np.ones(1))
     count = weights.uniform(f"{name}.cluster_size", (CODES,), 10, mean=50)

@@ -18,13 +18,14 @@ import numpy as np
 
 from gsvexport.backends import Opener, open_session
 from gsvexport.errors import GsvError
-from gsvexport.stages import CLONING_STAGES
+from gsvexport.stages import CLONING_STAGES, VERSIONS, speaking
 from gsvexport.verify import audio, checks, freerun, golden, package
 from gsvexport.verify.depth import Depth
 from gsvexport.verify.gates import Gates, judge, not_run, resolve
 from gsvexport.verify.golden import Case, Size
 from gsvexport.verify.heldout import sentences
 from gsvexport.verify.report import Check, Report
+from gsvexport.verify.sounding import MEL_STEPS
 from gsvexport.verify.speech import INSTALL
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ LIVE = (
 )
 SAID, SAID_CODES = slice(1, 3), 75  # beside them, 3 s of two held-out sentences; the first is a golden vector
 FREE_RUN_TOKENS = 60
-_LIVE_STAGES = ("prefill", "step", "acoustic", "vocoder", "pipeline", "baked")
+_LIVE_STAGES = ("pipeline", "baked")  # besides the stages that a sentence goes through
 
 
 def verify_artifact(
@@ -101,7 +102,9 @@ def verify_voice(
     ]
     if source is None:
         reason = "no source was given to compare with"
-        found += [not_run(gates, stage, "valid", SOURCE, reason) for stage in _LIVE_STAGES]
+        found += [
+            not_run(gates, stage, "valid", SOURCE, reason) for stage in (*speaking(voice.model.version), *_LIVE_STAGES)
+        ]
     else:
         say("running the source")
         dropped = [stage for stage in CLONING_STAGES if stage not in voice.stages]  # their results are baked
@@ -139,8 +142,12 @@ def _free_run(voice: LoadedVoice, source: LoadedVoice | None, gates: Gates, say:
     say("free run")
     inputs = golden.inputs(voice.model, LIVE[0], np.random.Generator(np.random.PCG64(golden.SEED)))
     codes, sound = np.empty(0, np.int64), np.empty(0, np.float32)
-    missing = [stage for stage in ("prefill", "step", "acoustic", "vocoder") if stage not in voice.stages]
+    unprompted = VERSIONS[voice.model.version].mel is not None and "prompt" not in voice.baked
+    missing = [stage for stage in speaking(voice.model.version) if stage not in voice.stages]
     problem = f"the artifact holds no stage {', '.join(missing)}" if missing else ""
+    if unprompted:
+        reason = f"a {voice.model.version} voice without a baked reference cannot speak by itself"
+        return [not_run(gates, "free_run", "valid", ITSELF, reason, level=3)]
     if not missing:
         try:
             codes, sound = _speak(voice, inputs)
@@ -177,6 +184,8 @@ def _speak(voice: LoadedVoice, inputs: Mapping[str, Any]) -> tuple[Any, Any]:
         conditioning = voice.condition(inputs["spectrogram"], [inputs["speaker"]] if takes_speaker else [])
     settings: dict[str, Any] = {"prompt": prompt, "sampling": greedy, "max_tokens": FREE_RUN_TOKENS}
     codes = voice.tokens(inputs["phones"], **settings)
+    if VERSIONS[voice.model.version].mel is not None:
+        settings["steps"] = MEL_STEPS
     sound = voice.synthesize(phones=inputs["phones"], conditioning=conditioning, **settings)
     return codes, sound.samples
 

@@ -15,6 +15,7 @@ from gsvexport.verify import audio, pitch, speech, tensors
 from gsvexport.verify.gates import METRICS, Gates, judge, not_run
 from gsvexport.verify.golden import TEACHER, Case, Runnable, teacher_forced
 from gsvexport.verify.report import Check
+from gsvexport.verify.sounding import chains, speak
 
 Array = NDArray[Any]
 Pair = tuple[Array, Array]  # reference, value
@@ -45,7 +46,7 @@ def compare(
     against: str,
     progress: Callable[[str], None] = lambda _: None,
 ) -> list[Check]:
-    """Every stage of `cases` in turn, then acoustic → vocoder in a row. `against` names the reference in the checks."""
+    """Every stage of `cases` in turn, then all from codes to sound in a row. `against` names the reference."""
     rate, checks = voice.model.rate, []
     for stage in dict.fromkeys(case.stage for case in cases):
         mine = [case for case in cases if case.stage == stage]
@@ -55,10 +56,10 @@ def compare(
             continue
         ran = [_run(case, partial(voice.run, stage, case.inputs)) for case in mine]
         checks += _judge_all(gates, stage, _metrics(mine[0]), against, ran, rate)
-    chained = _chains(cases)
+    chained = chains(cases)
     if chained:
-        progress(f"acoustic and vocoder in a row: comparing with {against}")
-        ran = [_run(last, partial(_speak, voice, first, last)) for first, last in chained]
+        progress(f"codes to sound, all stages in a row: comparing with {against}")
+        ran = [_run(chain["vocoder"], partial(speak, voice, chain)) for chain in chained]
         checks += _judge_all(gates, "pipeline", SOUND, against, ran, rate)
     return checks
 
@@ -98,16 +99,6 @@ def _forced(voice: Runnable, case: Case) -> dict[str, Array]:
     tokens = case.inputs["tokens"]
     text = {name: case.inputs[name] for name in ("phones", "bert", "prompt")}
     return teacher_forced(voice, **text, tokens=tokens, count=len(tokens))
-
-
-def _chains(cases: Sequence[Case]) -> list[tuple[Case, Case]]:
-    """The (acoustic, vocoder) cases that belong together."""
-    last = {case.name: case for case in cases if case.stage == "vocoder"}
-    return [(case, last[case.name]) for case in cases if case.stage == "acoustic" and case.name in last]
-
-
-def _speak(voice: Runnable, acoustic: Case, vocoder: Case) -> dict[str, Array]:
-    return voice.run("vocoder", {**vocoder.inputs, **voice.run("acoustic", acoustic.inputs)})
 
 
 def _metrics(case: Case) -> tuple[str, ...]:

@@ -15,10 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gsvexport.errors import BackendError, EnvironmentProblem, GsvError
-from gsvexport.stages import frames
+from gsvexport.runtime.speech import Manner, sound_feeds
 from gsvexport.verify import audio, speech
 from gsvexport.verify.gates import METRICS, Gates, judge, not_run
-from gsvexport.verify.golden import NOISE_SCALE, pick
 from gsvexport.verify.heldout import Sentence
 from gsvexport.verify.paired import Estimate, as_ratio, estimate
 from gsvexport.verify.report import Check
@@ -149,16 +148,8 @@ def _utter(voice: LoadedVoice, index: int, sentence: Sentence, seed: int) -> Utt
     if not codes.size:
         raise BackendError(f"{voice.model.name}: sentence {index + 1} ended before its first code (seed {seed})")
     random = np.random.Generator(np.random.PCG64([seed, index]))
-    shape = (1, voice.model.dims.I, frames(codes.size, 1.0))
-    values: dict[str, Array] = {
-        **voice.baked,
-        "codes": codes[None],
-        "phones": phones,
-        "noise": random.standard_normal(shape, dtype=np.float32),
-        "noise_scale": np.array(NOISE_SCALE, np.float32),
-    }
-    values |= voice.run("acoustic", pick(voice.stages["acoustic"], values))
-    samples = voice.run("vocoder", pick(voice.stages["vocoder"], values))["audio"][0]
+    feeds = sound_feeds(voice, codes, phones, voice.baked, Manner(), random)
+    samples = voice.run("vocoder", feeds)["audio"][0]
     if count := audio.nonfinite_count(samples):
         raise BackendError(f"{voice.model.name}: {count} of {samples.size} samples are NaN or infinite (seed {seed})")
     return Utterance(index, codes, codes.size < most, samples, voice.rate)

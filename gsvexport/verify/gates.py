@@ -72,13 +72,13 @@ GATED = tuple(name for name in METRICS if name not in FIXED)  # what a target ma
 # Above this fall of an objective MOS nothing passes, whatever a target says.
 MOST_MOS_DROP = 0.3
 _MOS = ("p808_drop", "ovr_drop")
-# Stages of the graphs, and what verification adds: stored constants, acoustic → vocoder in a row, generation without
+# Stages of the graphs, and what verification adds: stored constants, codes to sound in a row, generation without
 # teacher forcing.
 GRAPHS = tuple(dict.fromkeys(name for version in VERSIONS for name in stages(version)))
 _MADE_OF: dict[str, tuple[str, ...]] = {
     "baked": (),  # stored as the FP32 source computed them, whatever the target's precision
-    "pipeline": ("acoustic", "vocoder"),
-    "free_run": ("prefill", "step", "acoustic", "vocoder"),
+    "pipeline": ("acoustic", "features", "cfm", "vocoder"),
+    "free_run": ("prefill", "step", "acoustic", "features", "cfm", "vocoder"),
 }
 STAGES = (*GRAPHS, *_MADE_OF)
 

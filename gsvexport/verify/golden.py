@@ -29,10 +29,13 @@ from gsvexport.stages import (
     SPECTROGRAM_BINS,
     SSL_WIDTH,
     SYMBOL_COUNTS,
+    VERSIONS,
     Stage,
     frames,
+    mel_mask,
 )
 from gsvexport.verify.heldout import sentences
+from gsvexport.verify.sounding import first_step, mel_of
 
 Array = NDArray[Any]
 
@@ -294,7 +297,13 @@ def _cases(voice: Runnable, size: Size, random: np.random.Generator, baked_promp
     tokens = forced.pop("tokens")
     found.append(Case(size.name, TEACHER, {**teacher, "tokens": tokens}, forced))
     values["codes"] = tokens[np.newaxis, : size.codes]
-    run("vocoder", {**values, **run("acoustic", values)})
+    if VERSIONS[model.version].mel is None:
+        run("vocoder", {**values, **run("acoustic", values)})
+        return found
+    fea = run("features", values)["fea"]
+    matching = first_step(voice, fea, size, random)
+    run("cfm", matching)
+    run("vocoder", {"mel": mel_of(voice, matching, fea)})
     return found
 
 
@@ -312,12 +321,21 @@ def inputs(model: Model, size: Size, random: np.random.Generator) -> dict[str, A
     falling = np.linspace(2.0, -4.0, SPECTROGRAM_BINS)[:, None]  # speech has less at high frequencies
     spectrum = np.abs(normal(1, SPECTROGRAM_BINS, size.spectrogram)) * np.exp(falling)
     said = np.array([size.sentence], np.int64)
-    return {
+    mel = VERSIONS[model.version].mel
+    ids = {
         "phones": said if size.sentence else random.integers(phones, size=(1, size.phones)),
         "prompt": random.integers(min(dims.codes, model.eos), size=(1, size.prompt)),
+    }
+    if mel is None:
+        noise = normal(1, dims.I, frames(size.codes, size.speed))
+        moving = {"noise": noise, "noise_scale": np.array(NOISE_SCALE, np.float32)}
+    else:
+        count, ones = mel_mask(size.codes, size.speed, mel)
+        moving = {"mask": (np.arange(count) < ones).astype(np.float32)[None, None]}
+    return {
+        **ids,
         "bert": bert,
-        "noise": normal(1, dims.I, frames(size.codes, size.speed)),
-        "noise_scale": np.array(NOISE_SCALE, np.float32),
+        **moving,
         "spectrogram": spectrum.astype(np.float16).astype(np.float32),
         "ssl_content": normal(1, SSL_WIDTH, size.ssl),
         "speaker": normal(1, SPEAKER_WIDTH),

@@ -225,6 +225,12 @@ def _prompt(
 ) -> tuple[tuple[int, ...] | None, npt.NDArray[np.int64] | None]:
     """The phones and codes of the prompt, or neither."""
     if table.text is None and table.phones is None and table.prompt_codes is None:
+        if dims is not None and VERSIONS[dims.version].mel is not None:
+            found.problems.append(
+                f"[reference] of a {dims.version} voice needs its text (or phones) and prompt_codes: {dims.version} "
+                "continues a prompt"
+            )
+            return None, None
         found.notes.append("no text, phones or prompt_codes in [reference]: a prompt-free voice")
         return None, None
     if table.prompt_codes is None:

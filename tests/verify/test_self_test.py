@@ -58,7 +58,8 @@ def test_a_whole_voice_is_damaged_in_every_way_and_its_fp16_is_quiet(tmp_path: P
     before = {path.name: path.read_bytes() for path in source.iterdir() if path.is_file()}
     said: list[str] = []
     rows = self_test(source, resolve("fp16"), progress=said.append)
-    assert [row.name for row in rows] == [*OUTPUTS, *WEIGHTS]
+    outputs = [name for name, (change, _) in OUTPUTS.items() if not change.keys() & {"features", "cfm"}]  # of v3, v4
+    assert [row.name for row in rows] == [*outputs, *WEIGHTS]
     assert [row for row in rows if not row.passed] == [], table(rows)
     assert rows[-1] == Row(QUIET, (), ())
     assert said
