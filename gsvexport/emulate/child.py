@@ -41,7 +41,7 @@ class Server:
 
     def _machine(self, request: wire.Message) -> Answer:
         found = {"machine": platform.machine(), "python": platform.python_version()}
-        for package in ("numpy", "onnxruntime"):
+        for package in ("numpy", "onnxruntime", "ai-edge-litert"):
             try:
                 found[package] = version(package)
             except PackageNotFoundError:

@@ -41,6 +41,8 @@ _QEMU_PACKAGE = "qemu-user-static"
 _BACKPORTS = {"bookworm": "qemu-user"}
 _QEMU_MEMBERS = ("./usr/bin/qemu-aarch64-static", "./usr/bin/qemu-aarch64")
 _SYSTEM_SOURCES = Path("/etc/apt/sources.list.d")
+# Runs .tflite stages. 2.3.0 dies of SIGSEGV under qemu 7.2; integers are the same in both.
+_LITERT = "ai-edge-litert==2.1.2"
 _TOOLS = ("apt-get", "dpkg", "dpkg-deb")
 _LOCK, _QEMU, _ROOT, _SITE = "lock.json", "qemu-aarch64", "rootfs", "site"
 _LAST_WORDS = 800  # characters of a tool's output in a message
@@ -205,7 +207,8 @@ def _fill(work: Path, steps: _Steps) -> None:
     lock = {"packages": [path.name for path in archives], "wheels": [path.name for path in wheels]}
     for folder in ("apt", "wheels"):
         shutil.rmtree(work / folder)
-    command, environment = Emulator(work).command("max", ["-c", "import numpy, onnxruntime, click"])
+    program = "import numpy, onnxruntime, click, ai_edge_litert.interpreter"
+    command, environment = Emulator(work).command("max", ["-c", program])
     environment["PYTHONDONTWRITEBYTECODE"] = "1"  # compiled files name the folder they were made in
     steps.run("trying it", command, environment)
     shutil.rmtree(work / "packages", ignore_errors=True)
@@ -311,7 +314,7 @@ def _wheels() -> list[str]:
         runtime = f"onnxruntime=={version('onnxruntime')}"
     except PackageNotFoundError:
         runtime = "onnxruntime>=1.23,<2"
-    return [runtime, "numpy>=1.26,<3", "click>=8.1"]
+    return [runtime, _LITERT, "numpy>=1.26,<3", "click>=8.1"]
 
 
 def _libc(archives: Sequence[Path]) -> int:
