@@ -35,6 +35,7 @@ METRICS: dict[str, Metric] = {
     "external_data": Metric(0, "max", "weights of a graph that are outside their file, or in a file of no member"),
     "machine_local": Metric(0, "max", "members and graphs that name a path or the name of the machine that built them"),
     "declared_precision": Metric(0, "min", "share of a graph's weights that are stored as its precision says"),
+    "integer_faults": Metric(0, "max", "tensors and operators of an integer graph that are not static integers"),
     "mapped_share": Metric(
         0, "min", "share of a stage's multiply-adds that an accelerator runs, predicted or compiled"
     ),

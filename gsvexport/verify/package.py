@@ -52,7 +52,8 @@ def audit(folder: Path, gates: Gates) -> list[Check]:
     for backend in sorted({entry.backend for entry in manifest.stages.values()}):
         if auditing := auditor(backend):
             for stage, metric, value, number, why in auditing.audit(folder, manifest):
-                checks.append(judge(gates, stage, metric, ITSELF, value, number, reason=why))
+                judged = None if value is None else judge(gates, stage, metric, ITSELF, value, number, reason=why)
+                checks.append(judged or not_run(gates, stage, metric, ITSELF, why))
     graphs, reason = _graphs(folder, manifest)
     stages = read_model(folder).stages
     if reason:
@@ -198,7 +199,9 @@ def _precision(gates: Gates, stage: str, graph: Any, precision: str) -> Check:
 
 
 def _unreferenced(folder: Path, manifest: Manifest, graphs: Mapping[str, Any]) -> list[str]:
-    used = {*_KNOWN, *(entry.file for entry in manifest.stages.values()), *read_model(folder).baked.values()}
+    model = read_model(folder)
+    used = {*_KNOWN, *(entry.file for entry in manifest.stages.values()), *model.baked.values()}
+    used |= {model.vocabulary} if model.vocabulary else set()
     used |= {_place(tensor).get("location", "") for graph in graphs.values() for tensor in _weights(graph)}
     for backend in {entry.backend for entry in manifest.stages.values()}:
         if finishing := finaliser(backend):

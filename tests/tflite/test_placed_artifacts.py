@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from small_graphs import constant, graph, with_operator
+from small_graphs import X, activation, constant, graph, with_operator, with_tensor
 from test_edgetpu import DOUBLE, ROOT
 
 from gsvexport.artifact import container
@@ -46,6 +46,13 @@ def rest():
     return Graph(tensors, (Operator("CONV_2D", 1, (0, 1, 2), (3,), {"padding": "SAME"}, "last"),), (0,), (3,))
 
 
+def with_ports(before):
+    """The graph with the inputs of a vocoder."""
+    named = with_tensor(before, X, name="latent")
+    ge = activation("ge", 1, 1, 1, 4)
+    return replace(named, tensors=(*named.tensors, ge), inputs=(X, len(named.tensors)))
+
+
 def seal(folder, manifest):
     (folder / MANIFEST).write_text(canonical_json(container.with_members(manifest, folder).to_json()))
 
@@ -58,7 +65,7 @@ def unpacked(tmp_path, monkeypatch):
         monkeypatch.setenv("PATH", "/usr/bin:/bin")
         folder = tmp_path / "voice.files"
         folder.mkdir()
-        (folder / "vocoder.tflite").write_bytes(dump(first or graph()))
+        (folder / "vocoder.tflite").write_bytes(dump(with_ports(first or graph())))
         (folder / "vocoder-rest.tflite").write_bytes(dump(rest()))
         (folder / "vocoder.json").write_text(canonical_json(RECIPE))
         dims = Dims(1, 8, 1, 5, 4, 4, 10, 10, 4, 50)

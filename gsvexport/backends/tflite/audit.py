@@ -1,37 +1,81 @@
-"""What of an artifact's stages runs on the Edge TPU: judged anew from its graphs, and held against what it says."""
+"""What an artifact's TFLite stages are, and what of them runs on the Edge TPU: judged anew from the graphs themselves,
+and held against what the artifact says."""
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 from gsvexport.artifact.manifest import Manifest
+from gsvexport.backends.tflite.integers import faults
 from gsvexport.backends.tflite.report import MEMBER, NOT_RUN, Report, page
-from gsvexport.backends.tflite.survey import BACKEND, read, survey
-from gsvexport.errors import ArtifactError, BackendError
+from gsvexport.backends.tflite.session import read_recipe
+from gsvexport.backends.tflite.survey import BACKEND, read, read_graph, survey
+from gsvexport.errors import ArtifactError, BackendError, EnvironmentProblem
 from gsvexport.files import sha256_file
 from gsvexport.model import read_model
 
 METRIC = "mapped_share"
+_SHOWN = 5  # faults that a reason lists
 
 
-def audit(folder: Path, manifest: Manifest) -> Iterator[tuple[str, str, float, int, str]]:
-    """(stage, metric, value, operators, reason) of the placement, judged anew from the graphs of an unpacked artifact.
+Finding = tuple[str, str, float | None, int, str]
 
-    The value is NaN where the stored report, or the compiled file, is not that of these graphs.
+
+def audit(folder: Path, manifest: Manifest) -> Iterator[Finding]:
+    """(stage, metric, value, how many, reason) of the graphs and their placement, in an unpacked artifact.
+
+    The value is NaN where something is not what the artifact says, and None where a package to read it with is missing.
     """
-    device = manifest.target.get("device", {})
-    for stage, entry in manifest.stages.items() if device.get("tpu") else ():
-        if entry.backend != BACKEND:
-            continue
+    for stage, entry in manifest.stages.items():
+        if entry.backend == BACKEND:
+            try:
+                yield from (*_graphs(folder, manifest, stage), *_placement(folder, manifest, stage))
+            except EnvironmentProblem as error:
+                for metric in ("ports", "integer_faults", "declared_precision", METRIC):
+                    yield stage, metric, None, 0, " ".join(str(error).split())
+
+
+def _graphs(folder: Path, manifest: Manifest, stage: str) -> Iterator[Finding]:
+    """Whether the stage's first part is integers throughout and fits its ports, and which share of weights is int8."""
+    ports = read_model(folder).stages[stage]
+    try:
+        output, _, parts = read_recipe(folder / manifest.stages[stage].file)
+        graphs = [read_graph(folder / part.file) for part in parts]
+    except BackendError as error:
+        yield stage, "integer_faults", float("nan"), 0, " ".join(str(error).split())
+        return
+    first = graphs[0]
+    have = {first.tensors[index].name: first.tensors[index].shape[-1] for index in first.inputs}
+    wrong = [] if output == ports.outputs[0].name else [f"output {output} instead of {ports.outputs[0].name}"]
+    wrong += [f"no input {port.name} with {port.shape[1]} channels"
+              for port in ports.inputs if have.get(port.name) != port.shape[1]]  # fmt: skip
+    wrong += [f"input {name} is unknown" for name in have.keys() - {port.name for port in ports.inputs}]
+    yield stage, "ports", len(wrong), len(have) + 1, "; ".join(wrong)
+    found = faults(first)
+    yield stage, "integer_faults", len(found), len(first.tensors), "; ".join(found[:_SHOWN])
+    stored: Counter[str] = Counter()
+    for tensor in (tensor for graph in graphs for tensor in graph.tensors if tensor.data is not None):
+        stored[tensor.dtype] += math.prod(tensor.shape)
+    weights = stored["int8"] + stored["float32"]
+    words = f"{stored['int8']} int8, {stored['float32']} fp32"
+    yield stage, "declared_precision", stored["int8"] / weights if weights else 0.0, weights, words
+
+
+def _placement(folder: Path, manifest: Manifest, stage: str) -> Iterator[Finding]:
+    """The share that the Edge TPU runs."""
+    device, entry = manifest.target.get("device", {}), manifest.stages[stage]
+    if device.get("tpu"):
         try:
             stored = read(folder)
             found = survey(folder, stage, entry.file, device, read_model(folder).rate)
             problem = _problem(folder, stored, found)
         except (ArtifactError, BackendError, KeyError, TypeError) as error:  # the last two: a profile that lacks parts
             yield stage, METRIC, float("nan"), 0, " ".join(str(error).split())
-            continue
+            return
         rows = len(found.placement.rows)
         yield stage, METRIC, float("nan") if problem else stored.mapped_share, rows, problem or _words(stored)
 

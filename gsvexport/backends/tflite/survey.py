@@ -28,7 +28,7 @@ def survey(folder: Path, stage: str, recipe: str, device: Mapping[str, Any], rat
         BackendError: a part that cannot be read, or a runtime that nobody knows.
     """
     parts = read_recipe(folder / recipe)[2]
-    graphs = [_graph(folder / part.file) for part in parts]
+    graphs = [read_graph(folder / part.file) for part in parts]
     tpu = device["tpu"]
     runtime = oldest_runtime(device["runtimes"].get("edgetpu", ""))
     placement = place(graphs[0], parts[0].file, tpu, runtime)
@@ -75,7 +75,12 @@ def members(folder: Path, recipe: str) -> set[str]:
     return found
 
 
-def _graph(path: Path) -> Graph:
+def read_graph(path: Path) -> Graph:
+    """The graph of a part.
+
+    Raises:
+        BackendError: it is missing, too large or damaged.
+    """
     if not path.is_file() or path.stat().st_size > LARGEST_FILE:
         raise BackendError(f"{path} is missing or too large", limit=f"{LARGEST_FILE} bytes")
     return parse(path.read_bytes(), path.name)
