@@ -10,6 +10,7 @@ import contextlib
 import http.client
 import os
 import shutil
+import ssl
 import tempfile
 import time
 import urllib.error
@@ -134,8 +135,8 @@ class FolderPlace:
             path.parent.mkdir(parents=True, exist_ok=True)
             handle, work = tempfile.mkstemp(prefix=TEMPORARY_PREFIX, dir=path.parent)
             try:
+                os.chmod(work, path.parent.stat().st_mode & 0o666)  # others read it, too
                 with os.fdopen(handle, "wb") as stream:
-                    os.fchmod(handle, path.parent.stat().st_mode & 0o666)
                     stream.write(data)
                     stream.flush()
                     os.fsync(handle)
@@ -253,7 +254,7 @@ class WebPlace:
             raise EnvironmentProblem(
                 f"{request.full_url}: HTTP {error.code} {error.reason}", fix=fix if error.code in (401, 403) else None
             ) from error
-        except (http.client.HTTPException, urllib.error.URLError, ConnectionError, TimeoutError) as error:
+        except (http.client.HTTPException, urllib.error.URLError, ssl.SSLError, ConnectionError, TimeoutError) as error:
             raise Interrupted(str(getattr(error, "reason", error)) or type(error).__name__) from error
 
 
