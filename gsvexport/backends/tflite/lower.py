@@ -143,7 +143,8 @@ def _stage(
         *(note for result in (legal, equal) for _, outcome in result.applied for note in outcome.notes),
         f"share of the gates used with one group on integers: {alone}",
         f"with the first groups together: {ladder}; allowed are {ALLOWED:g}{untried}",
-        f"int8: the first {choice.count} of {len(row)} groups, {share:.0%} of the multiplications; the rest is float32",
+        f"int8: the first {choice.count} of {len(row)} groups, {share:.0%} of the multiplications"
+        + ("" if choice.count == len(row) else "; the rest is float32"),
         why,
     )
     return list(zip(parts, graphs, strict=True)), notes, choice.decisions
