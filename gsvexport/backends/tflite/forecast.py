@@ -115,8 +115,7 @@ def _segments(path: Path, model: Model) -> list[Graph]:
     from gsvexport.passes.polyphase import Polyphase
     from gsvexport.passes.split_leaky_relu import SplitLeakyRelu
 
-    passes = [Conv2d(), Polyphase(), MultiplyByReciprocal(), SplitLeakyRelu()]
-    legal = run_passes(ir.load(path), passes).model
+    legal = run_passes(ir.load(path), [Conv2d(), Polyphase(), MultiplyByReciprocal(), SplitLeakyRelu()]).model
     sizes = {"F": _WINDOW, "I": model.dims.I, "G": model.dims.G}
     parts = segments(emit(legal, sizes))
     return [quantise(one, {tensor.name: (-1.0, 1.0) for tensor in one.tensors if tensor.data is None}) for one in parts]

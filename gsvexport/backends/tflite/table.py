@@ -147,7 +147,9 @@ class _Reading:
                     reader.problem("compiler.refused", f"'{text}' names no rule '{name}'{nearest(name, rules)}")
         if reader.problems:
             return None
-        words = {key: tuple(value) if isinstance(value, list) else value for key, value in compiler.items()}
+        words: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in compiler.items()
+        }
         words["refused"] = {text: tuple(names) for text, names in compiler["refused"].items()}
         del words["source"]
         numbers = {key: meta[key] for key in ("oldest", "newest", "innermost")}
