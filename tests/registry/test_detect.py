@@ -1,4 +1,4 @@
-"""Recorded devices against all built-in targets."""
+"""Devices, described by hand as their kernels and drivers do, against all built-in targets."""
 
 import pytest
 
