@@ -106,8 +106,8 @@ def resample(
 
     Band-limited interpolation: y[m] = Σ_n x[n]·h(n - m·rate/new_rate) with a sinc under a Hann window, as torchaudio's
     `resample` defines it by default (https://ccrma.stanford.edu/~jos/resample/). Each output takes only the few inputs
-    that its window covers, so unusual pairs of rates cost no more than usual ones. `sharp` keeps what is below 0.913 of the
-    lower Nyquist frequency and drops what is above it to -120 dB, with a Kaiser window (Kaiser 1974): soxr's "HQ", with
+    that its window covers, so unusual pairs of rates cost no more than usual ones. `sharp` keeps what is below
+    0.913 of the lower Nyquist frequency and drops what is above it to -120 dB, with a Kaiser window: soxr's "HQ", with
     which upstream's librosa reads what HuBERT is fed.
     """
     values = np.asarray(samples, np.float64)

@@ -96,7 +96,7 @@ def _choices(plan: Plan) -> list[str]:
     target, lines = plan.target, []
     every = stages(plan.subject.version)
     groups: dict[tuple[str, str, str], list[str]] = {}
-    for stage in plan.subject.stages:
+    for stage in plan.subject.stages(target):
         place = target.place(stage)
         groups.setdefault((every[stage].role, place.backend, place.precision), []).append(stage)
     for (role, backend, precision), names in groups.items():
@@ -104,7 +104,8 @@ def _choices(plan: Plan) -> list[str]:
         reason = _reasons(backend).why(role, precision, target.device.features)
         lines += _entry(f"{', '.join(names)}: {precision}", f"{reason} ({at})")
     if plan.subject.baked:
-        lines += _entry(", ".join(CLONING_STAGES), "left out: the voice is baked, so their results are stored instead")
+        left = [stage for stage in plan.subject.every if stage in CLONING_STAGES]
+        lines += _entry(", ".join(left), "left out: the voice is baked, so their results are stored instead")
     return lines
 
 

@@ -268,3 +268,12 @@ def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
+
+
+def link(source: Path, target: Path) -> None:
+    """The same file under another name where the file system can, else a copy; neither is written to afterwards."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)

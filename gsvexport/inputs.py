@@ -12,6 +12,7 @@ from gsvexport.artifact.container import SUFFIX
 from gsvexport.errors import InputError
 from gsvexport.files import atomic_directory, canonical_json, refuse_existing, sha256_bytes, sha256_file
 from gsvexport.plan import Subject
+from gsvexport.stages import PRETRAINED_STAGES
 from gsvexport.voice.profile import NOTICE
 
 if TYPE_CHECKING:
@@ -61,7 +62,8 @@ def open_voice(path: str | Path | None, *, progress: Progress | None = None) -> 
         say(f"checking the source {path}")
         source = open_source(path, verify=True)
         baked = "ge" in source.model.baked
-        subject = Subject("source", source.model.name, source.model.version, baked, source.digest)
+        pretrained = tuple(name for name in source.model.files if name in PRETRAINED_STAGES)
+        subject = Subject("source", source.model.name, source.model.version, baked, source.digest, pretrained)
         file = path / NOTICE
         notice = file.read_bytes() if file.is_file() and not file.is_symlink() else None
         return _with_notice(Opened(subject, path, source=source, notice=notice))
@@ -69,7 +71,8 @@ def open_voice(path: str | Path | None, *, progress: Progress | None = None) -> 
     voice = read_voice(path)
     for note in voice.notes:
         say(note)
-    subject = Subject("voice", voice.name, voice.version, voice.reference is not None, voice_digest(voice))
+    baked, networks = voice.reference is not None, voice.pretrained.stages
+    subject = Subject("voice", voice.name, voice.version, baked, voice_digest(voice), networks)
     return _with_notice(Opened(subject, path, voice=voice, notice=voice.notice))
 
 

@@ -41,7 +41,8 @@ class Dims:
     """Sizes of one voice, in the axis letters of `stages.py`.
 
     `I` are the channels of noise and of what the vocoder is given: in v3 and v4 the bands of a mel. `phones` counts
-    embedding rows, `codes` codebook rows, `positions` rows of the position table.
+    embedding rows, `codes` codebook rows, `positions` rows of the position table, `tokens` those of BERT's table (0
+    without BERT).
     """
 
     L: int
@@ -54,16 +55,18 @@ class Dims:
     text_phones: int
     codes: int
     positions: int
+    tokens: int = 0
 
 
 @dataclass(frozen=True)
 class Model:
     """One voice as the runtime sees it.
 
-    `rate` is the output sample rate in Hz, `hop` the samples for each latent (or mel) frame, `baked` maps the name of a stored
-    constant to its file (`.npy`, relative to the folder of `model.json`), `files` the file of each stage.
+    `rate` is the output sample rate in Hz, `hop` the samples for each latent (or mel) frame, `baked` maps the name of a
+    stored constant to its file (`.npy`, relative to the folder of `model.json`), `files` the file of each stage.
     `baked_key` is SHA-256 over the SoVITS weights and the reference: it changes when either does. `vocoder_context` is
-    how many latent frames before and after a frame its sound depends on.
+    how many latent frames before and after a frame its sound depends on. `vocabulary` is the file with stage `bert`'s
+    tokens.
     """
 
     name: str
@@ -80,6 +83,7 @@ class Model:
     baked: dict[str, str] = field(default_factory=dict)
     baked_key: str | None = None
     vocoder_context: tuple[int, int] | None = None
+    vocabulary: str | None = None
 
     @property
     def stages(self) -> dict[str, Stage]:
@@ -122,7 +126,7 @@ class Model:
             raise ArtifactError(f"{where} does not hold a model description: {error}") from error
         if model.version not in VERSIONS:
             raise ArtifactError(f"{where}: unknown model version", found=model.version, limit=", ".join(VERSIONS))
-        for name in (*model.files.values(), *model.baked.values()):
+        for name in (*model.files.values(), *model.baked.values(), *([model.vocabulary] if model.vocabulary else ())):
             if Path(name).is_absolute() or ".." in Path(name).parts:
                 raise ArtifactError(f"{where}: a file name leads out of the folder", found=name)
         return model

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -15,7 +14,7 @@ from gsvexport.artifact import container
 from gsvexport.artifact.manifest import REPORT, Manifest, StageEntry, Weights
 from gsvexport.backends import emulation, finaliser, finished
 from gsvexport.errors import ArtifactError, EnvironmentProblem
-from gsvexport.files import canonical_json
+from gsvexport.files import canonical_json, link
 from gsvexport.inputs import Opened
 from gsvexport.plan import Plan, lowering, tool_version
 from gsvexport.runtime.machine import check_machine, mismatch
@@ -139,8 +138,9 @@ def _assemble(plan: Plan, opened: Opened, source: Source, parts: list[Path], fil
             _link_tree(part / "files", files)
         else:
             _link_tree(part, files)
-    for file in model.baked.values():
-        _link(source.path / file, files / file)
+    kept = model.vocabulary if "bert" in stages else None
+    for file in (*model.baked.values(), *([kept] if kept else ())):
+        link(source.path / file, files / file)
     for backend in plan.lowerings:
         if finishing := finaliser(backend):
             for name, path in finishing.carried().items():
@@ -148,7 +148,7 @@ def _assemble(plan: Plan, opened: Opened, source: Source, parts: list[Path], fil
                 shutil.copyfile(path, files / name)
     if opened.notice:
         (files / NOTICE).write_bytes(opened.notice)
-    model = replace(model, files={stage: entry.file for stage, entry in stages.items()})
+    model = replace(model, files={stage: entry.file for stage, entry in stages.items()}, vocabulary=kept)
     (files / "model.json").write_text(canonical_json(model.to_json()), encoding="utf-8")
     tools = {tool: tool_version(tool) for tool in ("gsvexport", "numpy", "onnxruntime")}
     for backend in plan.lowerings:
@@ -186,13 +186,4 @@ def _reference_feeds(voice: Voice | None) -> list[dict[str, Any]] | None:
 def _link_tree(source: Path, target: Path) -> None:
     for path in sorted(source.rglob("*")):
         if path.is_file():
-            _link(path, target / path.relative_to(source))
-
-
-def _link(source: Path, target: Path) -> None:
-    """The same file under another name where the file system can, else a copy; neither is written to afterwards."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copyfile(source, target)
+            link(path, target / path.relative_to(source))

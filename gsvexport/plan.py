@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from gsvexport.backends import emulation
 from gsvexport.errors import TargetError, missing_package
 from gsvexport.files import canonical_json, sha256_bytes
-from gsvexport.stages import CLONING_STAGES, VERSIONS, stages
+from gsvexport.stages import CLONING_STAGES, PRETRAINED_STAGES, VERSIONS, stages
 from gsvexport.tables import nearest
 from gsvexport.target import Target
 
@@ -51,18 +51,29 @@ CODE: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 
 @dataclass(frozen=True)
 class Subject:
-    """What is exported. `kind` is "voice" (checkpoints) or "source" (exported already); `digest` names its content."""
+    """What is exported. `kind` is "voice" (checkpoints) or "source" (exported already); `digest` names its content,
+    `pretrained` the stages of pretrained networks that it was given."""
 
     kind: str
     name: str
     version: str
     baked: bool
     digest: str
+    pretrained: tuple[str, ...] = ()
 
     @property
-    def stages(self) -> tuple[str, ...]:
-        """The stages that an artifact needs: a baked voice never clones again."""
-        return tuple(name for name in stages(self.version) if not (self.baked and name in CLONING_STAGES))
+    def every(self) -> tuple[str, ...]:
+        """All stages of its source."""
+        return tuple(name for name in stages(self.version) if name not in PRETRAINED_STAGES or name in self.pretrained)
+
+    def stages(self, target: Target) -> tuple[str, ...]:
+        """The stages that an artifact holds: a baked voice never clones again, and not every device gets large ones."""
+        return tuple(
+            name
+            for name in self.every
+            if not (self.baked and name in CLONING_STAGES)
+            and (name not in PRETRAINED_STAGES or name in target.pretrained)
+        )
 
 
 @dataclass(frozen=True)
@@ -130,9 +141,9 @@ def make_plan(
         steps.append(Step(name, params, key, tuple(lines)))
         return key
 
-    every = stages(subject.version)
+    every, held = stages(subject.version), subject.stages(target)
     source_lines = {
-        "voice": [f"write the ONE ONNX source, fp32: {', '.join(every)}"],
+        "voice": [f"write the ONE ONNX source, fp32: {', '.join(subject.every)}"],
         "source": ["take the source as it is"],
     }
     if subject.baked:
@@ -140,7 +151,7 @@ def make_plan(
     source = add("source", {"kind": subject.kind, "digest": subject.digest}, [], source_lines[subject.kind])
     golden = add("golden", {}, [source], ["run the source on small fixed inputs and keep what it gives"])
     lowered = []
-    places = {stage: target.place(stage) for stage in subject.stages}
+    places = {stage: target.place(stage) for stage in held}
     calibrated = [stage for stage, place in places.items() if place.precision in lowering(place.backend).CALIBRATED]
     inputs = [source]
     if calibrated:
@@ -153,8 +164,11 @@ def make_plan(
     for backend in dict.fromkeys(place.backend for place in places.values()):
         chosen = {stage: place.precision for stage, place in places.items() if place.backend == backend}
         lines = [f"{stage:<10} {every[stage].role:<12} {precision}" for stage, precision in chosen.items()]
-        if left := [stage for stage in every if stage not in subject.stages]:
-            lines.append(f"left out, because the voice is baked: {', '.join(left)}")
+        left = [stage for stage in subject.every if stage not in held]
+        if baked := [stage for stage in left if subject.baked and stage in CLONING_STAGES]:
+            lines.append(f"left out, because the voice is baked: {', '.join(baked)}")
+        if large := [stage for stage in left if not (subject.baked and stage in CLONING_STAGES)]:
+            lines.append(f"left out, because the target's 'pretrained' does not name them: {', '.join(large)}")
         judged = lowering(backend).JUDGED
         sound = {stage: sound_gates(target, stage) for stage, precision in chosen.items() if precision in judged}
         lines += [f"{stage}: layers stay float until its sound is well within its gates" for stage in sound]

@@ -7,6 +7,7 @@ A source is a folder: `source.json` (what it is made of), `model.json` (what a r
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -15,15 +16,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gsvexport.errors import ArtifactError, VoiceError
-from gsvexport.files import atomic_directory, canonical_json, sha256_bytes, sha256_file
+from gsvexport.files import atomic_directory, canonical_json, link, sha256_bytes, sha256_file
 from gsvexport.model import Dims, Model, SamplingDefaults, Spectrogram, read_model
 from gsvexport.stages import MEL_BANDS, POSITIONS, VERSIONS, stages
 
 if TYPE_CHECKING:
     from gsvexport.graphs.builder import Weights
-    from gsvexport.voice.voice import Voice
+    from gsvexport.voice.voice import Reference, Voice
 
 SCHEMA = 1
+VOCABULARY = "vocab.txt"
+WORDS = "embeddings.word_embeddings.weight"
 Progress = Callable[[str], None]
 
 
@@ -47,7 +50,7 @@ def write_source(voice: Voice, out: Path, *, force: bool = False, progress: Prog
         VoiceError: a tensor overflows float32 when its weight norm is folded, or the reference cannot be used.
         EnvironmentProblem: the disk is full or not writable, or the extra `compile` is not installed.
     """
-    from gsvexport.graphs import bake, build_stages
+    from gsvexport.graphs import build_stages
     from gsvexport.graphs.receptive import context
     from gsvexport.graphs.save import save_graphs
 
@@ -56,16 +59,17 @@ def write_source(voice: Voice, out: Path, *, force: bool = False, progress: Prog
         say("building the graphs")
         graphs, weights = build_stages(voice)
         _refuse_overflow(weights, voice)
-        baked, baked_key = {}, None
-        if voice.reference is not None:
-            say("baking the reference")
-            arrays, baked_key = bake(voice, graphs)
-            baked = {name: _save_array(work, name, array) for name, array in arrays.items()}
         say("writing the weights")
         save_graphs(work, graphs)
-        model = _model(voice, {name: f"{name}.onnx" for name in graphs}, baked, baked_key)
+        model = _model(voice, {name: f"{name}.onnx" for name in graphs})
         if VERSIONS[voice.version].mel is None:  # v3 and v4 are generated in long chunks and cannot stream
             model = replace(model, vocoder_context=context(graphs["vocoder"], "latent", "audio", model.hop))
+        del graphs, weights
+        if voice.pretrained.bert:
+            (work / VOCABULARY).write_bytes(voice.pretrained.bert.vocabulary)
+        if voice.reference is not None:
+            say("baking the reference")
+            model = _baked(work, model, voice.sovits.sha256, voice.reference)
         (work / "model.json").write_text(canonical_json(model.to_json()), encoding="utf-8")
         say("hashing")
         meta = _meta(voice, model, work)
@@ -103,7 +107,42 @@ def open_source(path: Path, *, verify: bool = False) -> Source:
     return Source(path, read_model(path), meta["digest"], meta)
 
 
-def _model(voice: Voice, files: dict[str, str], baked: dict[str, str], baked_key: str | None) -> Model:
+def rebake(
+    source: Source, reference: Reference, out: Path, *, linked: bool = False, progress: Progress | None = None
+) -> Source:
+    """The same source with another reference, in the folder `out`. Graphs and weights are copied, or with `linked` the
+    same files, which is for looking at them only: what lowers them refuses files with several names.
+
+    Raises:
+        InputError: `out` exists; a recording that no prompt codes can be made of.
+        VoiceError: the reference cannot be used.
+    """
+    say = progress or (lambda _: None)
+    with atomic_directory(out) as work:
+        kept = {name: entry for name, entry in source.meta["files"].items() if name not in source.model.baked.values()}
+        for name in kept.keys() - {"model.json"}:
+            (work / name).parent.mkdir(parents=True, exist_ok=True)
+            (link if linked else shutil.copyfile)(source.path / name, work / name)
+        say("baking the reference")
+        model = replace(source.model, baked={}, baked_key=None)
+        model = _baked(work, model, source.meta["sovits"], reference)
+        (work / "model.json").write_text(canonical_json(model.to_json()), encoding="utf-8")
+        changed = ("model.json", *model.baked.values())
+        files = {**kept, **{name: _entry(work / name) for name in changed}}
+        meta = {**source.meta, "files": dict(sorted(files.items()))}
+        meta["digest"] = _digest(meta)
+        (work / "source.json").write_text(canonical_json(meta), encoding="utf-8")
+    return Source(out, model, meta["digest"], meta)
+
+
+def _baked(work: Path, model: Model, sovits: str, reference: Reference) -> Model:
+    from gsvexport.graphs import bake
+
+    arrays, key = bake(work, model, sovits, reference)
+    return replace(model, baked={name: _save_array(work, name, array) for name, array in arrays.items()}, baked_key=key)
+
+
+def _model(voice: Voice, files: dict[str, str]) -> Model:
     t2s, dims = voice.t2s, voice.acoustics
     mel, hop = VERSIONS[voice.version].mel, int(np.prod(dims.upsample_rates))
     return Model(
@@ -125,12 +164,12 @@ def _model(voice: Voice, files: dict[str, str], baked: dict[str, str], baked_key
             text_phones=dims.text_phones,
             codes=dims.codes,
             positions=POSITIONS,
+            tokens=len(voice.pretrained.bert.file.tensors[WORDS]) if voice.pretrained.bert else 0,
         ),
         spectrogram=Spectrogram(dims.rate, dims.n_fft, dims.hop, dims.window_length),
         sampling=SamplingDefaults(),
         files=files,
-        baked=baked,
-        baked_key=baked_key,
+        vocabulary=VOCABULARY if voice.pretrained.bert else None,
     )
 
 
@@ -145,12 +184,14 @@ def _meta(voice: Voice, model: Model, work: Path) -> dict[str, Any]:
         "sampling": asdict(model.sampling),
         "stages": {name: {**asdict(table[name]), "file": file} for name, file in model.files.items()},
         "provenance": voice.provenance,
-        "files": {
-            file.relative_to(work).as_posix(): {"size": file.stat().st_size, "sha256": sha256_file(file)}
-            for file in files
-        },
+        "sovits": voice.sovits.sha256,
+        "files": {file.relative_to(work).as_posix(): _entry(file) for file in files},
     }
     return {**meta, "digest": _digest(meta)}
+
+
+def _entry(file: Path) -> dict[str, Any]:
+    return {"size": file.stat().st_size, "sha256": sha256_file(file)}
 
 
 def _digest(meta: dict[str, Any]) -> str:

@@ -84,10 +84,12 @@ VERSIONS = {
     "v4": Version("v4", "v2", 704, speaker=False, mel=Mel(32000, 1280, 320, (2, 1), 4.0, 1000, 500, 8)),
 }
 SPEAKER_WIDTH = 20480
+SPEAKER_BANDS = 80  # of the filterbank that the speaker network is fed
 SPECTROGRAM_BINS = 1025
 SYMBOL_COUNTS = {"v1": 322, "v2": 732}
 
-CLONING_STAGES = ("prompt", "reference")  # a baked voice stores their results instead
+CLONING_STAGES = ("ssl", "prompt", "speaker", "reference")  # a baked voice stores their results instead
+PRETRAINED_STAGES = ("ssl", "speaker", "bert")  # upstream's pretrained networks: only where a voice is given them
 
 _PHONES = Port("phones", "int64", (1, "X"), "phone ids")
 _CODES = Port("codes", "int64", (1, "T"), "semantic codes")
@@ -107,6 +109,29 @@ _AUDIO = Port(
 
 def _cache(name: str, rows: int | str) -> Port:
     return Port(name, "float32", ("L", 1, rows, "D"), f"attention {name}, heads packed, oldest row first")
+
+
+_SSL = Stage(
+    "ssl",
+    "conditioning",
+    "cloning",
+    (Port("audio_16k", "float32", (1, "N"), "samples in [-1, 1] at 16 kHz, with 0.6 s of silence at the end"),),
+    (Port("ssl_content", "float32", (1, SSL_WIDTH, "S"), "HuBERT features at 50 Hz"),),
+)
+_SPEAKER_NETWORK = Stage(
+    "speaker",
+    "conditioning",
+    "cloning",
+    (Port("fbank", "float32", (1, "frames", SPEAKER_BANDS), "Kaldi's log mel filterbank, 100 frames a second"),),
+    (_SPEAKER,),
+)
+_BERT = Stage(
+    "bert",
+    "conditioning",
+    "sentence",
+    (Port("input_ids", "int64", (1, "C+2"), "a token for each character, [CLS] before and [SEP] after"),),
+    (Port("features", "float32", (1, BERT_WIDTH, "C"), "a column for each character"),),
+)
 
 
 def _latent_stages(speaker: bool) -> tuple[Stage, ...]:
@@ -163,6 +188,7 @@ def stages(version: str) -> dict[str, Stage]:
     speaker = VERSIONS[version].speaker
     reference_in = (Port("spectrogram", "float32", (1, SPECTROGRAM_BINS, "R"), "linear magnitude spectrogram"),)
     table = (
+        _SSL,
         Stage(
             "prompt",
             "conditioning",
@@ -170,6 +196,7 @@ def stages(version: str) -> dict[str, Stage]:
             (Port("ssl_content", "float32", (1, SSL_WIDTH, "S"), "HuBERT features at 50 Hz"),),
             (Port("codes", "int64", (1, "S//2"), "prompt codes"),),
         ),
+        *((_SPEAKER_NETWORK,) if speaker else ()),
         Stage(
             "reference",
             "conditioning",
@@ -177,6 +204,7 @@ def stages(version: str) -> dict[str, Stage]:
             reference_in + ((_SPEAKER,) if speaker else ()),
             (_GE, _GE_TEXT) if speaker else (_GE,),
         ),
+        _BERT,
         Stage(
             "prefill",
             "ar",
@@ -207,7 +235,7 @@ def stages(version: str) -> dict[str, Stage]:
 
 def speaking(version: str) -> tuple[str, ...]:
     """The stages that a sentence goes through, in order."""
-    return tuple(name for name in stages(version) if name not in CLONING_STAGES)
+    return tuple(name for name in stages(version) if name not in (*CLONING_STAGES, *PRETRAINED_STAGES))
 
 
 def sounding(version: str) -> str:

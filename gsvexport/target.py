@@ -15,7 +15,7 @@ from typing import Any
 
 from gsvexport.errors import TargetError
 from gsvexport.files import canonical_json, sha256_bytes
-from gsvexport.stages import CODES_PER_SECOND, MAX_TOKENS, POSITIONS, VERSIONS, stages
+from gsvexport.stages import CODES_PER_SECOND, MAX_TOKENS, POSITIONS, PRETRAINED_STAGES, VERSIONS, stages
 from gsvexport.tables import Layers, Reader, Rule, key, nearest, read_layers
 
 FEATURES = {
@@ -119,7 +119,8 @@ class Target:
     """A device profile. `placement` maps a stage, a role or "default" to where it runs; ask `place`.
 
     `gates` maps a verification metric, or "stage.metric", to the limit that replaces its default one; `where` maps each
-    dotted key to the "file:line" that set it, for error messages.
+    dotted key to the "file:line" that set it, for error messages. `pretrained` are the stages of pretrained networks,
+    large ones, that its artifacts hold where a voice is given them.
     """
 
     name: str
@@ -131,6 +132,7 @@ class Target:
     gates: dict[str, float] = field(default_factory=dict)
     portability: str = "portable"
     emulator: str | None = None
+    pretrained: tuple[str, ...] = ()
     where: dict[str, str] = field(default_factory=dict, compare=False, repr=False)
 
     def place(self, stage: str) -> Placement:
@@ -146,6 +148,9 @@ class Target:
         value = asdict(self)
         del value["where"]
         value["device"]["features"] = list(self.device.features)
+        value["pretrained"] = list(self.pretrained)
+        if not self.pretrained:
+            del value["pretrained"]
         return value
 
     @property
@@ -259,9 +264,13 @@ def _target(reader: Reader, name: str, where: dict[str, str]) -> Target | None:
     gates = _gates(reader)
     portability = reader.value("portability", Rule(str, PORTABILITY), "portable")
     emulator = reader.value("emulator", Rule(str, tuple(EMULATORS)), None)
+    pretrained = reader.value("pretrained", Rule(list), ())
+    for stage in pretrained or ():
+        reader.check("pretrained", stage, Rule(str, PRETRAINED_STAGES))
     if len(reader.problems) > before:
         return None
-    target = Target(name, title, device, placement, limits, calibration, gates, portability, emulator, where)
+    more = (portability, emulator, pretrained, where)
+    target = Target(name, title, device, placement, limits, calibration, gates, *more)
     _combinations(target, reader)
     return target
 

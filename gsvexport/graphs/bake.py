@@ -3,67 +3,114 @@
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gsvexport.errors import VoiceError
-from gsvexport.model import Spectrogram
-from gsvexport.stages import VERSIONS, mel_mask, normalised
+from gsvexport.cloning import Run, take
+from gsvexport.errors import VoiceError, missing_package
+from gsvexport.model import Model
+from gsvexport.stages import POSITIONS
+from gsvexport.text.features import LANGUAGE, text_features, vocabulary
+from gsvexport.text.phonemise import read
+from gsvexport.text.symbols import phone_ids
 
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-    from gsvexport.voice.voice import Voice
+    from gsvexport.voice.voice import Reference
+
+_KEYED = ("prompt", "prompt_phones", "prompt_bert", "prompt_mel")
 
 
-def bake(voice: Voice, graphs: dict[str, ir.Model]) -> tuple[dict[str, np.ndarray], str]:
-    """The constants of the voice's reference, and their key.
+def bake(folder: Path, model: Model, sovits: str, reference: Reference) -> tuple[dict[str, np.ndarray], str]:
+    """The constants of a reference, and their key, by the stages of a source in `folder`. `sovits` names its weights.
 
     Returns:
-        Arrays by name: `prompt` int64 [1, Y], `prompt_phones` int64 [1, P], `ge` float32 [1, G, 1] and, for versions
-        with a speaker network, `ge_text` float32 [1, 512, 1], for v3 and v4 `prompt_mel` float32 [1, 100, M], the
-        normalised mel of the first recording; only those that the reference provides. Several reference recordings give the mean of their `ge`. The key is SHA-256 over the SoVITS weights and the reference's content.
+        Arrays by name: `prompt` int64 [1, Y], `prompt_phones` int64 [1, P], `prompt_bert` float32 [1, 1024, P] where
+        stage `bert` reads the reference's language, `ge` float32 [1, G, 1] and, for versions with a speaker network,
+        `ge_text` float32 [1, 512, 1], for v3 and v4 `prompt_mel` float32 [1, 100, M], the normalised mel of the first
+        recording; only those that the reference provides. Several reference recordings give the mean of their `ge`.
+        The key is SHA-256 over the SoVITS weights and the reference's content.
+
+    Codes, embeddings and features of a recording are made by ONNX Runtime in float32; `ge` in float64.
 
     Raises:
         VoiceError: the reference's audio cannot be read or gives a conditioning that is not finite.
+        InputError: it is too short or too long for prompt codes.
     """
-    from gsvexport.audio import mel_spectrogram, read_audio, spectrogram
-
-    reference = voice.reference
-    assert reference is not None
-    digest = hashlib.sha256(voice.sovits.sha256.encode())
-    arrays: dict[str, np.ndarray] = {}
-    if reference.prompt_codes is not None:
-        arrays["prompt"] = np.asarray(reference.prompt_codes, np.int64).reshape(1, -1)
-        arrays["prompt_phones"] = np.asarray(reference.phones or (), np.int64).reshape(1, -1)
-    conditionings = []
-    dims = voice.acoustics
-    parameters = Spectrogram(dims.rate, dims.n_fft, dims.hop, dims.window_length)
-    for index, path in enumerate(reference.audio):
-        samples = read_audio(path, parameters.rate)
-        feeds = {"spectrogram": spectrogram(samples, parameters)}
-        if reference.speaker:
-            feeds["speaker"] = reference.speaker[index].reshape(1, -1)
-        conditionings.append(evaluate_float64(graphs["reference"], feeds))
-        _update(digest, samples, *feeds.values())
-    if conditionings:
-        for name in conditionings[0]:
-            mean = np.mean([found[name] for found in conditionings], axis=0)
-            if not np.isfinite(mean).all():
-                raise VoiceError(f"voice {voice.name}: the reference gives a {name} that is not finite")
-            arrays[name] = mean.astype(np.float32)
-    mel = VERSIONS[voice.version].mel
-    if mel is not None and reference.prompt_codes is not None:
-        known = normalised(mel_spectrogram(read_audio(reference.audio[0], mel.rate), mel))
-        # Not more than the prompt's codes last; of these the runtime takes the end.
-        count, _ = mel_mask(arrays["prompt"].shape[1], 1.0, mel)
-        arrays["prompt_mel"] = known[..., :count].astype(np.float32)
-    _update(digest, *(arrays[name] for name in ("prompt", "prompt_phones", "prompt_mel") if name in arrays))
+    run = _Stages(folder, model)
+    recordings = [_decoded(path) for path in reference.audio]
+    arrays = take(run, model, recordings, reference.phones, reference.prompt_codes, reference.speaker)
+    if "prompt" in arrays and (features := _features(folder, model, reference, run)) is not None:
+        arrays["prompt_bert"] = features
+    for name, array in arrays.items():
+        if not np.isfinite(array).all():
+            raise VoiceError(f"voice {model.name}: the reference gives a {name} that is not finite")
+    digest = hashlib.sha256(sovits.encode())
+    for samples, rate in recordings:
+        _update(digest, samples, np.int64(rate))
+    _update(digest, *reference.speaker, *(arrays[name] for name in _KEYED if name in arrays))
     return arrays, digest.hexdigest()
 
 
-def _update(digest: hashlib._Hash, *arrays: np.ndarray) -> None:
+class _Stages:
+    """Runs the stages of a source, each opened once."""
+
+    def __init__(self, folder: Path, model: Model) -> None:
+        self.folder, self.model, self.sessions = folder, model, dict[str, Any]()
+
+    def __call__(self, stage: str, feeds: Mapping[str, Any]) -> dict[str, np.ndarray]:
+        file = self.folder / self.model.files[stage]
+        if stage == "reference":
+            return evaluate_float64(_loaded(file), dict(feeds))
+        try:
+            import onnxruntime
+        except ImportError as error:
+            raise missing_package("onnxruntime", "making prompt codes of a recording", "compile") from error
+        if stage not in self.sessions:
+            self.sessions[stage] = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
+        session = self.sessions[stage]
+        names = [port.name for port in session.get_outputs()]
+        return dict(zip(names, session.run(names, dict(feeds)), strict=True))
+
+
+def _loaded(file: Path) -> ir.Model:
+    """A small graph with its weights. onnx-ir itself reads none from a file with several names, as those in a cache."""
+    import onnx_ir as ir
+
+    model = ir.load(file)
+    for value in model.graph.initializers.values():
+        if isinstance(tensor := value.const_value, ir.ExternalTensor):
+            with open(file.parent / Path(tensor.location).name, "rb") as stream:
+                stream.seek(tensor.offset or 0)
+                array = np.frombuffer(stream.read(tensor.nbytes), tensor.dtype.numpy())
+            value.const_value = ir.tensor(array.reshape(tensor.shape.numpy()), name=value.name)
+    return model
+
+
+def _decoded(path: Path) -> tuple[np.ndarray, int]:
+    """A recording's mono samples and rate."""
+    from gsvexport.audio import decode
+
+    samples, rate = decode(path)
+    return samples.mean(axis=1, dtype=np.float64), rate
+
+
+def _features(folder: Path, model: Model, reference: Reference, run: Run) -> np.ndarray | None:
+    """BERT's features of the reference's text, [1, 1024, P], where it has some."""
+    if model.vocabulary is None or reference.text is None or reference.language != LANGUAGE:
+        return None
+    found = read(reference.text, reference.language, model.symbols, limit=POSITIONS)
+    if reference.phones != phone_ids([phone for sentence in found for phone in sentence.phones], model.symbols):
+        return None  # given phones, whose characters are not known
+    known = vocabulary((folder / model.vocabulary).read_bytes())
+    return np.concatenate([text_features(sentence, known, run) for sentence in found], axis=2)
+
+
+def _update(digest: hashlib._Hash, *arrays: np.ndarray | np.int64) -> None:
     for array in arrays:
         digest.update(f"{array.dtype}{array.shape}".encode())
         digest.update(np.ascontiguousarray(array).tobytes())

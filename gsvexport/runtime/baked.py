@@ -16,6 +16,7 @@ def _ports(version: str) -> dict[str, tuple[str, str]]:
     """The port whose type and size each stored constant has."""
     taker = sounding(version)
     found = {"prompt": ("prefill", "prompt"), "prompt_phones": ("prefill", "phones"), "ge": (taker, "ge")}
+    found["prompt_bert"] = ("prefill", "bert")
     more = {"ge_text": (taker, "ge_text")} if taker == "acoustic" else {"prompt_mel": ("vocoder", "mel")}
     return found | more
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from copy import copy
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, overload
@@ -15,13 +16,15 @@ from gsvexport.errors import InputError
 from gsvexport.model import Model, read_model
 from gsvexport.runtime.audio import Audio
 from gsvexport.runtime.baked import read_baked
+from gsvexport.runtime.clone import cloned, features_of
 from gsvexport.runtime.machine import check_machine
 from gsvexport.runtime.ports import Array, as_array, checked, each, outside
 from gsvexport.runtime.sampling import Floats, Ints, Sampling
 from gsvexport.runtime.speech import Manner, latents, pieces, whole
 from gsvexport.runtime.text import joined, sentences
 from gsvexport.runtime.tokens import Decoder, Generated, generate, new_decoder
-from gsvexport.stages import BERT_WIDTH, MAX_TOKENS, VERSIONS, Stage, stages
+from gsvexport.stages import BERT_WIDTH, MAX_TOKENS, PRETRAINED_STAGES, VERSIONS, Stage, stages
+from gsvexport.text.phonemise import Sentence
 
 SOURCE_BACKEND = "onnxruntime"  # a source is ONNX; an artifact's manifest names the backend of each of its stages
 
@@ -170,7 +173,7 @@ class LoadedVoice:
         manner = Manner(
             seed, speed, noise_scale, sampling, prompt, bert, conditioning, max_tokens, steps=steps, cfg_rate=cfg_rate
         )
-        rows = sentences(text, phones, self.model, bert, language)
+        rows = sentences(text, phones, self.model, bert, language, self._features)
         return joined([whole(self, feeds) for feeds in latents(self, rows, manner)])
 
     def stream(
@@ -202,7 +205,7 @@ class LoadedVoice:
         if self.model.vocoder_context is None:
             raise InputError(f"{self.path} does not say how far its vocoder looks", fix="build the artifact again")
         manner = Manner(**how)
-        rows = sentences(text, phones, self.model, manner.bert, language)
+        rows = sentences(text, phones, self.model, manner.bert, language, self._features)
         return pieces(self, latents(self, rows, manner), max(1, round(window * self.rate / self.model.hop)))
 
     def condition(self, references: Any, speakers: Any = ()) -> dict[str, Floats]:
@@ -232,6 +235,26 @@ class LoadedVoice:
             results.append(self.run("reference", feeds))
         return {name: np.mean([one[name] for one in results], axis=0, dtype=np.float32) for name in results[0]}
 
+    def clone(
+        self, samples: Any, rate: int, text: str | None = None, *, phones: Any = None, language: str | None = None
+    ) -> LoadedVoice:
+        """This voice as it speaks after a recording: mono samples [N] in [-1, 1] at `rate` Hz.
+
+        `text` is what is said in it, in `language` (the voice's, when absent), or `phones` are its ids; with either the
+        recording, of 3 to 10 s, becomes the prompt. What is returned shares its graphs with this voice; `close` of one
+        frees those of both.
+
+        Raises:
+            InputError: a recording or a text that cannot be used, or a voice without the stages for it.
+        """
+        other = copy(self)
+        other.baked = cloned(self, samples, rate, text, phones, language)
+        return other
+
+    @property
+    def _features(self) -> Callable[[Sentence], Array] | None:
+        return features_of(self) if "bert" in self.stages else None
+
     def stage(self, name: str) -> Stage:
         """A stage that is here.
 
@@ -243,6 +266,8 @@ class LoadedVoice:
         fix = None
         if name in stages(self.model.version) and self.baked:
             fix = "the voice's reference is baked into this artifact; run it on the source instead"
+        elif name in PRETRAINED_STAGES:
+            fix = "build it from a voice with [pretrained], for a target that takes such networks (x86-64)"
         raise InputError(f"{self.path} holds no stage '{name}'", limit=", ".join(self.stages), fix=fix)
 
     def _session(self, stage: str) -> Session:
@@ -313,7 +338,7 @@ class LoadedVoice:
         return feeds
 
     def _with_prompt_phones(self, feeds: dict[str, Array]) -> dict[str, Array]:
-        """The baked prompt's phones in front of the sentence's own; no text features for them."""
+        """The baked prompt's phones in front of the sentence's own, with their text features where those are baked."""
         before = self.baked["prompt_phones"]
         together = before.shape[1] + feeds["phones"].shape[1]
         if together > self.model.dims.positions:
@@ -323,11 +348,11 @@ class LoadedVoice:
                 limit=f"{self.model.dims.positions} together",
                 fix="split the sentence",
             )
-        silent = np.zeros((1, BERT_WIDTH, before.shape[1]), np.float32)
+        features = self.baked.get("prompt_bert", np.zeros((1, BERT_WIDTH, before.shape[1]), np.float32))
         return {
             **feeds,
             "phones": np.concatenate([before, feeds["phones"]], axis=1),
-            "bert": np.concatenate([silent, feeds["bert"]], axis=2),
+            "bert": np.concatenate([features, feeds["bert"]], axis=2),
         }
 
 

@@ -13,10 +13,16 @@ from numpy.typing import NDArray
 from gsvexport.errors import InputError
 from gsvexport.model import Dims
 from gsvexport.stages import MEL_POSITIONS, Port, Stage
+from gsvexport.text.features import LONGEST
 
 Array = NDArray[Any]
 
-_SHORTEST = {("prefill", "Y"): 0, ("prompt", "S"): 2}  # every other axis has at least one entry
+_SHORTEST = {
+    ("prefill", "Y"): 0,
+    ("prompt", "S"): 2,
+    ("ssl", "N"): 400,
+    ("bert", "C+2"): 3,
+}  # every other axis has at least one entry
 
 
 def checked(stage: Stage, feeds: Mapping[str, Any], dims: Dims) -> dict[str, Array]:
@@ -129,13 +135,19 @@ def _id_limits(dims: Dims) -> dict[tuple[str, str], int]:
         ("prefill", "prompt"): dims.V,
         ("step", "token"): dims.V,
         ("step", "position"): dims.positions,
+        ("bert", "input_ids"): dims.tokens,
         **{(stage, "codes"): dims.codes for stage in ("acoustic", "features")},
         **{(stage, "phones"): dims.text_phones for stage in ("acoustic", "features")},
     }
 
 
 def _length_limits(dims: Dims) -> dict[tuple[str, str], int]:
-    return {("prefill", "X"): dims.positions, ("prefill", "Y"): dims.positions, ("cfm", "M"): MEL_POSITIONS}
+    return {
+        ("prefill", "X"): dims.positions,
+        ("prefill", "Y"): dims.positions,
+        ("cfm", "M"): MEL_POSITIONS,
+        ("bert", "C+2"): LONGEST + 2,
+    }
 
 
 def _wanted(port: Port) -> str:

@@ -14,7 +14,7 @@ from gsvexport.runtime import flow_matching
 from gsvexport.runtime.audio import Audio
 from gsvexport.runtime.ports import Array, convert, outside
 from gsvexport.runtime.sampling import Sampling
-from gsvexport.runtime.text import PAUSE
+from gsvexport.runtime.text import PAUSE, Spoken
 from gsvexport.runtime.windows import windows
 from gsvexport.stages import MAX_TOKENS, VERSIONS, Stage, frames, sounding, speaking
 
@@ -55,8 +55,8 @@ class Manner:
     cfg_rate: float = 0.0
 
 
-def latents(voice: LoadedVoice, rows: Sequence[Array], manner: Manner) -> Iterator[dict[str, Array]]:
-    """What the vocoder is given for each sentence, as soon as it is known. `rows` holds phones [1, X].
+def latents(voice: LoadedVoice, rows: Sequence[Spoken], manner: Manner) -> Iterator[dict[str, Array]]:
+    """What the vocoder is given for each sentence, as soon as it is known.
 
     The arguments are checked at once, before the first sentence.
 
@@ -65,7 +65,7 @@ def latents(voice: LoadedVoice, rows: Sequence[Array], manner: Manner) -> Iterat
     """
     given = _conditioning(voice, manner)
     for row in rows:
-        _check(voice, row, given, manner)
+        _check(voice, row.phones, given, manner)
     return _latents(voice, rows, manner, given)
 
 
@@ -89,7 +89,7 @@ def pieces(voice: LoadedVoice, sentences: Iterator[dict[str, Array]], keep: int)
 
 
 def _latents(
-    voice: LoadedVoice, rows: Sequence[Array], manner: Manner, given: Mapping[str, Any]
+    voice: LoadedVoice, rows: Sequence[Spoken], manner: Manner, given: Mapping[str, Any]
 ) -> Iterator[dict[str, Array]]:
     prompt = manner.prompt
     if prompt is None and "prompt" not in voice.baked:
@@ -98,13 +98,13 @@ def _latents(
     for row in rows:
         for_sampling, for_noise = (np.random.Generator(np.random.PCG64(one)) for one in streams.spawn(2))
         sampling = manner.sampling or voice.sampling
-        codes = voice.generate(row, manner.bert, prompt, sampling, for_sampling, manner.max_tokens).tokens
+        codes = voice.generate(row.phones, row.bert, prompt, sampling, for_sampling, manner.max_tokens).tokens
         if not codes.size:
             raise BackendError(
                 f"{voice.model.name}: the voice ended the sentence before its first code",
                 fix="verify the artifact; try another seed",
             )
-        yield sound_feeds(voice, codes, row, given, manner, for_noise)
+        yield sound_feeds(voice, codes, row.phones, given, manner, for_noise)
 
 
 def sound_feeds(

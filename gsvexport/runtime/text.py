@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,18 +12,32 @@ from gsvexport.errors import InputError
 from gsvexport.model import Model
 from gsvexport.runtime.audio import Audio
 from gsvexport.runtime.ports import Array, as_array
-from gsvexport.text.phonemise import phonemise
+from gsvexport.text.features import LANGUAGE
+from gsvexport.text.phonemise import Sentence, read
 from gsvexport.text.symbols import phone_ids
 
 PAUSE = 0.3  # seconds between two sentences; upstream's default
 
 
-def sentences(
-    text: str | None, phones: Any, model: Model, bert: Any = None, language: str | None = None
-) -> list[Array]:
-    """The phone ids [1, X] of each sentence of `text`, or of the one sentence that `phones` are.
+@dataclass(frozen=True, eq=False)
+class Spoken:
+    """One sentence: phone ids [1, X], and features [1, 1024, X] of its text where there are any."""
 
-    `language` is the text's, by default the voice's own.
+    phones: Array
+    bert: Any = None
+
+
+def sentences(
+    text: str | None,
+    phones: Any,
+    model: Model,
+    bert: Any = None,
+    language: str | None = None,
+    features: Callable[[Sentence], Array] | None = None,
+) -> list[Spoken]:
+    """Each sentence of `text`, or the one sentence that `phones` are.
+
+    `language` is the text's, by default the voice's own; `features` makes those of a Mandarin text, given BERT.
 
     Raises:
         InputError: neither or both are given, features of a text that is not cut into sentences yet, or a text that
@@ -33,11 +48,15 @@ def sentences(
         raise InputError("nothing to say", fix="give a text, or the sentence's phone ids with phones=")
     if text is None:
         array = as_array(phones)
-        return [array[np.newaxis] if array.ndim == 1 else array]
+        return [Spoken(array[np.newaxis] if array.ndim == 1 else array, bert)]
     if phones is not None or bert is not None:
         raise InputError("a text comes alone; phones= or bert= was given with it", fix="give phones= and bert= alone")
-    found = phonemise(text, language or model.language, model.symbols)
-    return [np.array([phone_ids(names, model.symbols)], np.int64) for names in found]
+    language = language or model.language
+    made = features if language == LANGUAGE else None
+    return [
+        Spoken(np.array([phone_ids(one.phones, model.symbols)], np.int64), made(one) if made else None)
+        for one in read(text, language, model.symbols)
+    ]
 
 
 def joined(spoken: Sequence[Audio]) -> Audio:

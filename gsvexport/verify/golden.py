@@ -25,6 +25,8 @@ from gsvexport.runtime.sampling import penalise
 from gsvexport.stages import (
     BERT_WIDTH,
     CLONING_STAGES,
+    PRETRAINED_STAGES,
+    SPEAKER_BANDS,
     SPEAKER_WIDTH,
     SPECTROGRAM_BINS,
     SSL_WIDTH,
@@ -280,14 +282,15 @@ def _cases(voice: Runnable, size: Size, random: np.random.Generator, baked_promp
         found.append(Case(size.name, stage, feeds, voice.run(stage, feeds)))
         return found[-1].outputs
 
-    if "prompt" in table:
-        run("prompt", given)
+    for name in (*PRETRAINED_STAGES, "prompt"):
+        if name in table:
+            run(name, given)
     conditioning = run("reference", given) if "reference" in table else {}
     values = {**given, **conditioning, **{name: array for name, array in voice.baked.items() if name[:2] == "ge"}}
     teacher = {name: given[name] for name in ("phones", "bert", "prompt")}
     if (size.sentence or (baked_prompt and size.prompt)) and "prompt" in voice.baked:
         before = voice.baked.get("prompt_phones", np.empty((1, 0), np.int64))
-        silent = np.zeros((1, BERT_WIDTH, before.shape[1]), np.float32)
+        silent = voice.baked.get("prompt_bert", np.zeros((1, BERT_WIDTH, before.shape[1]), np.float32))
         teacher = {
             "phones": np.concatenate([before, given["phones"]], axis=1),
             "bert": np.concatenate([silent, given["bert"]], axis=2),
@@ -339,6 +342,9 @@ def inputs(model: Model, size: Size, random: np.random.Generator) -> dict[str, A
         "spectrogram": spectrum.astype(np.float16).astype(np.float32),
         "ssl_content": normal(1, SSL_WIDTH, size.ssl),
         "speaker": normal(1, SPEAKER_WIDTH),
+        "audio_16k": normal(1, 320 * size.ssl + 80) / 8,
+        "fbank": normal(1, 4 * size.spectrogram, SPEAKER_BANDS),
+        "input_ids": random.integers(max(1, dims.tokens), size=(1, size.phones + 2)),
     }
 
 

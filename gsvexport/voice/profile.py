@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -40,8 +40,7 @@ class VoiceTable:
 
 @dataclass(frozen=True)
 class PretrainedTable:
-    """`[pretrained]`: a v3 or v4 voice needs its vocoder; the others are accepted, and not needed while `[reference]`
-    gives everything."""
+    """`[pretrained]`: a v3 or v4 voice needs its vocoder; the others make what `[reference]` does not give."""
 
     hubert: str | None = key(str, default=None)
     bert: str | None = key(str, default=None)
@@ -63,8 +62,9 @@ class ReferenceTable:
 
 @dataclass(frozen=True)
 class Profile:
-    """A whole `voice.toml`; `gpt`, `sovits`, `base` and the files of the reference exist, `vocoder` (a file or the
-    folder that holds it) as well. `notice` is what every artifact says of the voice's licence."""
+    """A whole `voice.toml`; `gpt`, `sovits`, `base` and the files of the reference exist, and so does what `pretrained`
+    names: `vocoder` a file or the folder that holds it, `hubert` and `bert` folders, `speaker` a file. `notice` is what
+    every artifact says of the voice's licence."""
 
     path: Path
     name: str
@@ -75,6 +75,9 @@ class Profile:
     reference: ReferenceTable | None
     base: Path | None = None
     vocoder: Path | None = None
+    hubert: Path | None = None
+    bert: Path | None = None
+    speaker: Path | None = None
     notice: bytes | None = None
 
 
@@ -104,14 +107,15 @@ def read_profile(path: Path) -> Profile:
     reader = _Files(Layers(values, lines), path, problems)
     reader.unknown("", values, ("voice", "reference", "pretrained"))
     voice = _voice(reader)
-    vocoder = _vocoder(reader, reader.table(PretrainedTable, "pretrained"))
+    networks = _pretrained(reader, reader.table(PretrainedTable, "pretrained"))
     reference = _reference(reader, voice.language if voice else "en") if "reference" in values else None
     notice = reader.notice(voice) if voice else None
     if problems or voice is None:
         raise VoiceError(f"{path} cannot be used", problems=problems, fix="correct voice.toml")
     gpt, sovits = path.parent / voice.gpt, path.parent / voice.sovits
     base = path.parent / voice.base if voice.base is not None else None
-    return Profile(path, voice.name, voice.language, gpt, sovits, voice.version, reference, base, vocoder, notice)
+    made = Profile(path, voice.name, voice.language, gpt, sovits, voice.version, reference, base, notice=notice)
+    return replace(made, **networks)
 
 
 def _voice(reader: _Files) -> VoiceTable | None:
@@ -129,10 +133,18 @@ def _voice(reader: _Files) -> VoiceTable | None:
     return voice
 
 
-def _vocoder(reader: _Files, table: PretrainedTable | None) -> Path | None:
-    if table is None or table.vocoder is None:
-        return None
-    return reader.folder(table.vocoder) or reader.file("pretrained.vocoder", table.vocoder)
+def _pretrained(reader: _Files, table: PretrainedTable | None) -> dict[str, Path]:
+    found: dict[str, Path | None] = {}
+    if table is not None and table.vocoder is not None:
+        found["vocoder"] = reader.folder(table.vocoder) or reader.file("pretrained.vocoder", table.vocoder)
+    if table is not None and table.speaker is not None:
+        found["speaker"] = reader.file("pretrained.speaker", table.speaker)
+    for name in ("hubert", "bert"):
+        if table is not None and (value := getattr(table, name)) is not None:
+            found[name] = reader.folder(value)
+            if found[name] is None:
+                reader.problem(f"pretrained.{name}", f"'{name}' names {value!r}, which is no folder")
+    return {name: path for name, path in found.items() if path is not None}
 
 
 def _reference(reader: _Files, language: str) -> ReferenceTable | None:

@@ -21,6 +21,7 @@ from gsvexport.voice.checkpoint import Checkpoint, read_checkpoint, without
 from gsvexport.voice.dims import SovitsDims, T2SDims, sovits_dims, t2s_dims
 from gsvexport.voice.layout import TRAINING_ONLY
 from gsvexport.voice.lora import is_lora, merged
+from gsvexport.voice.pretrained import NOTHING, Pretrained, read_bert, read_hubert, read_speaker
 from gsvexport.voice.profile import Profile, ReferenceTable, read_profile
 from gsvexport.voice.version import find_version, flow_matching
 from gsvexport.voice.vocoder import FILES, Vocoder, read_vocoder
@@ -39,7 +40,8 @@ class Reference:
     """What a voice is cloned from.
 
     `audio` are recordings of the same speaker, averaged. `phones` and `prompt_codes` (int64 [Y]) are the prompt; both
-    are None in a prompt-free voice. `speaker` has a float32 [20480] for each recording, or none.
+    are None in a prompt-free voice; codes alone are None where they are to be made of the first recording. `speaker`
+    has a float32 [20480] for each recording, or none; where the version takes one and there is none, it is to be made.
     """
 
     audio: tuple[Path, ...]
@@ -71,11 +73,14 @@ class Voice:
     provenance: dict[str, Any]
     notes: tuple[str, ...] = ()
     vocoder: Vocoder | None = None
+    pretrained: Pretrained = NOTHING
     notice: bytes | None = None
 
 
-def read_voice(path: Path | str) -> Voice:
+def read_voice(path: Path | str, reference: ReferenceTable | None = None) -> Voice:
     """Read and check a voice from its `voice.toml`, or from the directory that holds one.
+
+    `reference` takes the place of the one in `voice.toml`.
 
     Raises:
         VoiceError: with everything that is wrong in `voice.toml`, else everything wrong in the files that it names.
@@ -87,9 +92,11 @@ def read_voice(path: Path | str) -> Voice:
     sovits = found.collect(lambda: _sovits(profile, found))
     if gpt and sovits:
         _compare(gpt[1], sovits.dims, found)
-    reference = None
-    if profile.reference:
-        reference = _reference(profile.reference, profile.language, sovits and sovits.dims, found)
+    dims = sovits.dims if sovits else None
+    pretrained = _pretrained(profile, dims, found)
+    table, made = reference or profile.reference, None
+    if table:
+        made = _reference(table, profile.language, dims, pretrained, found)
     if found.problems or gpt is None or sovits is None:
         fix = found.fix or f"correct {profile.path.name}, or the files that it names"
         raise VoiceError(f"the voice of {profile.path} cannot be used", problems=found.problems, fix=fix)
@@ -102,10 +109,11 @@ def read_voice(path: Path | str) -> Voice:
         sovits.checkpoint,
         gpt[1],
         sovits.dims,
-        reference,
-        {"gpt": _provenance(gpt[0]), **sovits.provenance},
+        made,
+        {"gpt": _provenance(gpt[0]), **sovits.provenance, **pretrained.provenance},
         tuple(found.notes),
         sovits.vocoder,
+        pretrained,
         profile.notice,
     )
 
@@ -163,6 +171,17 @@ def _vocoder(profile: Profile, version: str, mel: Mel) -> Vocoder:
     return read_vocoder(profile.vocoder, version, mel)
 
 
+def _pretrained(profile: Profile, dims: SovitsDims | None, found: _Findings) -> Pretrained:
+    """The networks that the voice is given; a speaker network only for a version that takes it."""
+    takes = dims is None or VERSIONS[dims.version].speaker
+    hubert, bert, speaker = profile.hubert, profile.bert, profile.speaker if takes else None
+    return Pretrained(
+        found.collect(lambda: read_hubert(hubert)) if hubert else None,
+        found.collect(lambda: read_bert(bert)) if bert else None,
+        found.collect(lambda: read_speaker(speaker)) if speaker else None,
+    )
+
+
 class _Findings:
     """Problems and notes of one voice, and the advice that came with the first problem."""
 
@@ -200,30 +219,32 @@ def _compare(t2s: T2SDims, dims: SovitsDims, found: _Findings) -> None:
         found.notes.append("the GPT file is of v2 or newer and the SoVITS file of v1: probably not one voice")
 
 
-def _reference(table: ReferenceTable, language: str, dims: SovitsDims | None, found: _Findings) -> Reference:
-    _check_audio(table.audio, dims, found)
+def _reference(
+    table: ReferenceTable, language: str, dims: SovitsDims | None, pretrained: Pretrained, found: _Findings
+) -> Reference:
+    _check_audio(table, dims, found)
     speaker = tuple(array for path in table.speaker if (array := _speaker(path, found)) is not None)
     if dims is not None and VERSIONS[dims.version].speaker:
-        if not table.speaker:
+        if not table.speaker and pretrained.speaker is None:
             found.problems.append(
                 f'[reference] of a {dims.version} voice needs speaker = "sv.npy" ({SPEAKER_WIDTH} numbers for each '
-                "recording); computing it from the audio is not supported yet by this release"
+                'recording), or speaker = "pretrained_eres2netv2w24s4ep4.ckpt" in [pretrained], which makes them'
             )
-        elif len(table.speaker) != len(table.audio):
+        elif table.speaker and len(table.speaker) != len(table.audio):
             found.problems.append(f"{len(table.audio)} reference recordings, but {len(table.speaker)} speaker files")
     elif dims is not None and speaker:
         found.notes.append(f"the speaker embedding is ignored: a {dims.version} voice takes none")
         speaker = ()
-    phones, codes = _prompt(table, dims, found)
+    phones, codes = _prompt(table, dims, pretrained, found)
     if phones is not None and table.language != language:
         found.notes.append(f"the reference speaks '{table.language}', the voice '{language}': an accent is likely")
     return Reference(table.audio, table.text, table.language, phones, codes, speaker)
 
 
 def _prompt(
-    table: ReferenceTable, dims: SovitsDims | None, found: _Findings
+    table: ReferenceTable, dims: SovitsDims | None, pretrained: Pretrained, found: _Findings
 ) -> tuple[tuple[int, ...] | None, npt.NDArray[np.int64] | None]:
-    """The phones and codes of the prompt, or neither."""
+    """The phones and codes of the prompt, or neither; phones alone where HuBERT makes the codes."""
     if table.text is None and table.phones is None and table.prompt_codes is None:
         if dims is not None and VERSIONS[dims.version].mel is not None:
             found.problems.append(
@@ -233,10 +254,10 @@ def _prompt(
             return None, None
         found.notes.append("no text, phones or prompt_codes in [reference]: a prompt-free voice")
         return None, None
-    if table.prompt_codes is None:
+    if table.prompt_codes is None and pretrained.hubert is None:
         found.problems.append(
-            "[reference] has no prompt_codes; computing them from the audio is not supported yet by this release: "
-            'give prompt_codes = "codes.npy", or leave out text and phones for a prompt-free voice'
+            '[reference] has no prompt_codes, and no HuBERT to make them: give prompt_codes = "codes.npy", or hubert '
+            '= "chinese-hubert-base/" in [pretrained], or leave out text and phones for a prompt-free voice'
         )
     phones = _prompt_phones(table, dims, found) if dims is not None else None
     if phones is not None and len(phones) >= POSITIONS:
@@ -271,10 +292,12 @@ def _prompt_phones(table: ReferenceTable, dims: SovitsDims, found: _Findings) ->
         return None
 
 
-def _check_audio(paths: tuple[Path, ...], dims: SovitsDims | None, found: _Findings) -> None:
+def _check_audio(table: ReferenceTable, dims: SovitsDims | None, found: _Findings) -> None:
     settings = Spectrogram(dims.rate, dims.n_fft, dims.hop, dims.window_length) if dims else Spectrogram()
     low, high = REFERENCE_SECONDS
-    for path in paths:
+    # upstream refuses other lengths of what it makes codes of
+    coded = table.audio[:1] if table.prompt_codes is None and (table.text or table.phones) else ()
+    for path in table.audio:
         try:
             samples, rate = decode(path)
         except VoiceError as error:
@@ -287,7 +310,11 @@ def _check_audio(paths: tuple[Path, ...], dims: SovitsDims | None, found: _Findi
                 f"{path} is too short: {seconds:.2f} s, at least {SHORTEST_SECONDS:g} s; use 3 to 10 seconds of speech"
             )
             continue
-        if not low <= seconds <= high:
+        if path in coded and not low <= seconds <= high:
+            found.problems.append(
+                f"{path} lasts {seconds:.2f} s; prompt codes are made of {low:g} to {high:g} s: cut it, and its text"
+            )
+        elif not low <= seconds <= high:
             found.notes.append(f"{path.name} lasts {seconds:.1f} s; upstream asks for {low:g} to {high:g} s")
         if (level := loudness(samples, rate)) < SILENT_DB:
             found.problems.append(

@@ -219,9 +219,10 @@ def test_a_wrong_reference_table_is_refused(make, change, said):
     assert any(said in text for text in problems(make(reference=REFERENCE | change)))
 
 
-def test_pretrained_is_accepted_and_checked(make):
-    folder = make(reference=REFERENCE, pretrained={"hubert": "hubert/", "bert": "bert/", "speaker": "sv.ckpt"})
-    assert read_voice(folder).name == "alice"
+def test_what_pretrained_names_has_to_be_there(make):
+    names = {"hubert": "hubert/", "bert": "ref.wav", "speaker": "sv.ckpt"}
+    found = problems(make(reference=REFERENCE, pretrained=names))
+    assert [text.partition(": ")[2].split(" names")[0] for text in found] == ["'speaker'", "'hubert'", "'bert'"]
     assert "did you mean 'hubert'" in problem(make(pretrained={"huber": "x"}))
 
 

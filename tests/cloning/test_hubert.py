@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from stage import built
+
+from gsvexport.errors import VoiceError
+from gsvexport.graphs.hubert import ssl
+from gsvexport.graphs.layers import Tensors
+from gsvexport.synthetic.pretrained import write_pretrained
+from gsvexport.voice.pretrained import read_hubert
+
+
+def stage(folder):
+    network = read_hubert(folder)
+    return built("ssl", lambda g: ssl(g, Tensors("hubert", network.file.tensors), network.dims))
+
+
+@pytest.fixture(scope="module")
+def folder(networks):
+    return networks[0] / networks[1]["hubert"]
+
+
+@pytest.fixture
+def copy(folder, tmp_path):
+    def make(**config):
+        shutil.copytree(folder, tmp_path / "hubert")
+        values = json.loads((tmp_path / "hubert/config.json").read_text())
+        (tmp_path / "hubert/config.json").write_text(json.dumps(values | config))
+        return tmp_path / "hubert"
+
+    return make
+
+
+def theirs(folder, audio):
+    """The last hidden state of transformers' own HubertModel, from the same folder."""
+    torch = pytest.importorskip("torch")
+    transformers = pytest.importorskip("transformers")
+    model = transformers.HubertModel.from_pretrained(folder, dtype=torch.float32).eval()
+    with torch.no_grad():
+        return [model(torch.from_numpy(one)).last_hidden_state.numpy().swapaxes(1, 2) for one in audio]
+
+
+@pytest.mark.parametrize("samples", [(400, 719, 16000, 16001)])
+def test_features_are_those_of_transformers_own_class(folder, samples):
+    run = stage(folder)
+    audio = [np.random.default_rng(n).standard_normal((1, n)).astype(np.float32) * 0.1 for n in samples]
+    for one, expected in zip(audio, theirs(folder, audio), strict=True):
+        found = run(audio_16k=one)["ssl_content"]
+        assert found.shape == expected.shape
+        np.testing.assert_allclose(found, expected, atol=2e-5)
+
+
+def test_both_file_formats_and_both_names_of_weight_norm_give_the_same(folder, tmp_path):
+    from safetensors.numpy import load_file, save_file
+
+    write_pretrained(tmp_path, ("hubert",), safetensors=True)
+    other = tmp_path / "chinese-hubert-base"
+    tensors = load_file(other / "model.safetensors")
+    for old, new in (("weight_g", "original0"), ("weight_v", "original1")):
+        name = "encoder.pos_conv_embed.conv."
+        tensors[f"{name}parametrizations.weight.{new}"] = tensors.pop(f"{name}{old}")
+    save_file({f"hubert.{name}": array for name, array in tensors.items()}, other / "model.safetensors")
+    audio = np.random.default_rng(0).standard_normal((1, 2000)).astype(np.float32)
+    np.testing.assert_array_equal(
+        stage(folder)(audio_16k=audio)["ssl_content"], stage(other)(audio_16k=audio)["ssl_content"]
+    )
+
+
+@pytest.mark.parametrize(
+    ("config", "told"),
+    [
+        ({"hidden_size": 1024}, "voices take 768"),
+        ({"feat_extract_norm": "layer", "do_stable_layer_norm": True}, "only 'group' is supported"),
+        ({"num_hidden_layers": 3}, "missing tensor: encoder.layers.2"),
+        ({"intermediate_size": 65}, "expected [65, 768]"),
+        ({"num_attention_heads": 7}, "7 heads do not divide"),
+        ({"conv_kernel": [10, 3]}, "differ in length"),
+        ({"model_type": "wav2vec2"}, "not a hubert"),
+        ({"num_hidden_layers": 1 << 40}, "whole number from 1 to 128"),
+    ],
+)
+def test_another_network_is_refused(copy, config, told):
+    with pytest.raises(VoiceError) as error:
+        read_hubert(copy(**config))
+    assert told in str(error.value)
+
+
+def test_a_folder_without_weights_or_with_a_pickle_is_refused(copy):
+    folder = copy()
+    (folder / "pytorch_model.bin").write_bytes(b"\x80\x02cos\nsystem\n.")
+    with pytest.raises(VoiceError, match="bare pickle"):
+        read_hubert(folder)
+    (folder / "pytorch_model.bin").unlink()
+    with pytest.raises(VoiceError, match="holds neither"):
+        read_hubert(folder)
+    (folder / "config.json").write_text("[" * 100_000)
+    with pytest.raises(VoiceError, match=r"cannot be read|too large"):
+        read_hubert(folder)
