@@ -1,7 +1,7 @@
 """What this device is, and which of the published artifacts is the best for it.
 
 `probe` looks; `rank` decides, as a pure function of what was seen and of the targets' `[device]` tables, so devices
-that are not here test it. No device is named here: a board is recognised by what it calls itself, as its target is called, too.
+that are not here test it. No device is named here: a board is recognised where its target is called as it calls itself.
 """
 
 from __future__ import annotations
