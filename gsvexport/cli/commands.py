@@ -117,8 +117,10 @@ def build(
     """
     from gsvexport.build import build as make
 
-    options = {"force": force, "strict": strict, "level": level, "compress": compress}
-    for path in make(voice, targets, out, **options, progress=_progress(quiet)):
+    made = make(
+        voice, targets, out, force=force, strict=strict, level=level, compress=compress, progress=_progress(quiet)
+    )
+    for path in made:
         click.echo(f"{path}  {path.stat().st_size / 1e6:.1f} MB")
 
 
