@@ -1,6 +1,7 @@
 # make demo      build the demo voice in INT8, verify it and let it say a sentence, or TEXT="what you like"
 # make test      lint, types and tests
 # make release   VOICES="a b" TARGETS="x y": every voice for every target, with sums, an index and an overview
+# make reproducible  build the demo voice twice, in different surroundings, and compare the bytes
 # make bench     measure a full-size voice against its FP32 source
 # make emulator  fetch the emulated aarch64 machine that some of them use
 # make crosscheck-onnx2tf  convert the vocoder with onnx2tf, too, and compare (3 GB of packages)
@@ -29,7 +30,7 @@ BIN := .venv/bin
 ARTIFACT := $(DIST)/demo-$(TARGET).gsv
 WAV := $(DIST)/demo.wav
 
-.PHONY: demo test check golden release bench emulator demo-voice clean
+.PHONY: demo test check golden release reproducible bench emulator demo-voice clean
 
 demo: .venv/.compile
 	$(BIN)/gsvexport --target $(TARGET) -o $(DIST) --force
@@ -56,6 +57,9 @@ golden: .venv/.dev
 # What has not changed since the last time is not made again.
 release: .venv/.compile
 	$(BIN)/gsvexport release $(VOICES) $(addprefix --target ,$(TARGETS)) -o $(DIST)/release $(FLAGS)
+
+reproducible: .venv/.compile
+	$(BIN)/python -m gsvexport.reproduce --target $(TARGET) $(VOICE)
 
 # A synthetic v2 voice of upstream's size: compiled without any cache, then artifact and FP32 source in turn.
 bench: .venv/.compile

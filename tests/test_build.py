@@ -17,6 +17,7 @@ from gsvexport.errors import ArtifactError, EnvironmentProblem, GateFailed, Inpu
 from gsvexport.files import sha256_file
 from gsvexport.inputs import export_source, open_voice
 from gsvexport.pack import verify_packed
+from gsvexport.reproduce import build_in
 from gsvexport.runtime.pipeline import load
 from gsvexport.source import write_source
 from gsvexport.synthetic import write_voice
@@ -318,3 +319,11 @@ def test_two_builds_at_once_on_one_store_both_finish(built, voice, tmp_path):
     for name in ("one", "two"):
         assert left(tmp_path / name) == [NAME]
         assert sha256_file(tmp_path / name / NAME) == sha256_file(built[1])
+
+
+def test_other_surroundings_give_the_same_bytes(built, voice, tmp_path):
+    """Another path, home, cache, time zone, umask, hash seed, locale, and one processor core."""
+    surroundings = {"TZ": "Pacific/Niue", "PYTHONHASHSEED": "7", "LC_ALL": "C", "umask": "077", "cores": "1"}
+    other = build_in(tmp_path, voice, "x86-64", surroundings)
+    assert other.members == {name: item.sha256 for name, item in container.read_manifest(built[1]).files.items()}
+    assert other.sha256 == sha256_file(built[1])

@@ -30,7 +30,7 @@ LAYERS = (
     ("finish", "complete"),
     ("emulate",),
     ("build",),
-    ("bench", "report"),
+    ("bench", "report", "reproduce"),
     ("release",),
     ("cli",),
     ("train",),
