@@ -18,6 +18,13 @@ from gsvexport.cli.progress import progress
 @click.option("-j", "--jobs", type=click.IntRange(1), help="Builds at a time [default: what the machine allows].")
 @click.option("--level", type=click.IntRange(2, 3), default=2, show_default=True, help="3 also lets them speak.")
 @click.option("--strict", is_flag=True, help="Refuse a calibration set that misses phones or has a single rate.")
+@click.option(
+    "--compress",
+    type=click.Choice(["none", "fast", "release"]),
+    default="release",
+    show_default=True,
+    help="Of the files; release takes minutes for new weights.",
+)
 @click.option("--bench", "measure", is_flag=True, help="Measure the speed of those that this machine can run.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress on standard error.")
 def release(
@@ -27,6 +34,7 @@ def release(
     jobs: int | None,
     level: int,
     strict: bool,
+    compress: str,
     measure: bool,
     quiet: bool,
 ) -> None:
@@ -46,7 +54,15 @@ def release(
     from gsvexport.release.run import release as make
 
     for row in make(
-        voices, targets, out, jobs=jobs, level=level, strict=strict, measure=measure, progress=progress(quiet)
+        voices,
+        targets,
+        out,
+        jobs=jobs,
+        level=level,
+        strict=strict,
+        compress=compress,
+        measure=measure,
+        progress=progress(quiet),
     ):
         click.echo(f"{out / row.file}  {row.bytes / 1e6:.1f} MB  {row.verdict}")
     click.echo(out / OVERVIEW)

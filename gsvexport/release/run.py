@@ -70,13 +70,14 @@ def release(
     jobs: int | None = None,
     level: int = 2,
     strict: bool = False,
+    compress: str = "release",
     measure: bool = False,
     progress: Progress | None = None,
 ) -> list[Row]:
     """Build each of `voices` (none: the demo voice) for each of `targets` into the folder `out`; what it holds then.
 
-    `jobs` builds run at once, by default as many as processors and free memory allow. `level` and `strict` are those of
-    `gsvexport.build`. What has not changed since the last time comes from the store.
+    `jobs` builds run at once, by default as many as processors and free memory allow. `level`, `strict` and
+    `compress` are those of `gsvexport.build`. What has not changed since the last time comes from the store.
 
     Raises:
         InputError: two voices have one name, or `out` is no folder.
@@ -84,6 +85,7 @@ def release(
         GateFailed: artifacts missed a limit. Any other error of a build comes first, with its own exit code.
     """
     say = progress or (lambda _: None)
+    options = ["--level", str(level), "--compress", compress, *["--strict"] * strict]
     read_targets(targets)
     todo = [Job(voice, target) for voice in dict.fromkeys(voices or (None,)) for target in dict.fromkeys(targets)]
     if out.exists() and not out.is_dir():
@@ -93,7 +95,7 @@ def release(
             shutil.rmtree(left, ignore_errors=True)
         staging = Path(tempfile.mkdtemp(prefix=f"{TEMPORARY_PREFIX}release-", dir=out))
         try:
-            outcomes = _build(todo, staging, jobs or _at_once(), ["--level", str(level)] + ["--strict"] * strict, say)
+            outcomes = _build(todo, staging, jobs or _at_once(), options, say)
             _refuse_collisions(outcomes)
             rows = [row_of(one.artifact) for one in outcomes if one.artifact]
             failed = [one for one in outcomes if one.artifact is None]

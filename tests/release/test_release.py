@@ -14,6 +14,7 @@ from gsvexport.files import TEMPORARY_PREFIX
 from gsvexport.release.overview import overview
 from gsvexport.synthetic import write_voice
 
+RELEASE = ("release", "--compress", "fast")
 FILES = [".release.lock", "SHA256SUMS", "alice-x86-64.gsv", "bob-x86-64.gsv", "overview.html", "release.json"]
 
 
@@ -33,7 +34,7 @@ def base(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def released(base):
-    done = gsvexport(base / "cache", "release", base / "alice", base / "bob", "-t", "x86-64", "-o", base / "out")
+    done = gsvexport(base / "cache", *RELEASE, base / "alice", base / "bob", "-t", "x86-64", "-o", base / "out")
     assert done.returncode == 0, done.stderr
     return base / "out", done
 
@@ -68,7 +69,7 @@ def test_the_overview_has_a_row_for_each(released):
 
 
 def test_what_is_measured_stands_on_the_page_until_it_is_not_measured(base, released, tmp_path):
-    arguments = ("release", base / "alice", "-t", "x86-64", "-o", tmp_path / "out", "-q")
+    arguments = (*RELEASE, base / "alice", "-t", "x86-64", "-o", tmp_path / "out", "-q")
     assert gsvexport(base / "cache", *arguments, "--bench").returncode == 0
     figures = json.loads((tmp_path / "out" / "measured.json").read_text())["artifacts"]["alice-x86-64.gsv"]
     page = (tmp_path / "out" / "overview.html").read_text()
@@ -82,7 +83,7 @@ def test_a_second_release_changes_nothing(base, released):
     out, _ = released
     before = {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in out.glob("*.gsv")}
     index = (out / "release.json").read_bytes()
-    done = gsvexport(base / "cache", "release", base / "alice", base / "bob", "-t", "x86-64", "-o", out, "-q", "-j", 1)
+    done = gsvexport(base / "cache", *RELEASE, base / "alice", base / "bob", "-t", "x86-64", "-o", out, "-q", "-j", 1)
     assert done.returncode == 0, done.stderr
     assert {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in out.glob("*.gsv")} == before
     assert (out / "release.json").read_bytes() == index
@@ -94,7 +95,7 @@ def test_a_missed_gate_leaves_the_release_as_it_was(base, released):
     strict = base / "strict.toml"
     strict.write_text('extends = "x86-64"\ntitle = "too strict"\n[gates.vocoder]\nsnr_db = 900\n')
     sums = (out / "SHA256SUMS").read_bytes()
-    done = gsvexport(base / "cache", "release", base / "alice", "-t", "x86-64", "-t", strict, "-o", out, "-q")
+    done = gsvexport(base / "cache", *RELEASE, base / "alice", "-t", "x86-64", "-t", strict, "-o", out, "-q")
     assert done.returncode == 5
     assert "1 of 2 artifacts failed" in done.stderr
     assert "alice for strict" in done.stderr
@@ -104,14 +105,14 @@ def test_a_missed_gate_leaves_the_release_as_it_was(base, released):
     page = (out / "overview.html").read_text()
     assert "FAILED: 1 of 2 artifacts passed" in page
     assert "those of the one before" in page
-    again = gsvexport(base / "cache", "release", base / "alice", base / "bob", "-t", "x86-64", "-o", out, "-q")
+    again = gsvexport(base / "cache", *RELEASE, base / "alice", base / "bob", "-t", "x86-64", "-o", out, "-q")
     assert again.returncode == 0, again.stderr
     assert left(out) == FILES
 
 
 def test_two_voices_of_one_name_are_refused(base, tmp_path):
     twin = renamed(write_voice(base / "twin", seed=1), "alice")
-    done = gsvexport(base / "cache", "release", base / "alice", twin, "-t", "x86-64", "-o", tmp_path / "out", "-q")
+    done = gsvexport(base / "cache", *RELEASE, base / "alice", twin, "-t", "x86-64", "-o", tmp_path / "out", "-q")
     assert done.returncode == 2
     assert "alice-x86-64.gsv" in done.stderr
     assert left(tmp_path / "out") == [".release.lock"]
@@ -121,7 +122,7 @@ def test_an_error_that_is_no_gate_gives_its_own_exit_code(base, tmp_path):
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "voice.toml").write_text("[voice]\n")
     done = gsvexport(
-        base / "cache", "release", base / "alice", tmp_path / "broken", "-t", "x86-64", "-o", tmp_path / "out", "-q"
+        base / "cache", *RELEASE, base / "alice", tmp_path / "broken", "-t", "x86-64", "-o", tmp_path / "out", "-q"
     )
     assert done.returncode == 3
     assert "broken for x86-64" in done.stderr
@@ -131,7 +132,7 @@ def test_an_error_that_is_no_gate_gives_its_own_exit_code(base, tmp_path):
 def test_an_interrupted_release_leaves_nothing_and_a_killed_ones_leftovers_go(base, tmp_path):
     out = tmp_path / "out"
     (out / f"{TEMPORARY_PREFIX}release-dead").mkdir(parents=True)
-    running = start(tmp_path / "cache", "release", base / "alice", "-t", "x86-64", "-o", out)
+    running = start(tmp_path / "cache", *RELEASE, base / "alice", "-t", "x86-64", "-o", out)
     for line in running.stderr:
         if "alice, " in line:
             break
