@@ -124,20 +124,33 @@ def _report(value: Mapping[str, Any]) -> Report:
 def page(report: Report) -> str:
     """The report as text: the split, what it costs, every kind of operator with its source, and what was refused."""
     one = report.placement
-    lines = [*_split(report), *_cost(report), f"  edge tpu compile: {report.compile.status}: {report.compile.reason}"]
+    lines = [*_split(report), *_cost(report)]
+    lines += _wrapped(f"edge tpu compile: {report.compile.status}: {report.compile.reason}", 2)
     lines += [f"    disagrees: {text}" for text in report.compile.disagreements[:_SHOWN]]
     lines += ["  operators, predicted by rules that no compiler has confirmed:", *_kinds(one.rows)]
     refused = [row for row in one.rows if row.verdict == REFUSED or (row.verdict == AFTER and len(row.findings) > 1)]
     for row in refused[:_SHOWN]:
         for finding in row.findings:
             if finding.rule != "single_partition":
-                said = (
-                    f"{row.kind} '{row.name}': {finding.rule}: {finding.text} ({finding.source}; {finding.confidence})"
-                )
-                lines += textwrap.wrap(said, _WIDTH, initial_indent="    ", subsequent_indent="      ")
+                why = f"{finding.rule}: {finding.text} ({finding.source}; {finding.confidence})"
+                lines += _wrapped(f"{row.kind} '{row.name}': {why}", 4)
     if len(refused) > _SHOWN:
         lines.append(f"    and {len(refused) - _SHOWN} more operators that break a rule")
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, *_sources(one.rows)]) + "\n"
+
+
+def _sources(rows: Sequence[Row]) -> list[str]:
+    """What the short names of the sources that were used stand for."""
+    known = table()
+    texts = [known.operators[row.kind].source for row in rows if row.kind in known.operators]
+    texts += [finding.source for row in rows for finding in row.findings]
+    names = sorted({name.strip() for text in texts for name in text.split(",")} & known.sources.keys())
+    lines = [line for name in names for line in _wrapped(f"{name}: {known.sources[name]}", 4)]
+    return ["  sources:", *lines] if lines else []
+
+
+def _wrapped(text: str, indent: int) -> list[str]:
+    return textwrap.wrap(text, _WIDTH, initial_indent=" " * indent, subsequent_indent=" " * (indent + 2))
 
 
 def _split(report: Report) -> list[str]:
