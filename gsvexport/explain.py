@@ -67,10 +67,12 @@ def sizes(opened: Opened) -> Sizes:
 def count(t2s: Mapping[str, Any], acoustics: Mapping[str, Any]) -> Sizes:
     """The sizes that follow from the fields of `T2SDims` and `SovitsDims`."""
     from gsvexport.voice.dims import SovitsDims, T2SDims, expected_sovits, expected_t2s
+    from gsvexport.voice.matching import MatchingDims
 
     rates = accumulate(acoustics["upsample_rates"], lambda one, other: one * other)
     widths = (acoustics["upsample_initial"] >> place for place in range(1, len(acoustics["upsample_rates"]) + 1))
-    tables = (expected_t2s(T2SDims(**t2s)), expected_sovits(SovitsDims(**acoustics)))
+    matching = acoustics.get("matching") and MatchingDims(**acoustics["matching"])
+    tables = (expected_t2s(T2SDims(**t2s)), expected_sovits(SovitsDims(**{**acoustics, "matching": matching})))
     weights = [sum(math.prod(shape) for shape in table.values()) for table in tables]
     widest = max(rate * width for rate, width in zip(rates, widths, strict=True))
     return Sizes(t2s["layers"], t2s["width"], t2s["vocab"], weights[0], weights[1], widest)

@@ -45,3 +45,17 @@ def _unpacked(version: str) -> Conformance:
     folder = target / version
     with np.load(folder / "io.npz", allow_pickle=False) as arrays:
         return Conformance(folder, dict(arrays))
+
+
+def write_profile(data: Conformance, version: str, folder: Path, more: str = "") -> Path:
+    """A folder with the version's files and a `voice.toml`, `more` at its end; v3 and v4 are a LoRA with its base."""
+    lines = ["[voice]", 'name = "conformance"', 'language = "en"', 'gpt = "gpt.ckpt"', 'sovits = "sovits.pth"']
+    names = ["gpt.ckpt", "sovits.pth"]
+    if version in ("v3", "v4"):
+        vocoder = {"v3": "bigvgan", "v4": "vocoder.pth"}[version]
+        names += ["base.pth", vocoder]
+        lines += ['base = "base.pth"', "[pretrained]", f'vocoder = "{vocoder}"']
+    for name in names:
+        (folder / name).symlink_to(data.folder / name)
+    (folder / "voice.toml").write_text("\n".join([*lines, more]) + "\n")
+    return folder

@@ -16,6 +16,7 @@ from gsvexport.errors import InputError
 from gsvexport.stages import VERSIONS
 from gsvexport.synthetic import TRAINER_PATH, sovits_weights, t2s_weights, voice_sizes, write_voice
 from gsvexport.synthetic.container import HParams, write_checkpoint
+from gsvexport.synthetic.matching import lora_weights
 from gsvexport.voice.checkpoint import read_checkpoint
 from gsvexport.voice.voice import read_voice
 
@@ -32,9 +33,11 @@ def digests(folder):
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_names_and_shapes_are_those_of_upstreams_files(version):
-    folder = conformance(version).folder
-    gpt, sovits = read_checkpoint(folder / "gpt.ckpt"), read_checkpoint(folder / "sovits.pth")
+    folder, mel = conformance(version).folder, VERSIONS[version].mel is not None
+    gpt, sovits = read_checkpoint(folder / "gpt.ckpt"), read_checkpoint(folder / ("base.pth" if mel else "sovits.pth"))
     model = sovits.config["model"]
+    vocoder = {} if mel else {"upsample_initial": model["upsample_initial_channel"]}
+    matching = {"wns_layers": 2, "cfm_width": 128, "cfm_layers": 2, "cfm_heads": 2, "cfm_text_layers": 2} if mel else {}
     sizes = voice_sizes(
         version,
         "full",
@@ -45,10 +48,14 @@ def test_names_and_shapes_are_those_of_upstreams_files(version):
         filter=model["filter_channels"],
         layers=model["n_layers"],
         gin=model["gin_channels"],
-        upsample_initial=model["upsample_initial_channel"],
+        **vocoder,
+        **matching,
     )
     assert shapes(t2s_weights(sizes, 0)) == shapes(gpt.tensors)
-    assert shapes(sovits_weights(sizes, 0)) == shapes(sovits.tensors)
+    whole = sovits_weights(sizes, 0)
+    assert shapes(whole) == shapes(sovits.tensors)
+    if mel:
+        assert shapes(lora_weights(whole, sizes, 4, 0)) == shapes(read_checkpoint(folder / "sovits.pth").tensors)
 
 
 @pytest.mark.parametrize(
@@ -180,6 +187,8 @@ def greedy(t2s, torch, phones, prompt, limit):
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_every_layer_keeps_a_speaking_level(tmp_path, version):
+    if VERSIONS[version].mel is not None:
+        pytest.skip("tests/test_other_mel_dimensions.py hears these")
     torch = pytest.importorskip("torch")
     from gsvexport.voice.networks import load_networks
 

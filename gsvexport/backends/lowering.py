@@ -60,8 +60,9 @@ class Lowered:
 
 def probes(feeds: Sequence[Mapping[str, NDArray[Any]]]) -> list[dict[str, NDArray[Any]]]:
     """What a vocoder's precisions are judged on: the longest of its feeds, cut to `_PROBE_FRAMES`."""
-    longest = sorted(feeds, key=lambda one: -one["latent"].shape[2])[:_PROBES]
-    return [{**one, "latent": one["latent"][:, :, :_PROBE_FRAMES]} for one in longest]
+    port = "latent" if "latent" in feeds[0] else "mel"
+    longest = sorted(feeds, key=lambda one: -one[port].shape[2])[:_PROBES]
+    return [{**one, port: one[port][:, :, :_PROBE_FRAMES]} for one in longest]
 
 
 def digits(value: float) -> float:

@@ -17,7 +17,7 @@ from gsvexport.bench.report import Bench, Figure, Subject
 from gsvexport.errors import ArtifactError, InputError
 from gsvexport.model import Model, read_model
 from gsvexport.runtime.machine import check_machine
-from gsvexport.stages import MAX_TOKENS, frames
+from gsvexport.stages import MAX_TOKENS, VERSIONS, frames, mel_mask, speaking
 
 __all__ = ["Bench", "Figure", "Subject", "bench"]
 
@@ -119,7 +119,7 @@ def _check(models: list[Model], **given: int) -> None:
     if problems:
         raise InputError("this cannot be measured", problems=problems)
     for model in models:
-        if missing := [stage for stage in ("prefill", "step", "acoustic", "vocoder") if stage not in model.files]:
+        if missing := [stage for stage in speaking(model.version) if stage not in model.files]:
             raise ArtifactError(f"{model.name} cannot speak", problems=[f"it holds no stage {one}" for one in missing])
 
 
@@ -168,7 +168,9 @@ def _work(folder: Path, model: Model, tokens: int) -> dict[str, float]:
         return {}
     try:
         found = {"step_read_mb": weight_bytes(step) / 1e6}
-        macs = convolution_macs(vocoder, {"F": frames(tokens, 1)})
+        mel = VERSIONS[model.version].mel
+        length = {"F": frames(tokens, 1)} if mel is None else {"M": mel_mask(tokens, 1, mel)[0]}
+        macs = convolution_macs(vocoder, length)
     except ImportError:
         return {}
     if macs is not None:

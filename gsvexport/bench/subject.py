@@ -29,7 +29,8 @@ def measure(folder: str, threads: int, tokens: int, prompt: int, phones: int) ->
     import numpy as np
     import onnxruntime  # noqa: F401 - the import is timed apart from what loads the voice
 
-    from gsvexport.bench.timed import SPEAKING, TimedVoice
+    from gsvexport.bench.timed import TimedVoice
+    from gsvexport.stages import VERSIONS, sounding, speaking
 
     import_s = time.perf_counter() - start
     start = time.perf_counter()
@@ -38,16 +39,18 @@ def measure(folder: str, threads: int, tokens: int, prompt: int, phones: int) ->
     random = np.random.Generator(np.random.PCG64(0))
     dims = voice.model.dims
     voice.forced = random.integers(0, dims.codes, tokens)
+    version = voice.model.version
     given: dict[str, Any] = {
         "phones": random.integers(0, min(dims.phones, dims.text_phones), phones),
-        "prompt": random.integers(0, dims.codes, prompt),
-        "conditioning": {
-            port.name: voice.baked.get(port.name, random.standard_normal(port.shape, np.float32))  # type: ignore[arg-type]
-            for port in voice.stages["acoustic"].inputs
-            if port.name in ("ge", "ge_text")
-        },
         "max_tokens": tokens,
     }
+    if VERSIONS[version].mel is None:  # v3 and v4 have their own prompt and no other
+        given["prompt"] = random.integers(0, dims.codes, prompt)
+        given["conditioning"] = {
+            port.name: voice.baked.get(port.name, random.standard_normal(port.shape, np.float32))  # type: ignore[arg-type]
+            for port in voice.stages[sounding(version)].inputs
+            if port.name in ("ge", "ge_text")
+        }
     for _ in range(2):
         voice.calls.clear()
         start = time.perf_counter()
@@ -55,7 +58,8 @@ def measure(folder: str, threads: int, tokens: int, prompt: int, phones: int) ->
         sentence_s = time.perf_counter() - start
     calls = [*voice.calls]
     streamed = [_streamed(voice, given) for _ in range(2)][-1] if voice.model.vocoder_context else {}
-    spans = {stage: [end - begin for name, begin, end in calls if name == stage] for stage in SPEAKING}
+    spans = {stage: [end - begin for name, begin, end in calls if name == stage] for stage in speaking(version)}
+    between = [stage for stage in spans if stage not in ("prefill", "step", "vocoder")]
     loop = [(begin, end) for name, begin, end in calls if name in ("prefill", "step")]
     return {
         "import_s": import_s,
@@ -63,7 +67,7 @@ def measure(folder: str, threads: int, tokens: int, prompt: int, phones: int) ->
         "prefill_s": spans["prefill"][0],
         "step_ms": [1e3 * span for span in spans["step"]],
         "sampling_ms": [1e3 * (later[0] - earlier[1]) for earlier, later in pairwise(loop)],
-        "acoustic_s": spans["acoustic"][0],
+        "acoustic_s": sum(sum(spans[stage]) for stage in between),
         "vocoder_s": spans["vocoder"][0],
         "sentence_s": sentence_s,
         "audio_s": audio.seconds,

@@ -16,8 +16,8 @@ from gsvexport.runtime.pipeline import LoadedVoice
 from gsvexport.runtime.ports import Array
 from gsvexport.runtime.sampling import Floats, Ints
 from gsvexport.runtime.tokens import Decoder, new_decoder
+from gsvexport.stages import speaking
 
-SPEAKING = ("prefill", "step", "acoustic", "vocoder")  # the stages that a sentence needs
 _CERTAIN = np.float32(1e4)  # a score that no penalty brings near the others' 0
 
 
@@ -35,7 +35,7 @@ class TimedVoice(LoadedVoice):
         super().__init__(folder, backends=backends, threads=threads, decoder=self._timed)
         self.calls: list[tuple[str, float, float]] = []
         self.forced: Ints = np.empty(0, np.int64)
-        for stage in SPEAKING:
+        for stage in speaking(self.model.version):
             self._session(stage)
 
     def run(self, stage: str, feeds: Mapping[str, Any]) -> dict[str, Array]:

@@ -32,7 +32,7 @@ _METRICS = {
     "logits": ("max_error", "top1", "kl"),
     "keys": ("cache_error",),
     "values": ("cache_error",),
-    "latent": ("max_error", "snr_db"),
+    **dict.fromkeys(("latent", "fea", "velocity"), ("max_error", "snr_db")),
     "audio": ("max_error", "snr_db"),
 }
 

@@ -10,7 +10,14 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from gsvexport.model import Dims
-from gsvexport.stages import BERT_WIDTH, FRAMES_PER_CODE, SPECTROGRAM_BINS, SSL_WIDTH
+from gsvexport.stages import (
+    BERT_WIDTH,
+    FEATURE_WIDTH,
+    FRAMES_PER_CODE,
+    MEL_POSITIONS,
+    SPECTROGRAM_BINS,
+    SSL_WIDTH,
+)
 from gsvexport.target import Limits
 
 FILE = "tensorrt.json"
@@ -24,6 +31,7 @@ _SMALLEST_CAPACITY = 256
 # Lengths that are alike in cost share a profile; TensorRT tunes at one length and has to serve the others with it.
 _CODES = (64, 256)
 _SPEEDS = (0.5, 2.0)
+_CFM_FRAMES = 640  # a prompt of 4 s and 2.4 s of speech
 _PHONES = 64  # of a sentence as most are
 _REFERENCE_FRAMES = (50, 300, 1000)  # spectrogram frames of 20 ms: 1, 6 and 20 s
 
@@ -93,7 +101,15 @@ def trtexec(engine: Engine) -> dict[str, str]:
 def profiles(engine: str, dims: Dims, limits: Limits, prompt: tuple[int, int], inputs: Sequence[str]) -> list[Profile]:
     """The profiles of one engine; `prompt` is (phones, codes) of what is spoken before every sentence, `inputs` names
     the graph's inputs."""
-    make = {"t2s": _t2s, "acoustic": _acoustic, "vocoder": _vocoder, "reference": _reference, "prompt": _prompt}[engine]
+    make = {
+        "t2s": _t2s,
+        "acoustic": _acoustic,
+        "features": _features,
+        "cfm": _cfm,
+        "vocoder": _mel_vocoder if "mel" in inputs else _vocoder,
+        "reference": _reference,
+        "prompt": _prompt,
+    }[engine]
     made = make(dims, limits, prompt)
     return [Profile(one.name, {name: shape for name, shape in one.shapes.items() if name in inputs}) for one in made]
 
@@ -152,6 +168,46 @@ def _acoustic(dims: Dims, limits: Limits, prompt: tuple[int, int]) -> list[Profi
         }
 
     return [Profile(f"codes-{high}", shapes(low, high)) for low, high in _buckets(limits.tokens)]
+
+
+def _features(dims: Dims, limits: Limits, prompt: tuple[int, int]) -> list[Profile]:
+    def shapes(low: int, high: int) -> dict[str, tuple[Shape, Shape, Shape]]:
+        least, usual, most = _mel_frames(low, high)
+        return {
+            "codes": _range(lambda n: (1, n), low, high, high),
+            "phones": _range(lambda n: (1, n), 1, min(_PHONES, limits.phones), limits.phones),
+            "mask": _range(lambda n: (1, 1, n), least, usual, most),
+        }
+
+    # The prompt goes through it as well, whatever the limit for a sentence.
+    return [Profile(f"codes-{high}", shapes(low, high)) for low, high in _buckets(max(limits.tokens, prompt[1]))]
+
+
+def _cfm(dims: Dims, limits: Limits, prompt: tuple[int, int]) -> list[Profile]:
+    """One step of a chunk: up to what a chunk may have, prompt included."""
+    ports = {"state": dims.I, "prompt_mel": dims.I, "fea": FEATURE_WIDTH}
+    bands = [(1, _CFM_FRAMES), (_CFM_FRAMES + 1, MEL_POSITIONS)]
+    return [
+        Profile(f"frames-{high}", {name: _range(_rows_of(width), low, high, high) for name, width in ports.items()})
+        for low, high in bands
+    ]
+
+
+def _mel_vocoder(dims: Dims, limits: Limits, prompt: tuple[int, int]) -> list[Profile]:
+    return [
+        Profile(f"codes-{high}", {"mel": _range(_rows_of(dims.I), *_mel_frames(low, high))})
+        for low, high in _buckets(limits.tokens)
+    ]
+
+
+def _mel_frames(low: int, high: int) -> tuple[int, int, int]:
+    """(least, usual, most) mel frames of so many codes at any speed: at most 4 and, in v3, at least 3.75 a code."""
+    slow, fast = _SPEEDS
+    return max(1, int(3.75 * low / fast)), 4 * high, int(4 * high / slow) + 2
+
+
+def _rows_of(width: int) -> Callable[[int], Shape]:
+    return lambda n: (1, width, n)
 
 
 def _vocoder(dims: Dims, limits: Limits, prompt: tuple[int, int]) -> list[Profile]:

@@ -12,28 +12,38 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from gsvexport.stages import FRAMES_PER_CODE, SPEAKER_WIDTH
+from gsvexport.stages import FEATURE_WIDTH, FRAMES_PER_CODE, MEL_BANDS, SPEAKER_WIDTH, VERSIONS
 from gsvexport.voice.dims import SovitsDims
 from gsvexport.voice.layout import T2S_PREFIX
+from gsvexport.voice.networks.bigvgan import BigVGAN
 from gsvexport.voice.networks.encoder import TextEncoder
 from gsvexport.voice.networks.flow import Flow
+from gsvexport.voice.networks.matching import Estimator, FeatureNet
 from gsvexport.voice.networks.reference import Quantizer, ReferenceEncoder
 from gsvexport.voice.networks.text2semantic import Text2Semantic
 from gsvexport.voice.networks.vocoder import Generator
+from gsvexport.voice.vocoder import BIGVGAN
 from gsvexport.voice.voice import Voice
 
 __all__ = ["Synthesizer", "Text2Semantic", "load_networks"]
 
 
 class Synthesizer(nn.Module):
-    """SoVITS of v1, v2, v2Pro and v2ProPlus: semantic codes, phones and a speaker's conditioning to audio."""
+    """SoVITS: semantic codes, phones and a speaker's conditioning to audio; in v3 and v4 by way of a mel."""
 
     def __init__(self, dims: SovitsDims) -> None:
         super().__init__()
         self.dims = dims
         self.enc_p = TextEncoder(dims)
-        self.dec = Generator(dims)
-        self.flow = Flow(dims)
+        if dims.matching is None:
+            self.dec = Generator(dims)
+            self.flow = Flow(dims)
+        else:
+            self.bridge = nn.Sequential(nn.Conv1d(dims.hidden, FEATURE_WIDTH, 1), nn.LeakyReLU(0.01))
+            self.wns1 = FeatureNet(dims)
+            self.linear_mel = nn.Conv1d(FEATURE_WIDTH, MEL_BANDS, 1)  # a loss of training's
+            self.cfm = nn.ModuleDict({"estimator": Estimator(dims.matching)})
+            self.mel_vocoder = BigVGAN(dims) if dims.matching.vocoder == BIGVGAN else Generator(dims)
         self.ref_enc = ReferenceEncoder(dims)
         self.ssl_proj = nn.Conv1d(dims.ssl, dims.ssl, FRAMES_PER_CODE, stride=FRAMES_PER_CODE)
         self.quantizer = Quantizer(dims.codes, dims.ssl)
@@ -87,6 +97,27 @@ class Synthesizer(nn.Module):
         audio: Tensor = self.dec(latent, ge)
         return audio[:, 0]
 
+    def features(self, codes: Tensor, phones: Tensor, ge: Tensor, mask: Tensor) -> Tensor:
+        """v3, v4: codes [1, T], phones [1, X], ge [1, 512, 1], mask [1, 1, M] to fea [1, 512, M]."""
+        mel = VERSIONS[self.dims.version].mel
+        assert mel is not None
+        (up, down), count = mel.stretch, mask.shape[2]
+        ssl = self.quantizer.decode(codes).repeat_interleave(FRAMES_PER_CODE, dim=-1)
+        x = self.bridge(self.enc_p.hidden(ssl, phones, ge, -(-count * down // up)))
+        x = torch.nn.functional.interpolate(x, scale_factor=up / down, mode="nearest")[..., :count]
+        out: Tensor = self.wns1(x, mask, ge)
+        return out
+
+    def velocity(self, state: Tensor, prompt_mel: Tensor, fea: Tensor, time: Tensor, span: Tensor) -> Tensor:
+        """v3, v4: one step of flow matching; see stage `cfm`."""
+        out: Tensor = self.cfm["estimator"](state, prompt_mel, fea, time, span)
+        return out
+
+    def speak(self, mel: Tensor) -> Tensor:
+        """v3, v4: mel [1, 100, M] to audio [1, M·hop]."""
+        audio: Tensor = self.mel_vocoder(mel)
+        return audio[:, 0]
+
 
 def load_networks(voice: Voice) -> tuple[Text2Semantic, Synthesizer]:
     """Both networks in evaluation mode, filled with the voice's weights as float32.
@@ -96,8 +127,25 @@ def load_networks(voice: Voice) -> tuple[Text2Semantic, Synthesizer]:
     """
     t2s, synthesizer = Text2Semantic(voice.t2s), Synthesizer(voice.acoustics)
     _fill(t2s, {name.removeprefix(T2S_PREFIX): value for name, value in voice.gpt.tensors.items()})
-    _fill(synthesizer, voice.sovits.tensors)
+    tensors = dict(voice.sovits.tensors)
+    if voice.vocoder is not None:
+        tensors |= {f"mel_vocoder.{name}": array for name, array in voice.vocoder.file.tensors.items()}
+        shapes = {name: value.shape for name, value in synthesizer.state_dict().items()}
+        _fit(tensors, shapes)
+    _fill(synthesizer, tensors)
     return t2s, synthesizer
+
+
+def _fit(tensors: dict[str, np.ndarray], shapes: Mapping[str, torch.Size]) -> None:
+    """Folded weight norm as one that is not, and a last bias of zero where a file has none."""
+    for name in [name for name in tensors if name.startswith("mel_vocoder.") and name not in shapes]:
+        if f"{name}_v" in shapes:
+            weight = tensors.pop(name)
+            tensors[f"{name}_v"] = weight
+            tensors[f"{name}_g"] = np.sqrt((weight.astype(np.float64) ** 2).sum(axis=(1, 2), keepdims=True))
+    for name in ("mel_vocoder.conv_post.bias",):
+        if name in shapes and name not in tensors:
+            tensors[name] = np.zeros(1, np.float32)
 
 
 def _fill(network: nn.Module, tensors: Mapping[str, np.ndarray]) -> None:

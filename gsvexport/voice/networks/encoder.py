@@ -25,13 +25,17 @@ class TextEncoder(nn.Module):
 
     def forward(self, ssl: Tensor, phones: Tensor, ge_text: Tensor, frames: int) -> tuple[Tensor, Tensor]:
         """Encode, then stretch linearly in time to `frames` (another length than F' is another speed)."""
+        mean, log_deviation = self.proj(self.hidden(ssl, phones, ge_text, frames)).chunk(2, dim=1)
+        return mean, log_deviation
+
+    def hidden(self, ssl: Tensor, phones: Tensor, ge_text: Tensor, frames: int) -> Tensor:
+        """The same before the last layer, [B, hidden, frames]."""
         x = self.encoder_ssl(self.ssl_proj(ssl))
         text = self.encoder_text(self.text_embedding(phones).mT)
         x = self.encoder2(self.mrte(x, text, ge_text))
         if frames != x.shape[-1]:
             x = functional.interpolate(x, size=frames, mode="linear", align_corners=False)
-        mean, log_deviation = self.proj(x).chunk(2, dim=1)
-        return mean, log_deviation
+        return x
 
 
 class _Mrte(nn.Module):

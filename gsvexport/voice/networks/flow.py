@@ -36,7 +36,7 @@ class _Coupling(nn.Module):
         super().__init__()
         half = dims.inter // 2
         self.pre = nn.Conv1d(half, dims.flow_hidden, 1)
-        self.enc = _WaveNet(dims)
+        self.enc = WaveNet(dims)
         self.post = nn.Conv1d(dims.flow_hidden, half, 1)
 
     def forward(self, x: Tensor, ge: Tensor, inverse: bool) -> Tensor:
@@ -45,8 +45,11 @@ class _Coupling(nn.Module):
         return torch.cat([still, moved - mean if inverse else moved + mean], dim=1)
 
 
-class _WaveNet(nn.Module):
-    """Gated convolutions with residual and skip outputs; the last layer has a skip output only."""
+class WaveNet(nn.Module):
+    """Gated convolutions with residual and skip outputs; the last layer has a skip output only.
+
+    A `mask` is multiplied to what goes from layer to layer.
+    """
 
     def __init__(self, dims: SovitsDims) -> None:
         super().__init__()
@@ -57,7 +60,7 @@ class _WaveNet(nn.Module):
         )
         self.cond_layer = NormedConv1d(dims.gin, 2 * hidden * layers, 1)
 
-    def forward(self, x: Tensor, ge: Tensor) -> Tensor:
+    def forward(self, x: Tensor, ge: Tensor, mask: Tensor | None = None) -> Tensor:  # noqa: D102
         conditions = self.cond_layer(ge).chunk(len(self.in_layers), dim=1)
         skips: list[Tensor] = []
         for convolve, leave, condition in zip(self.in_layers, self.res_skip_layers, conditions, strict=True):
@@ -65,6 +68,6 @@ class _WaveNet(nn.Module):
             out = leave(torch.tanh(tangent) * torch.sigmoid(gate))
             if len(skips) < len(self.in_layers) - 1:
                 residual, out = out.chunk(2, dim=1)
-                x = x + residual
+                x = x + residual if mask is None else (x + residual) * mask
             skips.append(out)
         return torch.stack(skips).sum(dim=0)

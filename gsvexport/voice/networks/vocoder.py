@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import leaky_relu
 
+from gsvexport.stages import MEL_BANDS
 from gsvexport.voice.dims import SovitsDims
 from gsvexport.voice.networks.layers import NormedConv1d, NormedConvTranspose1d
 
@@ -14,13 +15,17 @@ _LAST_SLOPE = 0.01  # upstream leaves the last one at torch's default
 
 
 class Generator(nn.Module):
-    """Upstream's `dec`: latent [B, I, F] and ge [B, G, 1] to audio [B, 1, F·hop]. Each stage halves the channels."""
+    """Upstream's `dec`: latent [B, I, F] and ge [B, G, 1] to audio [B, 1, F·hop]. Each stage halves the channels.
+
+    v4's takes a mel [B, 100, M] and no ge, and has a bias at its end.
+    """
 
     def __init__(self, dims: SovitsDims) -> None:
         super().__init__()
         block = {"1": _ResBlock1, "2": _ResBlock2}[dims.resblock]
         widths = [dims.upsample_initial >> stage for stage in range(len(dims.upsample_rates) + 1)]
-        self.conv_pre = nn.Conv1d(dims.inter, widths[0], 7, padding=3)
+        self.mel = dims.matching is not None
+        self.conv_pre = nn.Conv1d(MEL_BANDS if self.mel else dims.inter, widths[0], 7, padding=3)
         self.ups = nn.ModuleList()
         self.resblocks = nn.ModuleList()
         self.branches = len(dims.resblock_kernels)
@@ -29,11 +34,14 @@ class Generator(nn.Module):
             self.ups.append(NormedConvTranspose1d(wide, narrow, kernel, rate))
             for size, dilations in zip(dims.resblock_kernels, dims.resblock_dilations, strict=True):
                 self.resblocks.append(block(narrow, size, dilations))
-        self.conv_post = nn.Conv1d(widths[-1], 1, 7, padding=3, bias=False)
-        self.cond = nn.Conv1d(dims.gin, widths[0], 1)
+        self.conv_post = nn.Conv1d(widths[-1], 1, 7, padding=3, bias=self.mel)
+        if not self.mel:
+            self.cond = nn.Conv1d(dims.gin, widths[0], 1)
 
-    def forward(self, latent: Tensor, ge: Tensor) -> Tensor:  # noqa: D102 - the class says it
-        x = self.conv_pre(latent) + self.cond(ge)
+    def forward(self, latent: Tensor, ge: Tensor | None = None) -> Tensor:  # noqa: D102 - the class says it
+        x = self.conv_pre(latent)
+        if not self.mel:
+            x = x + self.cond(ge)
         for stage, up in enumerate(self.ups):
             x = up(leaky_relu(x, _SLOPE))
             branches = self.resblocks[stage * self.branches : (stage + 1) * self.branches]
