@@ -130,7 +130,10 @@ def new_key(name: str) -> TrustedKey:
     text = private.private_bytes(serial.Encoding.PEM, serial.PrivateFormat.PKCS8, serial.NoEncryption())
     path = private_file(name)
     with disk_errors(path):
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        try:
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except (FileNotFoundError, FileExistsError, NotADirectoryError) as error:  # a file in the way, or such as /proc
+            raise EnvironmentProblem(f"{path.parent} cannot be made: {error}", fix="set GSVEXPORT_CONFIG") from error
         try:
             handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         except FileExistsError:

@@ -158,7 +158,10 @@ def _obtain(place: Place, member: Member, told: _Told) -> int:
     """Have a member's stored bytes in the cache, checked; returns the bytes that came over."""
     path = _kept(member.payload_sha256)
     with disk_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except (FileNotFoundError, FileExistsError, NotADirectoryError) as error:  # a file in the way, or such as /proc
+            raise EnvironmentProblem(f"{path.parent} cannot be made: {error}", fix="set GSVEXPORT_CACHE") from error
         with _alone(path.parent, told):
             if _whole(path, member):
                 return 0

@@ -325,6 +325,14 @@ def test_members_are_pruned_with_the_cache(there, key, tmp_path, capfd):
     get(there, tmp_path / "again.gsv", key)
 
 
+@pytest.mark.parametrize("where", ["/proc/nothing", "a-file/below"])
+def test_a_cache_that_cannot_be_written_is_an_error_of_the_machine(there, key, tmp_path, monkeypatch, where):
+    (tmp_path / "a-file").write_bytes(b"")
+    monkeypatch.setenv("GSVEXPORT_CACHE", str(tmp_path / where))
+    with pytest.raises(EnvironmentProblem, match="GSVEXPORT_CACHE"):
+        get(there, tmp_path / "out.gsv", key)
+
+
 def test_redirects_stay_on_the_web(there, web, key, tmp_path):
     with served(there.root) as other:
         web.status = {WEIGHTS: f"{other.url}/{WEIGHTS}"}

@@ -164,6 +164,13 @@ def test_a_broken_file_of_trusted_keys_names_every_line(key):
     assert [problem[:7] for problem in caught.value.problems] == ["line 2:", "line 3:", "2 keys "]
 
 
+def test_a_folder_of_keys_that_cannot_be_made_is_an_error_of_the_machine(tmp_path, monkeypatch):
+    (tmp_path / "a-file").write_bytes(b"")
+    monkeypatch.setenv("GSVEXPORT_CONFIG", str(tmp_path / "a-file" / "below"))
+    with pytest.raises(EnvironmentProblem):
+        keys.new_key("release")
+
+
 @pytest.mark.parametrize("name", ["", "../up", ".hidden", "a/b", "x" * 65, "a b"])
 def test_a_key_has_a_plain_name(name):
     with pytest.raises(InputError, match="no name for a key"):
