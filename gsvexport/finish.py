@@ -38,7 +38,8 @@ def finish(
     if not any_machine:
         check_machine(manifest.target, path)
     backends = {entry.backend for entry in manifest.stages.values()}
-    module = next((found for name in sorted(backends) if (found := finaliser(name))), None)
+    able = (found for name in sorted(backends) if (found := finaliser(name)) and hasattr(found, "finalize"))
+    module = next(able, None)
     if module is None:
         raise InputError(
             f"{path} is finished as it is: none of its stages is built on a device", fix=f"gsvexport verify {path}"

@@ -19,6 +19,7 @@ from gsvexport.cli.commands import cli
 from gsvexport.complete import complete, completing
 from gsvexport.errors import ArtifactError, BackendError, EnvironmentProblem, GateFailed, InputError
 from gsvexport.files import canonical_json
+from gsvexport.finish import finish
 from gsvexport.model import Dims, Model, SamplingDefaults, Spectrogram
 from gsvexport.plan import code_versions
 from gsvexport.target import read_target
@@ -217,6 +218,11 @@ def test_an_artifact_that_misses_its_gate_once_compiled_is_not_written(unpacked,
     with pytest.raises(GateFailed, match=r"mapped_share = 0\.4\d+ \(limit 0\.8\)"):
         complete(path, completing(path))
     assert not path.with_name("voice-compiled.gsv").exists()
+
+
+def test_such_an_artifact_needs_no_finishing_on_the_device(unpacked):
+    with pytest.raises(InputError, match="finished as it is"):
+        finish(unpacked())
 
 
 def test_a_compiler_that_is_absent_or_fails_is_said(unpacked, compiler, monkeypatch):
