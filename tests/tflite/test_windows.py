@@ -1,6 +1,7 @@
 """A stage of parts in windows: what the whole sequence gives, for sequences of every length."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 
 import numpy as np
@@ -99,6 +100,15 @@ def test_a_stage_of_parts_runs_as_one(recipe, length):
     session.close()
     with pytest.raises(BackendError, match="closed"):
         session.run(feeds(length))
+
+
+def test_threads_may_share_a_stage(recipe):
+    session = open_session(recipe)
+    lengths = [3, 90, 24, 41] * 4
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda length: session.run(feeds(length))["audio"], lengths))
+    for length, one in zip(lengths, found, strict=True):
+        assert snr(one, run(vocoder(), feeds(length))["audio"]) > 100
 
 
 @pytest.mark.parametrize(

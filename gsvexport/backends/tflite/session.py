@@ -10,6 +10,7 @@ that sequence is computed by the processor. A processor takes longer windows, to
 from __future__ import annotations
 
 import json
+import threading
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -69,22 +70,23 @@ class LiteRtSession:
 
     def __init__(self, path: Path, output: str, samples: bool, parts: list[_Opened]) -> None:
         self._path, self._output, self._samples, self._parts = path, output, samples, parts
+        self._running = threading.Lock()  # an interpreter holds the arrays of one run
 
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         """Every output by name. Arrays are [1, C, T] or, of sound, [1, N]: callers check them."""
-        if not self._parts:
-            raise BackendError(f"{self._path} was closed", fix="load the voice again")
         arrays = {name: np.asarray(one, np.float32).transpose(0, 2, 1)[:, None] for name, one in feeds.items()}
-        last = next(iter(arrays.values()))
-        for part in self._parts:
-            last = part.run(arrays)
-            arrays = {"": last}
-        result = last[:, 0].transpose(0, 2, 1)
+        with self._running:
+            if not self._parts:
+                raise BackendError(f"{self._path} was closed", fix="load the voice again")
+            for part in self._parts:
+                arrays = {"": part.run(arrays)}
+        result = arrays[""][:, 0].transpose(0, 2, 1)
         return {self._output: np.ascontiguousarray(result[:, 0] if self._samples else result)}
 
     def close(self) -> None:
         """Free the memory of every part."""
-        self._parts = []
+        with self._running:
+            self._parts = []
 
 
 class Runner:
