@@ -62,9 +62,8 @@ def host_work(source: Path, model: Model) -> list[Work]:
     """T2S, the encoders and the flow: what stays on the processor, whatever the vocoder does."""
     found = []
     if "step" in model.files:
-        counted, weights = _count(source / model.files["step"], {"S": 1, "L": model.dims.L})
+        _, weights = _count(source / model.files["step"], {"S": 1, "L": model.dims.L})
         found.append(Work("t2s", sum(weights.values()) * CODES_PER_SECOND, sum(weights.values())))
-        del counted
     if "acoustic" in model.files:
         sizes = {"T": CODES_PER_SECOND, "F": _PER_SECOND, "X": _PHONES, "I": model.dims.I, "G": model.dims.G}
         counted, weights = _count(source / model.files["acoustic"], sizes)
