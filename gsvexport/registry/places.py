@@ -11,6 +11,7 @@ import http.client
 import os
 import shutil
 import ssl
+import stat
 import tempfile
 import time
 import urllib.error
@@ -115,8 +116,8 @@ class FolderPlace:
 
     def size(self, name: str) -> int | None:
         """As `Place.size`."""
-        path = self.root / name
-        return path.stat().st_size if path.is_file() else None
+        found = self._stat(name)
+        return found.st_size if found else None
 
     def names(self, below: str) -> list[str]:
         """As `Place.names`, with what is being written under names of its own."""
@@ -160,8 +161,17 @@ class FolderPlace:
 
     def changed(self, name: str) -> float | None:
         """As `Place.changed`."""
-        path = self.root / name
-        return path.stat().st_mtime if path.is_file() else None
+        found = self._stat(name)
+        return found.st_mtime if found else None
+
+    def _stat(self, name: str) -> os.stat_result | None:
+        try:
+            found = os.stat(self.root / name)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            raise EnvironmentProblem(f"{self.root / name} cannot be read: {error.strerror}") from error
+        return found if stat.S_ISREG(found.st_mode) else None
 
 
 class WebPlace:
