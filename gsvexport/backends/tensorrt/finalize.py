@@ -343,7 +343,7 @@ def main() -> int:
 
     try:
         if not (folder / plans.RECIPE).is_file():
-            raise InputError(f"{folder} is no unpacked artifact for TensorRT", fix="run it in what gsvexport unpack makes of the .gsv")
+            raise InputError(f"{folder} is no unpacked artifact for TensorRT", fix="gsvexport unpack it first")
         say("checking every byte")
         if problems := _damage(folder):
             raise ArtifactError(f"{folder} is damaged", problems=problems, fix="get the artifact again")
