@@ -12,7 +12,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from gsvexport.plan import Plan
-from gsvexport.stages import CLONING_STAGES, CODES_PER_SECOND, FRAMES_PER_CODE, stages
+from gsvexport.stages import CLONING_STAGES, CODES_PER_SECOND, FRAMES_PER_CODE, VERSIONS, stages
 from gsvexport.target import Target
 
 if TYPE_CHECKING:
@@ -28,7 +28,8 @@ _IN = " " * 6
 @dataclass(frozen=True)
 class Sizes:
     """What speed and memory depend on: `layers` and `width` of T2S, its `vocab` (codes), all `t2s` and all `sovits`
-    weights, and `widest`, the floats for each latent frame in the vocoder's widest array."""
+    weights, and `widest`, the floats for each latent (or mel) frame in the vocoder's widest array. `frames` are those of
+    a code."""
 
     layers: int
     width: int
@@ -36,6 +37,7 @@ class Sizes:
     t2s: int
     sovits: int
     widest: int
+    frames: float = FRAMES_PER_CODE
 
     @property
     def layer_weights(self) -> int:
@@ -75,7 +77,9 @@ def count(t2s: Mapping[str, Any], acoustics: Mapping[str, Any]) -> Sizes:
     tables = (expected_t2s(T2SDims(**t2s)), expected_sovits(SovitsDims(**{**acoustics, "matching": matching})))
     weights = [sum(math.prod(shape) for shape in table.values()) for table in tables]
     widest = max(rate * width for rate, width in zip(rates, widths, strict=True))
-    return Sizes(t2s["layers"], t2s["width"], t2s["vocab"], weights[0], weights[1], widest)
+    mel = VERSIONS[acoustics["version"]].mel
+    up, down = mel.stretch if mel else (1, 1)
+    return Sizes(t2s["layers"], t2s["width"], t2s["vocab"], weights[0], weights[1], widest, FRAMES_PER_CODE * up / down)
 
 
 def explain(plan: Plan, found: Sizes) -> str:
@@ -127,7 +131,7 @@ def memory_mb(target: Target, found: Sizes) -> dict[str, float]:
     """An estimate of what speaking the longest sentence takes, in 10^6 bytes by purpose: every weight once, a cache
     of FP32 rows for phones and codes, the vocoder's widest arrays, and the runtime itself."""
     rows = target.limits.phones + target.limits.tokens
-    frames = FRAMES_PER_CODE * min(target.limits.tokens, target.limits.seconds * CODES_PER_SECOND)
+    frames = found.frames * min(target.limits.tokens, target.limits.seconds * CODES_PER_SECOND)
     places = [target.place(stage) for stage in ("acoustic", "vocoder")]
     sovits = max(_reasons(place.backend).weight_bytes(place.precision) for place in places) * found.sovits
     step = target.place("step")

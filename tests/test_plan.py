@@ -13,6 +13,7 @@ from gsvexport.target import Limits, read_target, target_names
 GOLDEN = Path(__file__).parent / "golden" / "plans"
 BAKED = Subject("voice", "alice", "v2", True, "a" * 64)
 CLONING = Subject("voice", "bob", "v2Pro", False, "b" * 64)
+MEL = Subject("voice", "eve", "v4", True, "c" * 64)
 
 
 def versions(target):
@@ -37,6 +38,21 @@ def test_the_plan_of_every_target_is_as_recorded(name, request):
         path.write_text(text, encoding="utf-8")
     assert text == path.read_text(encoding="utf-8"), "the plan changed; if that is right: pytest --golden"
     assert len(plan(BAKED, target).text().splitlines()) <= 40
+
+
+def test_the_plans_of_a_v4_voice_are_as_recorded(request):
+    names = ("x86-64", "x86-64-fp16", "x86-64-int8", "jetson-orin")
+    text = "\n".join(plan(MEL, read_target(name)).text() for name in names)
+    path = GOLDEN.parent / "v4-plans.txt"
+    if request.config.getoption("--golden"):
+        path.write_text(text, encoding="utf-8")
+    assert text == path.read_text(encoding="utf-8"), "the plan changed; if that is right: pytest --golden"
+
+
+@pytest.mark.parametrize("name", BUILDABLE)
+def test_every_target_takes_the_stages_of_v4(name):
+    places = [line.split()[0] for step in plan(MEL, read_target(name)).lowerings.values() for line in step.lines]
+    assert {"prefill", "step", "features", "cfm", "vocoder"} <= set(places)
 
 
 def test_no_recorded_plan_is_without_its_target():

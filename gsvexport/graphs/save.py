@@ -17,6 +17,9 @@ from gsvexport.errors import PassError
 
 WEIGHTS = "weights.safetensors"
 APART = "t2s.safetensors"  # what T2S alone uses: voices that share their GPT then share a file
+# In the order in which the library stores them, the last ones first.
+_TYPES = {"bool": "BOOL", "uint8": "U8", "int8": "I8", "int16": "I16", "uint16": "U16", "float16": "F16"}
+_TYPES |= {"int32": "I32", "uint32": "U32", "float32": "F32", "float64": "F64", "int64": "I64", "uint64": "U64"}
 _INLINE = 128  # bytes; smaller constants (shapes, axes, scalars) are part of the graph
 
 
@@ -28,8 +31,6 @@ def save_graphs(folder: Path, graphs: Mapping[str, ir.Model], apart: Collection[
     Raises:
         PassError: two graphs give one name to different contents.
     """
-    from safetensors.numpy import save_file
-
     arrays: dict[str, np.ndarray] = {}
     for stage, model in graphs.items():
         for value in model.graph.initializers.values():
@@ -43,7 +44,7 @@ def save_graphs(folder: Path, graphs: Mapping[str, ir.Model], apart: Collection[
     places: dict[str, tuple[str, int, int]] = {}
     for file, own in ((WEIGHTS, arrays.keys() & shared), (APART, arrays.keys() - shared)):
         if own or file == WEIGHTS:
-            save_file({name: array for name, array in arrays.items() if name in own}, folder / file)
+            _store({name: array for name, array in arrays.items() if name in own}, folder / file)
             places |= {name: (file, *place) for name, place in _places(folder / file).items()}
     for stage, model in graphs.items():
         outside = model.clone()
@@ -62,6 +63,22 @@ def save_graphs(folder: Path, graphs: Mapping[str, ir.Model], apart: Collection[
                     base_dir=folder,
                 )
         ir.save(outside, folder / f"{stage}.onnx")
+
+
+def _store(arrays: Mapping[str, np.ndarray], path: Path) -> None:
+    """A safetensors file byte for byte as that library writes it, which would hold all of it in memory once more."""
+    names = sorted(arrays, key=lambda name: (-list(_TYPES).index(arrays[name].dtype.name), name))
+    header, end = {}, 0
+    for name in names:
+        array, start = arrays[name], end
+        end += array.nbytes
+        header[name] = {"dtype": _TYPES[array.dtype.name], "shape": list(array.shape), "data_offsets": [start, end]}
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+    with open(path, "wb") as stream:
+        stream.write(len(text).to_bytes(8, "little") + text)
+        for name in names:
+            stream.write(np.ascontiguousarray(arrays[name]).data)
 
 
 def stored_weights(graphs: Mapping[str, ir.Model]) -> tuple[Weights, ...]:
