@@ -39,7 +39,6 @@ __all__ = ["CALIBRATED", "JUDGED", "PORTABILITY", "PRECISIONS", "TOOLS", "USES",
 _STEP = 8  # frames: windows are multiples
 _SHORTEST = 16  # frames
 _SRAM_SHARE = 0.25  # of the Edge TPU's memory, for activations: the rest holds parameters and the program
-_FRAMES = "F"
 
 
 def programs() -> dict[str, str]:
@@ -116,17 +115,19 @@ def _stage(
     from gsvexport.passes.split_leaky_relu import SplitLeakyRelu
 
     sizes, given = asdict(model.dims), probes(calibration.feeds(stage))
+    shape = stages(model.version)[stage].inputs[0].shape
+    time = next(axis for axis in shape if isinstance(axis, str) and axis not in sizes)
     legal = run_passes(graph, [Conv2d(), Polyphase(), MultiplyByReciprocal(), SmallSumsFirst(), SplitLeakyRelu()])
-    plain = emit(legal.model, {**sizes, _FRAMES: _SHORTEST})
+    plain = emit(legal.model, {**sizes, time: _SHORTEST})
     equal = run_passes(legal.model, [EqualiseChannels(peaks(segments(plain), given))])
-    whole = emit(equal.model, {**sizes, _FRAMES: _SHORTEST})
+    whole = emit(equal.model, {**sizes, time: _SHORTEST})
     row = segments(whole)
     observe = partial(calibration.ranges, stage, equal.model)
     choice = choose(row, observe, given, partial(calibration.damage, stage))
 
     tpu = device.get("tpu") or {}
     frames, why = _window(joined(whole, row[: choice.count]), tpu.get("sram_mb"))
-    whole = emit(equal.model, {**sizes, _FRAMES: frames})
+    whole = emit(equal.model, {**sizes, time: frames})
     row = segments(whole)
     first = joined(whole, row[: choice.count])
     parts = [_part(f"{stage}.tflite", first, frames)]
@@ -140,7 +141,7 @@ def _stage(
     alone = ", ".join(f"{group.name} {group.alone:.3g}" for group in choice.decisions.groups)
     untried = "" if len(choice.ladder) == len(row) else ", so no more were tried"
     notes = (
-        *(note for result in (legal, equal) for _, outcome in result.applied for note in outcome.notes),
+        *(note for result in (legal, equal) for _, done in result.applied if done.changes for note in done.notes),
         f"share of the gates used with one group on integers: {alone}",
         f"with the first groups together: {ladder}; allowed are {ALLOWED:g}{untried}",
         f"int8: the first {choice.count} of {len(row)} groups, {share:.0%} of the multiplications"
