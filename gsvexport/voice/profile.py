@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -114,8 +114,21 @@ def read_profile(path: Path) -> Profile:
         raise VoiceError(f"{path} cannot be used", problems=problems, fix="correct voice.toml")
     gpt, sovits = path.parent / voice.gpt, path.parent / voice.sovits
     base = path.parent / voice.base if voice.base is not None else None
-    made = Profile(path, voice.name, voice.language, gpt, sovits, voice.version, reference, base, notice=notice)
-    return replace(made, **networks)
+    return Profile(
+        path,
+        voice.name,
+        voice.language,
+        gpt,
+        sovits,
+        voice.version,
+        reference,
+        base,
+        vocoder=networks.get("vocoder"),
+        hubert=networks.get("hubert"),
+        bert=networks.get("bert"),
+        speaker=networks.get("speaker"),
+        notice=notice,
+    )
 
 
 def _voice(reader: _Files) -> VoiceTable | None:
