@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from gsvexport.calibrate import Calibrated
     from gsvexport.source import Source
     from gsvexport.verify.report import Report
+    from gsvexport.voice.profile import ReferenceTable
 
 CALIBRATION = "calibration.json"  # the member that says what an integer stage was calibrated with
 Progress = Callable[[str], None]
@@ -41,6 +42,7 @@ def build(
     strict: bool = False,
     level: int = 2,
     compress: str = "fast",
+    reference: ReferenceTable | None = None,
     progress: Progress | None = None,
 ) -> list[Path]:
     """Build one artifact for each target into the folder `out`, verify it, and return their paths.
@@ -49,7 +51,8 @@ def build(
     `targets` are names from the registry or TOML files. Files that exist are replaced only with `force`. `strict`
     refuses a calibration set that lacks phones or has one speaking rate only; without it such a set is warned of.
     Each is verified up to `level` of proof, 2 or 3. `compress` is "none", "fast", or "release", which takes about ten
-    times as long as the rest of a build (and is kept). `progress` is told in words what is being done.
+    times as long as the rest of a build (and is kept). `reference` (see `voice.profile.given_reference`) takes the
+    place of the voice's own. `progress` is told in words what is being done.
 
     Raises:
         InputError: an output exists (before anything is done), or no target is given.
@@ -63,7 +66,7 @@ def build(
         raise InputError("no target was named", fix="gsvexport targets lists them")
     if compress not in QUALITIES:
         raise InputError(f"compress takes {', '.join(QUALITIES)}, not {compress!r}")
-    opened = open_voice(voice, progress=say)
+    opened = open_voice(voice, reference=reference, progress=say)
     plans = [make_plan(target, opened.subject, level=level) for target in chosen]
     _refuse_without_reference(plans)
     folder = Path(out)
@@ -101,6 +104,15 @@ def obtain_source(opened: Opened, plan: Plan, store: Store, progress: Progress) 
 
     folder = store.obtain(plan.step("source").key, make, label=f"source of {voice.name}")
     return open_source(folder / "source")
+
+
+def source_of(path: Path, store: Store, progress: Progress) -> Source:
+    """The ONE ONNX source of a voice, or of a source."""
+    from gsvexport.target import target_names
+
+    opened = open_voice(path, progress=progress)
+    some = read_targets([target_names()[0]])[0]  # the step `source` is the same for all
+    return obtain_source(opened, make_plan(some, opened.subject), store, progress)
 
 
 def verdicts(plan: Plan, opened: Opened, progress: Progress | None = None) -> str:

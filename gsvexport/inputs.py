@@ -17,6 +17,7 @@ from gsvexport.voice.profile import NOTICE
 
 if TYPE_CHECKING:
     from gsvexport.source import Source
+    from gsvexport.voice.profile import ReferenceTable
     from gsvexport.voice.voice import Voice
 
 Progress = Callable[[str], None]
@@ -36,8 +37,10 @@ class Opened:
     notice: bytes | None = None
 
 
-def open_voice(path: str | Path | None, *, progress: Progress | None = None) -> Opened:
-    """Read what a VOICE argument names.
+def open_voice(
+    path: str | Path | None, *, reference: ReferenceTable | None = None, progress: Progress | None = None
+) -> Opened:
+    """Read what a VOICE argument names. `reference` takes the place of a voice's own.
 
     Raises:
         InputError: nothing there, or something that is not a voice.
@@ -59,6 +62,10 @@ def open_voice(path: str | Path | None, *, progress: Progress | None = None) -> 
     if path.is_file() and path.suffix == SUFFIX:
         raise InputError(f"{path} is an artifact already", fix="give the voice that it was built from")
     if (path / "source.json").is_file():
+        if reference is not None:
+            raise InputError(
+                f"{path} is a source, with a reference of its own", fix=f"gsvexport bake {path} --reference … -o NEW"
+            )
         say(f"checking the source {path}")
         source = open_source(path, verify=True)
         baked = "ge" in source.model.baked
@@ -68,7 +75,7 @@ def open_voice(path: str | Path | None, *, progress: Progress | None = None) -> 
         notice = file.read_bytes() if file.is_file() and not file.is_symlink() else None
         return _with_notice(Opened(subject, path, source=source, notice=notice))
     say(f"reading {path}")
-    voice = read_voice(path)
+    voice = read_voice(path, reference)
     for note in voice.notes:
         say(note)
     baked, networks = voice.reference is not None, voice.pretrained.stages

@@ -18,13 +18,14 @@ from gsvexport.files import canonical_json, link
 from gsvexport.inputs import Opened
 from gsvexport.plan import Plan, lowering, tool_version
 from gsvexport.runtime.machine import check_machine, mismatch
+from gsvexport.stages import VERSIONS
 from gsvexport.verify.depth import Depth, insist
 from gsvexport.voice.profile import NOTICE
 
 if TYPE_CHECKING:
     from gsvexport.source import Source
     from gsvexport.verify.report import Report
-    from gsvexport.voice.voice import Voice
+    from gsvexport.voice.voice import Reference
 
 LOWERED = "lowered.json"  # what a lowering says about its stages and weights, beside its files
 Progress = Callable[[str], None]
@@ -36,17 +37,30 @@ def pack_and_verify(plan: Plan, opened: Opened, source: Source, parts: list[Path
     What is verified is what a device will unpack: the container is written and unpacked again first. The report is then
     added beside the verified members, which `Manifest.digest` (it leaves the report out) shows to be the same.
     """
+    manifest = _assemble(plan, opened, source, parts, work / "files")
+    depth = Depth(**plan.step("verify").params["depth"])
+    references = reference_feeds(source, opened.voice.reference if opened.voice else None)
+    return prove(manifest, work, source.path, references, depth, say)
+
+
+def prove(
+    manifest: Manifest,
+    work: Path,
+    source: Path,
+    references: list[dict[str, Any]] | None,
+    depth: Depth,
+    say: Progress,
+) -> Report:
+    """Pack what is in `work`/files, unpack it, verify it, and write `work`/artifact.gsv with the report."""
     say("packing")
     files = work / "files"
-    manifest = container.with_members(_assemble(plan, opened, source, parts, files), files)
+    manifest = container.with_members(manifest, files)
     container.write(manifest, files, work / "unverified.gsv")
     container.unpack(work / "unverified.gsv", work / "unpacked")
     (work / "unverified.gsv").unlink()
     elsewhere = mismatch(manifest.target)
-    say(f"verifying on {elsewhere}, which is no {plan.target.name}" if elsewhere else "verifying")
-    references = _reference_feeds(opened.voice)
-    depth = Depth(**plan.step("verify").params["depth"])
-    report = _verified(work / "unpacked", manifest, say, source=source.path, references=references, depth=depth)
+    say(f"verifying on {elsewhere}, which is no {manifest.target['name']}" if elsewhere else "verifying")
+    report = _verified(work / "unpacked", manifest, say, source=source, references=references, depth=depth)
     report = replace(report, elsewhere=elsewhere)
     shutil.rmtree(work / "unpacked")
     (files / REPORT).write_text(canonical_json(report.to_json()), encoding="utf-8")
@@ -166,19 +180,22 @@ def _assemble(plan: Plan, opened: Opened, source: Source, parts: list[Path], fil
     )
 
 
-def _reference_feeds(voice: Voice | None) -> list[dict[str, Any]] | None:
-    """What stage `reference` is fed for each recording of the voice's reference; None when that is not known."""
-    if voice is None or voice.reference is None:
+def reference_feeds(source: Source, reference: Reference | None) -> list[dict[str, Any]] | None:
+    """What stage `reference` is fed for each recording of a reference, or what stage `speaker` is fed where that makes
+    the embedding; None without one."""
+    if reference is None:
         return None
-    from gsvexport.audio import read_audio, spectrogram
-    from gsvexport.model import Spectrogram
+    from gsvexport.audio import decode, read_audio, spectrogram
+    from gsvexport.cloning import speaker_fbank
 
-    dims, feeds = voice.acoustics, []
-    parameters = Spectrogram(dims.rate, dims.n_fft, dims.hop, dims.window_length)
-    for index, path in enumerate(voice.reference.audio):
-        feed = {"spectrogram": spectrogram(read_audio(path, dims.rate), parameters)}
-        if voice.reference.speaker:
-            feed["speaker"] = voice.reference.speaker[index].reshape(1, -1)
+    parameters, feeds = source.model.spectrogram, []
+    for index, path in enumerate(reference.audio):
+        feed = {"spectrogram": spectrogram(read_audio(path, parameters.rate), parameters)}
+        if reference.speaker:
+            feed["speaker"] = reference.speaker[index].reshape(1, -1)
+        elif VERSIONS[source.model.version].speaker:
+            samples, rate = decode(path)
+            feed["fbank"] = speaker_fbank(samples.mean(axis=1, dtype="float64"), rate)
         feeds.append(feed)
     return feeds
 

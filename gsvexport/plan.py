@@ -29,8 +29,8 @@ PACKAGE = Path(__file__).parent
 _BASE = ("stages.py", "model.py", "files.py")
 CODE: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "source": (
-        (*_BASE, "voice", "graphs", "source.py", "audio.py", "text"),
-        ("numpy", "onnx", "onnx-ir", "safetensors", "soundfile"),
+        (*_BASE, "voice", "graphs", "source.py", "audio.py", "fbank.py", "cloning.py", "text"),
+        ("numpy", "onnx", "onnx-ir", "onnxruntime", "safetensors", "soundfile"),
     ),
     "golden": (
         (*_BASE, "runtime", "verify", "text", "demo", "backends/onnxruntime/session.py"),

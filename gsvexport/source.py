@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gsvexport.errors import ArtifactError, VoiceError
-from gsvexport.files import atomic_directory, canonical_json, link, sha256_bytes, sha256_file
+from gsvexport.files import atomic_directory, canonical_json, sha256_bytes, sha256_file
 from gsvexport.model import Dims, Model, SamplingDefaults, Spectrogram, read_model
 from gsvexport.stages import MEL_BANDS, POSITIONS, VERSIONS, stages
 
@@ -107,11 +107,8 @@ def open_source(path: Path, *, verify: bool = False) -> Source:
     return Source(path, read_model(path), meta["digest"], meta)
 
 
-def rebake(
-    source: Source, reference: Reference, out: Path, *, linked: bool = False, progress: Progress | None = None
-) -> Source:
-    """The same source with another reference, in the folder `out`. Graphs and weights are copied, or with `linked` the
-    same files, which is for looking at them only: what lowers them refuses files with several names.
+def rebake(source: Source, reference: Reference, out: Path, *, progress: Progress | None = None) -> Source:
+    """The same source with another reference, in the folder `out`; the graphs and weights are copies.
 
     Raises:
         InputError: `out` exists; a recording that no prompt codes can be made of.
@@ -122,7 +119,7 @@ def rebake(
         kept = {name: entry for name, entry in source.meta["files"].items() if name not in source.model.baked.values()}
         for name in kept.keys() - {"model.json"}:
             (work / name).parent.mkdir(parents=True, exist_ok=True)
-            (link if linked else shutil.copyfile)(source.path / name, work / name)
+            shutil.copyfile(source.path / name, work / name)  # no second name: onnx-ir refuses weights with several
         say("baking the reference")
         model = replace(source.model, baked={}, baked_key=None)
         model = _baked(work, model, source.meta["sovits"], reference)

@@ -30,7 +30,7 @@ LAYERS = (
     ("finish", "complete"),
     ("emulate",),
     ("build",),
-    ("bench", "report", "reproduce"),
+    ("bench", "report", "reproduce", "rebake"),
     ("release",),
     ("cli",),
     ("train",),

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from gsvexport.cli.bake import bake, given_by, reference_options
 from gsvexport.cli.keys import key, sign
 from gsvexport.cli.progress import progress as _progress
 from gsvexport.cli.registry import gc, publish, pull
@@ -98,6 +99,7 @@ def cli() -> None:
     "--compress", type=click.Choice(["none", "fast", "release"]), default="fast", show_default=True, help="Of the file."
 )
 @_level
+@reference_options(required=False)
 @_force
 @_quiet
 def build(
@@ -107,6 +109,9 @@ def build(
     strict: bool,
     compress: str,
     level: int,
+    reference: tuple[Path, ...],
+    reference_text: str | None,
+    language: str | None,
     force: bool,
     quiet: bool,
 ) -> None:
@@ -117,10 +122,9 @@ def build(
     """
     from gsvexport.build import build as make
 
-    made = make(
-        voice, targets, out, force=force, strict=strict, level=level, compress=compress, progress=_progress(quiet)
-    )
-    for path in made:
+    given = given_by(reference, reference_text, language)
+    options = {"force": force, "strict": strict, "level": level, "compress": compress, "reference": given}
+    for path in partial(make, **options)(voice, targets, out, progress=_progress(quiet)):
         click.echo(f"{path}  {path.stat().st_size / 1e6:.1f} MB")
 
 
@@ -395,5 +399,5 @@ def cache(prune: bool, older_than: float) -> None:
     click.echo(prune_cache(older_than) if prune else cache_page(), nl=False)
 
 
-for _command in (unpack, release, key, sign, publish, pull, gc):
+for _command in (bake, unpack, release, key, sign, publish, pull, gc):
     cli.add_command(_command)

@@ -78,17 +78,10 @@ class _Stages:
 
 
 def _loaded(file: Path) -> ir.Model:
-    """A small graph with its weights. onnx-ir itself reads none from a file with several names, as those in a cache."""
+    """A small graph with its weights."""
     import onnx_ir as ir
 
-    model = ir.load(file)
-    for value in model.graph.initializers.values():
-        if isinstance(tensor := value.const_value, ir.ExternalTensor):
-            with open(file.parent / Path(tensor.location).name, "rb") as stream:
-                stream.seek(tensor.offset or 0)
-                array = np.frombuffer(stream.read(tensor.nbytes), tensor.dtype.numpy())
-            value.const_value = ir.tensor(array.reshape(tensor.shape.numpy()), name=value.name)
-    return model
+    return ir.external_data.load_to_model(ir.load(file))
 
 
 def _decoded(path: Path) -> tuple[np.ndarray, int]:

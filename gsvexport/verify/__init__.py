@@ -59,7 +59,8 @@ def verify_artifact(
     """Run the unpacked artifact in `folder` and compare it with its golden vectors and, where given, its source.
 
     `gates` are a target's limits and `precision` its placement's, for all stages or for each (see `gates.resolve`).
-    `references` are the feeds of stage `reference` for each reference the voice was baked with; without them the baked
+    `references` are the feeds of stage `reference` for each reference the voice was baked with (or `fbank`, of which
+    stage `speaker` makes one of them); without them the baked
     constants are compared with the source's stored ones only. It runs here, whatever machine it was made for; `depth`
     says how far (default: to level 2).
     `progress` is told in words what is being done. `opener` emulates what cannot run here.
@@ -129,7 +130,11 @@ def _baked(
     if not references:
         reason = "the reference's spectrogram was not given"
         return [*found, not_run(gates, "baked", "valid", REFERENCE_STAGE, reason)]
-    speakers = [feeds["speaker"] for feeds in references if "speaker" in feeds]
+    speakers = [
+        feeds["speaker"] if "speaker" in feeds else source.run("speaker", {"fbank": feeds["fbank"]})["speaker"]
+        for feeds in references
+        if "speaker" in feeds or "fbank" in feeds
+    ]
     fresh = source.condition([feeds["spectrogram"] for feeds in references], speakers)
     return found + checks.constants(gates, voice.baked, fresh, REFERENCE_STAGE)
 

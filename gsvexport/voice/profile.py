@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import re
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from gsvexport.errors import VoiceError
+from gsvexport.errors import InputError, VoiceError
 from gsvexport.stages import VERSIONS
 from gsvexport.tables import Layers, Reader, Rule, key, key_lines
 
@@ -79,6 +80,24 @@ class Profile:
     bert: Path | None = None
     speaker: Path | None = None
     notice: bytes | None = None
+
+
+def given_reference(audio: Sequence[Path | str], text: str | None, language: str | None) -> ReferenceTable:
+    """A reference that does not come from a `voice.toml`; without a `language` it speaks the voice's.
+
+    Raises:
+        InputError: what is wrong with it, all of it.
+    """
+    problems = [f"there is no recording at {path}" for path in audio if not os.path.isfile(path)]
+    if not audio:
+        problems.append("a text or a language of a reference comes with its recording")
+    if text is not None and not text.strip():
+        problems.append("the text is empty; leave it out for a prompt-free voice")
+    if language not in (None, *LANGUAGES):
+        problems.append(f"language is one of {', '.join(LANGUAGES)}, not {language!r}")
+    if problems:
+        raise InputError("this reference cannot be used", problems=problems, fix="--reference FILE.wav")
+    return ReferenceTable(tuple(map(Path, audio)), text, language or "", None, None, ())
 
 
 def read_profile(path: Path) -> Profile:

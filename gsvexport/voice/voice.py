@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -96,7 +96,7 @@ def read_voice(path: Path | str, reference: ReferenceTable | None = None) -> Voi
     pretrained = _pretrained(profile, dims, found)
     table, made = reference or profile.reference, None
     if table:
-        made = _reference(table, profile.language, dims, pretrained, found)
+        made = _reference(table, profile.language, dims, pretrained.stages, found)
     if found.problems or gpt is None or sovits is None:
         fix = found.fix or f"correct {profile.path.name}, or the files that it names"
         raise VoiceError(f"the voice of {profile.path} cannot be used", problems=found.problems, fix=fix)
@@ -116,6 +116,23 @@ def read_voice(path: Path | str, reference: ReferenceTable | None = None) -> Voi
         pretrained,
         profile.notice,
     )
+
+
+def read_reference(
+    table: ReferenceTable, language: str, dims: SovitsDims, makes: Collection[str]
+) -> tuple[Reference, tuple[str, ...]]:
+    """A reference for weights of these sizes that speak `language`, and notes; `makes` are the stages of pretrained
+    networks that are there.
+
+    Raises:
+        VoiceError: everything that is wrong with it.
+        EnvironmentProblem: as `read_voice`.
+    """
+    found = _Findings()
+    reference = _reference(table, language, dims, makes, found)
+    if found.problems:
+        raise VoiceError("this reference cannot be used", problems=found.problems, fix=found.fix)
+    return reference, tuple(found.notes)
 
 
 @dataclass(frozen=True, eq=False)
@@ -220,12 +237,14 @@ def _compare(t2s: T2SDims, dims: SovitsDims, found: _Findings) -> None:
 
 
 def _reference(
-    table: ReferenceTable, language: str, dims: SovitsDims | None, pretrained: Pretrained, found: _Findings
+    table: ReferenceTable, language: str, dims: SovitsDims | None, makes: Collection[str], found: _Findings
 ) -> Reference:
+    """`makes` are the stages of pretrained networks that are there."""
+    table = replace(table, language=table.language or language)
     _check_audio(table, dims, found)
     speaker = tuple(array for path in table.speaker if (array := _speaker(path, found)) is not None)
     if dims is not None and VERSIONS[dims.version].speaker:
-        if not table.speaker and pretrained.speaker is None:
+        if not table.speaker and "speaker" not in makes:
             found.problems.append(
                 f'[reference] of a {dims.version} voice needs speaker = "sv.npy" ({SPEAKER_WIDTH} numbers for each '
                 'recording), or speaker = "pretrained_eres2netv2w24s4ep4.ckpt" in [pretrained], which makes them'
@@ -235,14 +254,14 @@ def _reference(
     elif dims is not None and speaker:
         found.notes.append(f"the speaker embedding is ignored: a {dims.version} voice takes none")
         speaker = ()
-    phones, codes = _prompt(table, dims, pretrained, found)
+    phones, codes = _prompt(table, dims, makes, found)
     if phones is not None and table.language != language:
         found.notes.append(f"the reference speaks '{table.language}', the voice '{language}': an accent is likely")
     return Reference(table.audio, table.text, table.language, phones, codes, speaker)
 
 
 def _prompt(
-    table: ReferenceTable, dims: SovitsDims | None, pretrained: Pretrained, found: _Findings
+    table: ReferenceTable, dims: SovitsDims | None, makes: Collection[str], found: _Findings
 ) -> tuple[tuple[int, ...] | None, npt.NDArray[np.int64] | None]:
     """The phones and codes of the prompt, or neither; phones alone where HuBERT makes the codes."""
     if table.text is None and table.phones is None and table.prompt_codes is None:
@@ -254,7 +273,7 @@ def _prompt(
             return None, None
         found.notes.append("no text, phones or prompt_codes in [reference]: a prompt-free voice")
         return None, None
-    if table.prompt_codes is None and pretrained.hubert is None:
+    if table.prompt_codes is None and "ssl" not in makes:
         found.problems.append(
             '[reference] has no prompt_codes, and no HuBERT to make them: give prompt_codes = "codes.npy", or hubert '
             '= "chinese-hubert-base/" in [pretrained], or leave out text and phones for a prompt-free voice'

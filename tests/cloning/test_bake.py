@@ -95,6 +95,8 @@ def test_a_new_reference_on_the_same_weights_is_what_an_export_would_give(folder
 def test_the_key_changes_with_the_weights_and_with_every_part_of_the_reference(folder, cloning, tmp_path):
     source, one = open_source(cloning), record(tmp_path / "one.wav")
     reference = read_voice(folder, table(one)).reference
+    if "v2Pro" in str(folder):
+        pytest.skip("the same for every version")
     quieter = record(tmp_path / "two.wav", peak=0.5)
     keys = {
         "the same": rebake(source, reference, tmp_path / "a"),
