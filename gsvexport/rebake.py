@@ -135,7 +135,7 @@ def _origin(path: Path, manifest: Manifest, given: Path | None, store: Store, sa
 def _reference(source: Source, table: ReferenceTable, progress: Progress | None) -> Reference:
     # What is nested belongs to flow matching alone, which no reference depends on.
     values: dict[str, Any] = source.meta["hyperparameters"]["acoustics"]
-    sizes = {name: None if isinstance(value, dict) else value for name, value in values.items()}
+    sizes: dict[str, Any] = {name: None if isinstance(value, dict) else value for name, value in values.items()}
     reference, notes = read_reference(table, source.model.language, SovitsDims(**sizes), source.model.files)
     for note in notes:
         (progress or (lambda _: None))(note)

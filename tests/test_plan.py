@@ -136,3 +136,15 @@ def test_a_deeper_verification_is_another_step_and_changes_no_other():
     assert "held-out sentences" in deep.text()
     with pytest.raises(InputError, match="level 4"):
         make_plan(target, BAKED, versions=versions(target), level=4)
+
+
+def test_pretrained_networks_go_where_a_target_takes_them():
+    given = replace(CLONING, pretrained=("ssl", "speaker", "bert"))
+    server, board = read_target("x86-64"), read_target("raspberry-pi-5")
+    assert given.stages(server)[:5] == ("ssl", "prompt", "speaker", "reference", "bert")
+    assert not {"ssl", "speaker", "bert"} & {*given.stages(board)}
+    assert replace(given, baked=True).stages(server)[0] == "bert"  # what is cloned is baked; text is not
+    text = make_plan(server, replace(given, baked=True)).text()
+    assert "left out, because the voice is baked: ssl, prompt, speaker, reference" in text
+    text = make_plan(board, replace(given, baked=True)).text()
+    assert "left out, because the target's 'pretrained' does not name them: bert" in text

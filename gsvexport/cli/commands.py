@@ -123,8 +123,18 @@ def build(
     from gsvexport.build import build as make
 
     given = given_by(reference, reference_text, language)
-    options = {"force": force, "strict": strict, "level": level, "compress": compress, "reference": given}
-    for path in partial(make, **options)(voice, targets, out, progress=_progress(quiet)):
+    made = make(
+        voice,
+        targets,
+        out,
+        force=force,
+        strict=strict,
+        level=level,
+        compress=compress,
+        reference=given,
+        progress=_progress(quiet),
+    )
+    for path in made:
         click.echo(f"{path}  {path.stat().st_size / 1e6:.1f} MB")
 
 
