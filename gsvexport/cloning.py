@@ -56,7 +56,8 @@ def take(
             feeds["speaker"] = given
         found.append(run("reference", feeds))
     for name in found[0]:
-        arrays[name] = np.mean([one[name] for one in found], axis=0, dtype=np.float64).astype(np.float32)
+        mean = np.mean([one[name] for one in found], axis=0, dtype=np.float64)
+        arrays[name] = np.asarray(mean, np.float32)
     mel = VERSIONS[model.version].mel
     if mel is not None and "prompt" in arrays:
         samples, rate = recordings[0]

@@ -59,7 +59,8 @@ def _tensor(data: mmap.mmap, start: int, name: str, entry: Any) -> Array | str:
     """One tensor, or what is wrong with it."""
     if not _NAME.fullmatch(name) or not isinstance(entry, dict):
         return "it has an entry that is no tensor"
-    dtype, shape, place = entry.get("dtype"), entry.get("shape"), entry.get("data_offsets")
+    values: list[Any] = [entry.get(part) for part in ("dtype", "shape", "data_offsets")]
+    dtype, shape, place = values
     known = isinstance(dtype, str) and dtype in _DTYPES
     if not known or not _sizes(shape, 8) or not _sizes(place, 2) or len(place) != 2:
         return f"the tensor {name} is described in a way that is not known"
