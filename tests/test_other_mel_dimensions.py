@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import wave
+
 import numpy as np
 import pytest
 
 import gsvexport
+from gsvexport.cli import run
 from gsvexport.errors import InputError, VoiceError
 from gsvexport.source import write_source
 from gsvexport.stages import FEATURE_WIDTH, MEL_BANDS, VERSIONS, mel_mask
@@ -145,6 +148,16 @@ def test_pieces_are_refused(pair):
     voice, _ = pair
     with pytest.raises(InputError, match="cannot speak in pieces"):
         voice.stream(phones=[1, 2, 3])
+
+
+def test_say_takes_steps_and_guidance(pair, tmp_path):
+    voice, _ = pair
+    out = tmp_path / "out.wav"
+    command = ["say", str(voice.path), "--phones", "HH AH0 L OW1 .", "--max-tokens", "12", "-o", str(out), "--steps"]
+    assert run([*command, "2", "--cfg-rate", "0.5"]) == 0
+    with wave.open(str(out)) as sound:
+        assert sound.getframerate() == voice.rate
+    assert run([*command, "500", "--force"]) == 2
 
 
 # --- what such a voice needs besides its own file

@@ -19,7 +19,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import onnx_ir as ir
 
-from gsvexport.passes.base import Outcome, attribute, initializer
+from gsvexport.passes.base import Outcome, attribute, constant, initializer
 from gsvexport.passes.types import annotate_types
 
 FP32, FP16, INT64, BOOL = ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.INT64, ir.DataType.BOOL
@@ -46,6 +46,9 @@ class EmulateHalf:
         graph = model.graph
         outputs = [value.name for value in graph.outputs if value.dtype == FP16]
         nodes = list(graph)
+        if self.accumulate == "half":
+            for node in nodes:
+                _ungroup(model, node)
         given = [*graph.inputs, *graph.initializers.values()]
         single = {value: _cast(graph, value, FP32, f"{value.name}/single") for value in given if value.dtype == FP16}
         rounded = summed = 0
@@ -96,6 +99,21 @@ def _round(graph: ir.Graph, value: ir.Value) -> None:
         user.replace_input_with(index, back)
     if is_output:
         graph.outputs[[output is value for output in graph.outputs].index(True)] = back
+
+
+def _ungroup(model: ir.Model, node: ir.Node) -> None:
+    """Give a convolution in groups of channels the weight of one over all channels; its zeros add nothing."""
+    groups = int(attribute(node, "group", 1))
+    weight = constant(node.inputs[1]) if node.op_type == "Conv" and groups > 1 else None
+    if weight is None:
+        return
+    outputs, width = len(weight), weight.shape[1]
+    whole = np.zeros((outputs, groups * width, *weight.shape[2:]), weight.dtype)
+    for index in range(groups):
+        mine = slice(index * outputs // groups, (index + 1) * outputs // groups)
+        whole[mine, index * width : (index + 1) * width] = weight[mine]
+    node.replace_input_with(1, initializer(model, f"{node.name}/whole", whole))
+    del node.attributes["group"]
 
 
 def _sum_in_half(model: ir.Model, node: ir.Node) -> ir.Value:

@@ -31,11 +31,12 @@ def solve(run: Run, fea: Array, prompt_mel: Array, noise: Array, steps: int, cfg
     first, count = prompt_mel.shape[2], fea.shape[2]
     known = np.zeros((1, MEL_BANDS, count), np.float32)
     known[..., :first] = prompt_mel
-    state = np.array(noise, np.float32)
+    state: Array = np.array(noise, np.float32)
     state[..., :first] = 0
     span, time = 1 / steps, 0.0
     for _ in range(steps):
-        feeds = {"prompt_mel": known, "fea": fea, "time": np.float32([time]), "span": np.float32([span])}
+        moment = {"time": np.array([time], np.float32), "span": np.array([span], np.float32)}
+        feeds = {"prompt_mel": known, "fea": fea, **moment}
         velocity = run("cfm", {"state": state, **feeds})["velocity"]
         if cfg_rate:
             nothing = {"prompt_mel": np.zeros_like(known), "fea": np.zeros_like(fea)}

@@ -187,7 +187,7 @@ def _matching(dims: SovitsDims) -> Shapes:
         **_affine("wns1.proj", (FEATURE_WIDTH, hidden, 1)),
         **_affine("linear_mel", (MEL_BANDS, FEATURE_WIDTH, 1)),
     }
-    width, estimator = size.width, {}
+    width, estimator = size.width, Shapes()
     for name in ("time_embed", "d_embed"):
         estimator |= _affine(f"{name}.time_mlp.0", (width, TIME_WIDTH)) | _affine(f"{name}.time_mlp.2", (width, width))
     for layer in range(size.text_layers):

@@ -164,7 +164,7 @@ def _sovits(profile: Profile, found: _Findings) -> _Sovits:
                 f"{own.path} is a LoRA: its weights belong on top of a base model",
                 fix='add base = "s2Gv3.pth" (or "s2Gv4.pth"), upstream\'s pretrained model, to [voice] in voice.toml',
             )
-        base = read_checkpoint(profile.base)
+        base = without(read_checkpoint(profile.base), TRAINING_ONLY)
         checkpoint, start = merged(own, base), base.start
         provenance["base"] = _provenance(base)
     elif profile.base is not None:

@@ -67,6 +67,16 @@ def test_convolutions_with_bias_keep_their_meaning(op, weight):
         assert 0 < np.abs(found - expected).max() < 0.05
 
 
+def test_convolutions_in_groups_of_channels_keep_their_meaning():
+    weights = {"w": normal(24, 2, 3), "b": normal(24, seed=2)}
+    attributes = {"kernel_shape": [3], "group": 6}
+    before = graph([("Conv", ["x", "w", "b"], ["y"], attributes)], {"x": [1, 12, 20]}, {"y": [1, 24, None]}, weights)
+    feeds = {"x": normal(1, 12, 20, seed=1)}
+    expected = run(before, feeds)["y"]
+    for accumulate in ("single", "half"):
+        assert 0 < np.abs(run(emulated(before, accumulate), feeds)["y"] - expected).max() < 0.05
+
+
 def test_the_ports_keep_their_types_and_nothing_inside_is_half():
     nodes = [("MatMul", ["x", "w"], ["m"], {}), ("Relu", ["m"], ["y"], {})]
     model = graph(nodes, {"x": [2, 4]}, {"y": [2, 4]}, {"w": normal(4, 4)})
