@@ -63,9 +63,8 @@ def close(found, expected, tolerance):
 
 
 def test_a_lora_is_merged_as_upstream_merges_it(case):
-    last = case.voice.model.version and max(
-        int(name.split(".")[3]) for name in case.weights if name.startswith("cfm.estimator.transformer_blocks.")
-    )
+    marks = [name.split(".")[3] for name in case.weights if name.startswith("cfm.estimator.transformer_blocks.")]
+    last = max(map(int, marks))
     for name, place in (("to_q_block0", "0.attn.to_q"), ("to_out_last", f"{last}.attn.to_out.0")):
         expected = next(array for key, array in case.arrays.items() if key.endswith(f"merged_{name}"))
         found = case.weights[f"cfm.estimator.transformer_blocks.{place}.weight"]
