@@ -342,7 +342,7 @@ def inputs(model: Model, size: Size, random: np.random.Generator) -> dict[str, A
         "spectrogram": spectrum.astype(np.float16).astype(np.float32),
         "ssl_content": normal(1, SSL_WIDTH, size.ssl),
         "speaker": normal(1, SPEAKER_WIDTH),
-        "audio_16k": normal(1, 320 * size.ssl + 80) / 8,
+        "audio_16k": normal(1, 320 * size.ssl + 80),
         "fbank": normal(1, 4 * size.spectrogram, SPEAKER_BANDS),
         "input_ids": random.integers(max(1, dims.tokens), size=(1, size.phones + 2)),
     }
