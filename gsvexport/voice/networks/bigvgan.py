@@ -33,6 +33,7 @@ class BigVGAN(nn.Module):
     def forward(self, mel: Tensor) -> Tensor:  # noqa: D102 - the class says it
         x = self.conv_pre(mel)
         for stage, up in enumerate(self.ups):
+            assert isinstance(up, nn.ModuleList)
             x = up[0](x)
             branches = self.resblocks[stage * self.branches : (stage + 1) * self.branches]
             x = torch.stack([branch(x) for branch in branches]).mean(dim=0)
@@ -42,20 +43,20 @@ class BigVGAN(nn.Module):
 
 class _Block(nn.Module):
     def __init__(
-        self, width: int, kernel: int, dilations: tuple[int, ...], double: bool, taps: int, log_scale: bool
+        self, width: int, kernel: int, dilations: tuple[int, ...], paired: bool, taps: int, log_scale: bool
     ) -> None:
         super().__init__()
         dilated = nn.ModuleList(NormedConv1d(width, width, kernel, dilation) for dilation in dilations)
-        self.double = double
-        if double:
+        self.paired = paired
+        if paired:
             self.convs1, self.convs2 = dilated, nn.ModuleList(NormedConv1d(width, width, kernel) for _ in dilations)
         else:
             self.convs = dilated
-        count = len(dilations) * (2 if double else 1)
+        count = len(dilations) * (2 if paired else 1)
         self.activations = nn.ModuleList(_Activation(width, taps, log_scale) for _ in range(count))
 
     def forward(self, x: Tensor) -> Tensor:
-        if not self.double:
+        if not self.paired:
             for convolve, activate in zip(self.convs, self.activations, strict=True):
                 x = x + convolve(activate(x))
             return x
@@ -78,7 +79,7 @@ class _Activation(nn.Module):
         alpha, beta = (self.act[name][:, None] for name in ("alpha", "beta"))
         if self.log_scale:
             alpha, beta = alpha.exp(), beta.exp()
-        taps = self.upsample.filter.expand(self.width, -1, -1)
+        taps = self.upsample.get_buffer("filter").expand(self.width, -1, -1)
         half = taps.shape[-1] // 2
         x = functional.pad(x, (half - 1, half - 1), mode="replicate")
         x = 2 * functional.conv_transpose1d(x, taps, stride=2, groups=self.width)
@@ -86,7 +87,7 @@ class _Activation(nn.Module):
         x = x[..., cut:-cut]
         x = x + torch.sin(alpha * x) ** 2 / (beta + 1e-9)
         x = functional.pad(x, (half - 1, half), mode="replicate")
-        taps = self.downsample["lowpass"].filter.expand(self.width, -1, -1)
+        taps = self.downsample["lowpass"].get_buffer("filter").expand(self.width, -1, -1)
         return functional.conv1d(x, taps, stride=2, groups=self.width)
 
 

@@ -32,7 +32,7 @@ class Estimator(nn.Module):
     def __init__(self, dims: MatchingDims) -> None:
         super().__init__()
         self.time_embed, self.d_embed = _Moment(dims.width), _Moment(dims.width)
-        self.text_embed = nn.ModuleDict({"text_blocks": nn.ModuleList(_Block(dims) for _ in range(dims.text_layers))})
+        self.text_embed = _Text(dims)
         self.input_embed = _Input(dims)
         self.rotary_embed = nn.Module()
         self.rotary_embed.register_buffer("inv_freq", torch.zeros(dims.rotary))
@@ -44,10 +44,10 @@ class Estimator(nn.Module):
         """The velocity [B, 100, M] of one step."""
         moment = functional.silu(self.time_embed(time) + self.d_embed(span))
         text = fea.mT + _positions(fea.shape[2], FEATURE_WIDTH).to(fea)
-        for block in self.text_embed["text_blocks"]:
+        for block in self.text_embed.text_blocks:
             text = block(text)
         x = self.input_embed(torch.cat([state.mT, prompt_mel.mT, text], dim=2))
-        angles = torch.arange(x.shape[1]).to(fea)[:, None] * self.rotary_embed.inv_freq
+        angles = torch.arange(x.shape[1]).to(fea)[:, None] * self.rotary_embed.get_buffer("inv_freq")
         for layer in self.transformer_blocks:
             x = layer(x, moment, angles)
         scale, shift = self.norm_out["linear"](moment)[:, None].chunk(2, dim=-1)
@@ -77,6 +77,12 @@ class _Moment(nn.Module):
         angles = 1000 * time[:, None] * torch.logspace(0, -4, TIME_WIDTH // 2, dtype=torch.float64).to(time)
         out: Tensor = self.time_mlp(torch.cat([angles.sin(), angles.cos()], dim=1))
         return out
+
+
+class _Text(nn.Module):
+    def __init__(self, dims: MatchingDims) -> None:
+        super().__init__()
+        self.text_blocks = nn.ModuleList([_Block(dims) for _ in range(dims.text_layers)])
 
 
 class _Block(nn.Module):
@@ -123,8 +129,7 @@ class _Layer(nn.Module):
         inner = dims.heads * HEAD_WIDTH
         self.heads = dims.heads
         self.attn_norm = nn.ModuleDict({"linear": nn.Linear(dims.width, 6 * dims.width)})
-        self.attn = nn.ModuleDict({f"to_{part}": nn.Linear(dims.width, inner) for part in "qkv"})
-        self.attn["to_out"] = nn.ModuleList([nn.Linear(inner, dims.width)])
+        self.attn = _Projections(dims.width, inner)
         first = nn.Sequential(nn.Linear(dims.width, dims.inner), nn.GELU(approximate="tanh"))
         self.ff = nn.ModuleDict({"ff": nn.Sequential(first, nn.Identity(), nn.Linear(dims.inner, dims.width))})
 
@@ -135,16 +140,26 @@ class _Layer(nn.Module):
         return out
 
     def _attend(self, x: Tensor, angles: Tensor) -> Tensor:
-        query, key = (_rotated(self.attn[name](x), angles) for name in ("to_q", "to_k"))
-        parts = (part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in (query, key, self.attn["to_v"](x)))
-        mixed = functional.scaled_dot_product_attention(*parts)
-        out: Tensor = self.attn["to_out"][0](mixed.transpose(1, 2).flatten(2))
+        attn = self.attn
+        query, key, value = _rotated(attn.to_q(x), angles), _rotated(attn.to_k(x), angles), attn.to_v(x)
+        query, key, value = (
+            part.reshape(*part.shape[:2], self.heads, -1).transpose(1, 2) for part in (query, key, value)
+        )
+        mixed = functional.scaled_dot_product_attention(query, key, value)
+        out: Tensor = attn.to_out[0](mixed.transpose(1, 2).flatten(2))
         return out
+
+
+class _Projections(nn.Module):
+    def __init__(self, width: int, inner: int) -> None:
+        super().__init__()
+        self.to_q, self.to_k, self.to_v = (nn.Linear(width, inner) for _ in range(3))
+        self.to_out = nn.ModuleList([nn.Linear(inner, width)])
 
 
 def _rotated(x: Tensor, angles: Tensor) -> Tensor:
     """The first channels of [B, M, W], all heads together, turned in neighbouring pairs by angles [M, n]."""
     count = angles.shape[1]
-    pairs = torch.view_as_complex(x[..., : 2 * count].unflatten(-1, (count, 2)).contiguous())
+    pairs = torch.view_as_complex(x[..., : 2 * count].reshape(*x.shape[:2], count, 2).contiguous())
     turned = torch.view_as_real(pairs * torch.polar(torch.ones_like(angles), angles)).flatten(-2)
     return torch.cat([turned, x[..., 2 * count :]], dim=-1)
