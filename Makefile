@@ -17,6 +17,7 @@ TARGET ?= $(if $(filter aarch64 arm64,$(shell uname -m)),generic-arm64,x86-64-in
 VOICES ?=
 TARGETS ?= $(TARGET)
 FLAGS ?=
+JOBS ?= 2
 DIST ?= dist
 THREADS ?= 2
 BENCH_TARGET ?= x86-64-vnni
@@ -44,7 +45,7 @@ demo: .venv/.compile
 	fi
 
 test: check
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile
 
 check: .venv/.dev
 	$(BIN)/ruff check .
