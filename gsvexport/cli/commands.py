@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from gsvexport.cli.bake import bake, given_by, reference_options
+from gsvexport.cli.inspect import inspect
 from gsvexport.cli.keys import key, sign
 from gsvexport.cli.progress import progress as _progress
 from gsvexport.cli.registry import gc, publish, pull
@@ -325,34 +326,7 @@ def finalize(
     return 0 if report["passed"] else GateFailed.exit_code
 
 
-@cli.command()
-@click.argument("artifact", type=_PATH)
-@click.option("--json", "as_json", is_flag=True, help="The manifest as JSON.")
-@click.option(
-    "--html", type=_PATH, metavar="OUT", help="Write a page with pictures and sound, made by running it here."
-)
-@click.option("--source", type=_PATH, help="For --html: this ONNX source says the same sentences.")
-@_force
-@_quiet
-def inspect(artifact: Path, as_json: bool, html: Path | None, source: Path | None, force: bool, quiet: bool) -> None:
-    """Show what is in ARTIFACT.
-
-    Its target, stages, precisions, sizes, and the outcome of its verification when it was built. With --html also what
-    it sounds like, in one file that needs no network: verdict, every check, spectrograms and players of source,
-    artifact and difference, errors, sensitivity, sizes.
-
-    \b
-    Examples:
-      gsvexport inspect dist/demo-x86-64.gsv
-      gsvexport inspect dist/demo-x86-64.gsv --html demo.html --source source/
-    """
-    from gsvexport.cli import reports
-
-    if html is not None:
-        click.echo(reports.write_html(artifact, html, source, force=force, progress=_progress(quiet)))
-        return
-    reports.needs_html(source, force=force)
-    reports.show_artifact(artifact, as_json=as_json)
+cli.add_command(inspect)
 
 
 @cli.command()

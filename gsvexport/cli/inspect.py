@@ -1,0 +1,41 @@
+"""`gsvexport inspect`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from gsvexport.cli.progress import progress as _progress
+
+_PATH = click.Path(path_type=Path)
+
+
+@click.command()
+@click.argument("artifact", type=_PATH)
+@click.option("--json", "as_json", is_flag=True, help="The manifest as JSON.")
+@click.option(
+    "--html", type=_PATH, metavar="OUT", help="Write a page with pictures and sound, made by running it here."
+)
+@click.option("--source", type=_PATH, help="For --html: this ONNX source says the same sentences.")
+@click.option("--force", is_flag=True, help="Replace a page that exists.")
+@click.option("-q", "--quiet", is_flag=True, help="No progress on standard error.")
+def inspect(artifact: Path, as_json: bool, html: Path | None, source: Path | None, force: bool, quiet: bool) -> None:
+    """Show what is in ARTIFACT.
+
+    Its target, stages, precisions, sizes, and the outcome of its verification when it was built. With --html also what
+    it sounds like, in one file that needs no network: verdict, every check, spectrograms and players of source,
+    artifact and difference, errors, sensitivity, sizes.
+
+    \b
+    Examples:
+      gsvexport inspect dist/demo-x86-64.gsv
+      gsvexport inspect dist/demo-x86-64.gsv --html demo.html --source source/
+    """
+    from gsvexport.cli import reports
+
+    if html is not None:
+        click.echo(reports.write_html(artifact, html, source, force=force, progress=_progress(quiet)))
+        return
+    reports.needs_html(source, force=force)
+    reports.show_artifact(artifact, as_json=as_json)
