@@ -27,9 +27,11 @@ _IN = " " * 6
 
 @dataclass(frozen=True)
 class Sizes:
-    """What speed and memory depend on: `layers` and `width` of T2S, its `vocab` (codes), all `t2s` and all `sovits`
-    weights, and `widest`, the floats for each latent (or mel) frame in the vocoder's widest array. `frames` are those of
-    a code."""
+    """What speed and memory depend on.
+
+    `layers` and `width` of T2S, its `vocab` (codes), all `t2s` and all `sovits` weights, the latent (or mel) `frames`
+    of a code, and `widest`, the floats for each of those frames in the vocoder's widest array.
+    """
 
     layers: int
     width: int

@@ -16,7 +16,7 @@ _ROWS = {
     "prefill_s": ("prefill", "s"),
     "step_ms": ("step", "ms"),
     "sampling_ms": ("sampling, for each step", "ms"),
-    "acoustic_s": ("acoustic; of v3 and v4 features and cfm", "s"),
+    "acoustic_s": ("acoustic (or features, cfm)", "s"),
     "vocoder_s": ("vocoder", "s"),
     "sovits_s": ("acoustic + vocoder", "s"),
     "sentence_s": ("the sentence, in one piece", "s"),
