@@ -105,7 +105,8 @@ def test_a_sample_of_feeds_fits_and_depends_on_the_seed_alone():
     def kept(seed, megabytes=1.0):
         sample = _Sample(Settings(seed=seed, megabytes=megabytes))
         for number in range(40):
-            sample.add({stage: {"x": np.full(20_000, number, np.float32)} for stage in STAGES})  # 160 kB together
+            one = {"x": np.full(40_000 // len(STAGES), number, np.float32)}  # 160 kB for all stages together
+            sample.add(dict.fromkeys(STAGES, one))
         feeds = sample.feeds()
         numbers = [[int(one["x"][0]) for one in feeds[stage]] for stage in STAGES]
         assert numbers[0] == numbers[1] == sorted(numbers[0])

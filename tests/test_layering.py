@@ -41,7 +41,7 @@ FACADE = {"__init__.py", "__main__.py"}  # the public names, found lazily, and `
 # May not be imported when a module of the device side is: a device has numpy and its backend's runtime.
 DEVICE = (
     *("errors.py", "files.py", "stages.py", "model.py", "text", "runtime", "artifact", "registry"),
-    "backends/__init__.py",
+    *("backends/__init__.py", "cloning.py", "fbank.py"),
 )
 COMPILE_ONLY = {"onnx", "onnx_ir", "onnxscript", "safetensors", "torch", "soundfile", "filelock", "click"}
 TORCH = ("voice/networks", "synthetic", "train")

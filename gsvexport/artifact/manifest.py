@@ -277,7 +277,7 @@ def media(name: str) -> str:
         return "golden"
     if name.startswith("baked/"):
         return "voice"
-    return {".onnx": "graph", ".safetensors": "weights"}.get(suffix, "text")
+    return {".onnx": "graph", ".safetensors": "weights", ".tflite": "weights"}.get(suffix, "text")
 
 
 def _count(value: object) -> bool:

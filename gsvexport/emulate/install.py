@@ -207,7 +207,7 @@ def _fill(work: Path, steps: _Steps) -> None:
     lock = {"packages": [path.name for path in archives], "wheels": [path.name for path in wheels]}
     for folder in ("apt", "wheels"):
         shutil.rmtree(work / folder)
-    program = "import numpy, onnxruntime, click, ai_edge_litert.interpreter"
+    program = "import numpy, onnxruntime, click, brotli, ai_edge_litert.interpreter"
     command, environment = Emulator(work).command("max", ["-c", program])
     environment["PYTHONDONTWRITEBYTECODE"] = "1"  # compiled files name the folder they were made in
     steps.run("trying it", command, environment)
@@ -314,7 +314,7 @@ def _wheels() -> list[str]:
         runtime = f"onnxruntime=={version('onnxruntime')}"
     except PackageNotFoundError:
         runtime = "onnxruntime>=1.23,<2"
-    return [runtime, _LITERT, "numpy>=1.26,<3", "click>=8.1"]
+    return [runtime, _LITERT, "numpy>=1.26,<3", "click>=8.1", "brotli>=1.2,<2"]
 
 
 def _libc(archives: Sequence[Path]) -> int:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gsvexport.cloning import take
 from gsvexport.errors import ArtifactError, InputError
 from gsvexport.runtime.ports import Array, as_array, outside
 from gsvexport.stages import POSITIONS, VERSIONS
@@ -28,6 +27,8 @@ def cloned(
     voice: LoadedVoice, samples: Any, rate: int, text: str | None, phones: Any, language: str | None
 ) -> dict[str, Array]:
     """What takes the place of a baked reference; see `LoadedVoice.clone`."""
+    from gsvexport.cloning import take  # what speaks alone needs no filterbank and no resampler
+
     language, mel = language or voice.model.language, VERSIONS[voice.model.version].mel
     values = as_array(samples)
     problems = outside("rate", rate, *_RATES, integer=True)
