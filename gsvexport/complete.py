@@ -14,7 +14,7 @@ from typing import Any
 
 from gsvexport.artifact import container
 from gsvexport.artifact.manifest import MANIFEST, Manifest
-from gsvexport.backends import finaliser
+from gsvexport.backends import finishing
 from gsvexport.errors import GateFailed
 from gsvexport.files import canonical_json, refuse_existing, temporary_directory
 from gsvexport.pack import intact
@@ -28,9 +28,7 @@ def completing(path: Path) -> ModuleType | None:
     Raises:
         ArtifactError: no artifact.
     """
-    backends = {entry.backend for entry in container.read_manifest(path).stages.values()}
-    found = (finaliser(name) for name in sorted(backends))
-    return next((module for module in found if module is not None and hasattr(module, "complete")), None)
+    return finishing((entry.backend for entry in container.read_manifest(path).stages.values()), "complete")
 
 
 def complete(

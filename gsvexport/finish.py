@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from gsvexport.backends import finaliser
+from gsvexport.backends import finishing
 from gsvexport.errors import InputError
 from gsvexport.pack import intact
 from gsvexport.runtime.machine import check_machine
@@ -19,8 +19,8 @@ def finish(
     cache: str = "read-only",
     any_machine: bool = False,
     progress: Callable[[str], None] | None = None,
-) -> tuple[dict[str, Any], Path]:
-    """Finish an artifact on this device; returns the device report and where it was written.
+) -> tuple[dict[str, Any], Path, str]:
+    """Finish an artifact on this device; returns the device report, where it was written, and both in words.
 
     The report goes to `out`, by default beside the artifact. When the device's own checks passed, every stage is
     verified as `gsvexport verify` does, too; the report's `passed` covers both. `cache` is what an engine does with the
@@ -37,9 +37,7 @@ def finish(
     folder, manifest = intact(path, progress=progress)
     if not any_machine:
         check_machine(manifest.target, path)
-    backends = {entry.backend for entry in manifest.stages.values()}
-    able = (found for name in sorted(backends) if (found := finaliser(name)) and hasattr(found, "finalize"))
-    module = next(able, None)
+    module = finishing((entry.backend for entry in manifest.stages.values()), "finalize")
     if module is None:
         raise InputError(
             f"{path} is finished as it is: none of its stages is built on a device", fix=f"gsvexport verify {path}"
@@ -54,4 +52,4 @@ def finish(
             module.reject(folder)
     place = out or path.absolute().parent / f"{path.name.removesuffix('.gsv')}-device-report.json"
     module.write_report(report, place, folder)
-    return report, place
+    return report, place, f"{module.summary(report)}\n{module.how_to_send(place)}"

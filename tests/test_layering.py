@@ -8,7 +8,7 @@ import pytest
 PACKAGE = Path(__file__).resolve().parent.parent / "gsvexport"
 LAYERS = (
     ("errors",),
-    ("files",),
+    ("files", "progress"),
     ("stages", "tables"),
     ("model", "target", "artifact", "text", "demo"),
     ("audio", "fbank"),

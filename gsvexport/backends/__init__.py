@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Protocol
@@ -73,6 +73,12 @@ def auditor(backend: str) -> ModuleType | None:
     if not (Path(__file__).parent / backend / "audit.py").is_file():
         return None
     return importlib.import_module(f"{__name__}.{backend}.audit")
+
+
+def finishing(backends: Iterable[str], how: str) -> ModuleType | None:
+    """The first `finalize.py` of `backends` that offers `how`: "finalize" on the device, or "complete" on a host."""
+    found = (finaliser(name) for name in sorted(set(backends)))
+    return next((module for module in found if module is not None and hasattr(module, how)), None)
 
 
 def finished(backend: str, folder: Path) -> bool:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from gsvexport.cli.progress import progress
+from gsvexport.progress import progress
 
 if TYPE_CHECKING:
     from gsvexport.voice.profile import ReferenceTable

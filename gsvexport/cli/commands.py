@@ -10,11 +10,11 @@ import click
 from gsvexport.cli.bake import bake, given_by, reference_options
 from gsvexport.cli.inspect import inspect
 from gsvexport.cli.keys import key, sign
-from gsvexport.cli.progress import progress as _progress
 from gsvexport.cli.registry import gc, publish, pull
 from gsvexport.cli.release import release
 from gsvexport.cli.say import bench, say
 from gsvexport.cli.unpack import unpack
+from gsvexport.progress import progress as _progress
 
 _EPILOG = """\b
 Exit codes:
@@ -308,7 +308,6 @@ def finalize(
 
     Exit code 5 when a check fails, 6 when ARTIFACT was made for another device.
     """
-    from gsvexport.backends.tensorrt.finalize import how_to_send, summary
     from gsvexport.complete import complete, completing
     from gsvexport.errors import GateFailed, InputError
     from gsvexport.finish import finish
@@ -321,8 +320,8 @@ def finalize(
         return 0
     if compiled is not None:
         raise InputError(f"{artifact} has nothing that edgetpu_compiler compiles", fix="leave --compiled out")
-    report, place = finish(artifact, out=out, cache=cache, any_machine=any_machine, progress=_progress(quiet))
-    click.echo(f"{summary(report)}\n{how_to_send(place)}")
+    report, _, told = finish(artifact, out=out, cache=cache, any_machine=any_machine, progress=_progress(quiet))
+    click.echo(told)
     return 0 if report["passed"] else GateFailed.exit_code
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from gsvexport.cli.progress import progress as _progress
+from gsvexport.progress import progress as _progress
 
 _PATH = click.Path(path_type=Path)
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from gsvexport.cli.progress import progress as _progress
+from gsvexport.progress import progress as _progress
 
 if TYPE_CHECKING:
     from gsvexport.registry.index import Listed

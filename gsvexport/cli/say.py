@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from gsvexport.cli.progress import progress as _progress
+from gsvexport.progress import progress as _progress
 
 _PATH = click.Path(path_type=Path)
 _any_machine = click.option("--any-machine", is_flag=True, help="Also what was made for another processor.")

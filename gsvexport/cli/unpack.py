@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from gsvexport.cli.progress import progress
+from gsvexport.progress import progress
 
 
 @click.command()

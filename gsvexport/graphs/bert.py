@@ -5,8 +5,8 @@ from __future__ import annotations
 import onnx_ir as ir
 
 from gsvexport.graphs.builder import GraphBuilder
-from gsvexport.graphs.hubert import attention, gelu, norm_last
-from gsvexport.graphs.layers import Tensors, length, linear, plain, swap
+from gsvexport.graphs.hubert import encoder_layer, norm_last
+from gsvexport.graphs.layers import Tensors, length, plain, swap
 from gsvexport.voice.pretrained import BertDims
 
 
@@ -25,9 +25,12 @@ def bert(g: GraphBuilder, t: Tensors, dims: BertDims) -> ir.Model:
         with g.scope(f"layer{index}"):
             layer = t / f"encoder.layer.{index}"
             names = ("self.query", "self.key", "self.value", "output.dense")
-            x = g.Add(x, attention(g, [layer / f"attention.{name}" for name in names], x, dims.width, dims.heads))
-            x = norm_last(g, layer / "attention.output.LayerNorm", x, dims.epsilon)
-            inner = gelu(g, linear(g, layer / "intermediate.dense", x))
-            x = g.Add(x, linear(g, layer / "output.dense", inner))
-            x = norm_last(g, layer / "output.LayerNorm", x, dims.epsilon)
+            x = encoder_layer(
+                g,
+                dims,
+                x,
+                heads=[layer / f"attention.{name}" for name in names],
+                widening=[layer / "intermediate.dense", layer / "output.dense"],
+                norms=[layer / "attention.output.LayerNorm", layer / "output.LayerNorm"],
+            )
     return g.model({"features": swap(g, g.Slice(x, g.ints(1), g.ints(-1), g.ints(1)))})

@@ -15,7 +15,7 @@ import onnx_ir as ir
 
 from gsvexport.graphs.builder import GraphBuilder
 from gsvexport.graphs.layers import Tensors, conv, linear, merge_heads, plain, scores, split_heads, swap
-from gsvexport.voice.pretrained import HubertDims
+from gsvexport.voice.pretrained import BertDims, HubertDims
 
 _NORM_EPSILON = 1e-5  # of the first layer's norm; no config sets it
 
@@ -42,11 +42,14 @@ def ssl(g: GraphBuilder, t: Tensors, dims: HubertDims) -> ir.Model:
         with g.scope(f"layer{index}"):
             layer = t / f"encoder.layers.{index}"
             names = ("q_proj", "k_proj", "v_proj", "out_proj")
-            x = g.Add(x, attention(g, [layer / f"attention.{name}" for name in names], x, dims.width, dims.heads))
-            x = norm_last(g, layer / "layer_norm", x, dims.epsilon)
-            inner = gelu(g, linear(g, layer / "feed_forward.intermediate_dense", x))
-            x = g.Add(x, linear(g, layer / "feed_forward.output_dense", inner))
-            x = norm_last(g, layer / "final_layer_norm", x, dims.epsilon)
+            x = encoder_layer(
+                g,
+                dims,
+                x,
+                heads=[layer / f"attention.{name}" for name in names],
+                widening=[layer / "feed_forward.intermediate_dense", layer / "feed_forward.output_dense"],
+                norms=[layer / "layer_norm", layer / "final_layer_norm"],
+            )
     return g.model({"ssl_content": swap(g, x)})
 
 
@@ -58,6 +61,21 @@ def gelu(g: GraphBuilder, x: ir.Value) -> ir.Value:
 def norm_last(g: GraphBuilder, t: Tensors, x: ir.Value, epsilon: float) -> ir.Value:
     """Layer norm over the last axis."""
     return g.LayerNormalization(x, plain(g, t, "weight"), plain(g, t, "bias"), axis=-1, epsilon=epsilon)
+
+
+def encoder_layer(
+    g: GraphBuilder,
+    dims: HubertDims | BertDims,
+    x: ir.Value,
+    *,
+    heads: list[Tensors],
+    widening: list[Tensors],
+    norms: list[Tensors],
+) -> ir.Value:
+    """h = LN(x + attention(x)), LN(h + W₂·GELU(W₁·h)) for x [1, T, width]; `heads` as `attention` takes them."""
+    x = norm_last(g, norms[0], g.Add(x, attention(g, heads, x, dims.width, dims.heads)), dims.epsilon)
+    inner = gelu(g, linear(g, widening[0], x))
+    return norm_last(g, norms[1], g.Add(x, linear(g, widening[1], inner)), dims.epsilon)
 
 
 def attention(g: GraphBuilder, parts: list[Tensors], x: ir.Value, width: int, heads: int) -> ir.Value:

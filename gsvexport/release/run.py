@@ -25,6 +25,7 @@ from pathlib import Path
 
 from gsvexport.errors import EnvironmentProblem, GateFailed, GsvError, InputError, missing_package
 from gsvexport.files import TEMPORARY_PREFIX, atomic_file, disk_errors, sha256_file
+from gsvexport.progress import heard
 from gsvexport.release.index import RELEASE, SUMS, Row, row_of, write_index
 from gsvexport.release.overview import OVERVIEW, overview
 from gsvexport.target import read_targets
@@ -177,8 +178,8 @@ def _one(job: Job, folder: Path, options: list[str], running: set[subprocess.Pop
     assert process.stderr is not None
     for line in process.stderr:
         text = line.rstrip("\n")
-        if _is_progress(text):
-            say(f"{job.who}, {text[_STAMP:]}")
+        if (doing := heard(text)) is not None:
+            say(f"{job.who}, {doing}")
         else:
             said.append(text)
     code = process.wait()
@@ -189,13 +190,6 @@ def _one(job: Job, folder: Path, options: list[str], running: set[subprocess.Pop
     if code == 0 and artifact:
         return Outcome(job, artifact)
     return Outcome(job, None, code, "\n".join(said).strip() or f"ended with exit code {code}")
-
-
-_STAMP = 11  # "   12.3 s  " stands before what a build says it does
-
-
-def _is_progress(line: str) -> bool:
-    return line[_STAMP - 4 : _STAMP] == " s  " and line[: _STAMP - 4].strip().replace(".", "").isdigit()
 
 
 def _refuse_collisions(outcomes: Sequence[Outcome]) -> None:

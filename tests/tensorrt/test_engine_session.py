@@ -192,7 +192,7 @@ def test_finishing_an_artifact_verifies_it_with_its_engines(unpacked, device, tm
     from gsvexport.finish import finish
 
     device()
-    report, place = finish(unpacked, out=tmp_path / "report.json", any_machine=True)
+    report, place, _ = finish(unpacked, out=tmp_path / "report.json", any_machine=True)
     assert report["passed"], report
     assert place.exists()
     stages = {one["stage"] for one in report["verification"]["checks"] if one["status"] == "pass"}

@@ -204,7 +204,7 @@ def test_finishing_verifies_the_artifact_with_its_engines(unpacked, device, tmp_
     from gsvexport.finish import finish
 
     device(version=NEW)
-    report, _ = finish(unpacked, out=tmp_path / "report.json", cache="in-place", any_machine=True)
+    report, *_ = finish(unpacked, out=tmp_path / "report.json", cache="in-place", any_machine=True)
     assert report["passed"], report
     assert report["cache"]["used"] == "in-place"
     stages = {one["stage"] for one in report["verification"]["checks"] if one["status"] == "pass"}

@@ -1,10 +1,13 @@
-"""How a command says on standard error what it is doing."""
+"""How a command says on standard error what it is doing, and how another process understands that."""
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 from collections.abc import Callable
+
+_LINE = re.compile(r" *\d+\.\d s  (.*)")
 
 
 def progress(quiet: bool) -> Callable[[str], None]:
@@ -15,3 +18,9 @@ def progress(quiet: bool) -> Callable[[str], None]:
         print(f"{time.monotonic() - start:7.1f} s  {text}", file=sys.stderr, flush=True)  # noqa: T201
 
     return (lambda _: None) if quiet else say
+
+
+def heard(line: str) -> str | None:
+    """What a line of `progress` says; None for any other line."""
+    found = _LINE.fullmatch(line)
+    return found[1] if found else None
