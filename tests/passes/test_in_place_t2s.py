@@ -12,9 +12,6 @@ from gsvexport.passes.base import run_passes
 from gsvexport.passes.explicit_attention import ExplicitAttention
 from gsvexport.passes.in_place_t2s import InPlaceT2S, aliases
 from gsvexport.passes.types import annotate_types
-from gsvexport.source import write_source
-from gsvexport.synthetic import write_voice
-from gsvexport.voice.voice import read_voice
 
 CAPACITY, WINDOW = 32, 24
 KINDS = ("keys", "values")
@@ -22,18 +19,6 @@ KINDS = ("keys", "values")
 
 def run(model, feeds):
     return run_in_memory(ir.external_data.load_to_model(model.clone()), feeds)
-
-
-@pytest.fixture(scope="module")
-def source(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("in-place")
-    write_voice(folder / "voice", "v2", seed=5)
-    return write_source(read_voice(folder / "voice"), folder / "source")
-
-
-@pytest.fixture(scope="module")
-def stages(source):
-    return {name: ir.load(source.path / source.model.files[name]) for name in ("prefill", "step")}
 
 
 @pytest.fixture(scope="module")

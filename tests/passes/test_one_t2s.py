@@ -8,27 +8,12 @@ from passes.graphs import run as run_in_memory
 from gsvexport.errors import PassError
 from gsvexport.passes.base import run_passes
 from gsvexport.passes.one_t2s import OneT2S
-from gsvexport.source import write_source
-from gsvexport.synthetic import write_voice
-from gsvexport.voice.voice import read_voice
 
 CAPACITY = 24
 
 
 def run(model, feeds):
     return run_in_memory(ir.external_data.load_to_model(model.clone()), feeds)
-
-
-@pytest.fixture(scope="module")
-def source(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("one-t2s")
-    write_voice(folder / "voice", "v2", seed=5)
-    return write_source(read_voice(folder / "voice"), folder / "source")
-
-
-@pytest.fixture(scope="module")
-def stages(source):
-    return {name: ir.load(source.path / source.model.files[name]) for name in ("prefill", "step")}
 
 
 @pytest.fixture(scope="module")
