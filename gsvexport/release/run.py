@@ -50,7 +50,7 @@ class Job:
     @property
     def label(self) -> str:
         """What a person calls all of it."""
-        return f"{self.who} for {Path(self.target).stem}"
+        return f"{self.who} for {Path(self.target).name.replace('.toml', '')}"
 
 
 @dataclass(frozen=True)
