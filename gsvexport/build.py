@@ -6,6 +6,7 @@ step. An artifact reaches the output folder whole, verified and by a rename, or 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from functools import partial
@@ -27,8 +28,10 @@ if TYPE_CHECKING:
     from gsvexport.calibrate import Calibrated
     from gsvexport.source import Source
     from gsvexport.verify.report import Report
+    from gsvexport.verify.ruler import Ruler
     from gsvexport.voice.profile import ReferenceTable
 
+RULER = "ruler.json"
 CALIBRATION = "calibration.json"  # the member that says what an integer stage was calibrated with
 Progress = Callable[[str], None]
 
@@ -134,10 +137,10 @@ def _build_one(
 ) -> Path:
     """One target: lower, pack, verify; the plain artifact in the store. `path` is where it will be delivered."""
     name = f"{plan.subject.name} for {plan.target.name}"
-    parts = [
-        store.obtain(plan.step("golden").key, partial(_golden, source, say), f"golden vectors of {source.model.name}")
-    ]
-    calibration = _calibration(plan, source, store, name, strict=strict, say=say)
+    ruler = _ruler(plan, source, store, say)
+    make_golden = partial(_golden, source, ruler, say)
+    parts = [store.obtain(plan.step("golden").key, make_golden, f"golden vectors of {source.model.name}")]
+    calibration = _calibration(plan, source, ruler, store, name, strict=strict, say=say)
     for backend, step in plan.lowerings.items():
         make = partial(_lower, step, source, calibration, say)
         parts.append(store.obtain(step.key, make, f"{name}, lowered for {backend}"))
@@ -170,15 +173,26 @@ def report_path(artifact: Path) -> Path:
     return artifact.with_suffix(".report.json")
 
 
-def _golden(source: Source, say: Progress, work: Path) -> None:
+def _ruler(plan: Plan, source: Source, store: Store, say: Progress) -> Ruler:
+    """How far the source moves by itself; measured once for all targets."""
+    from gsvexport.verify.ruler import Ruler, of_source
+
+    def make(work: Path) -> None:
+        (work / RULER).write_text(canonical_json(of_source(source.path, say).to_json()), encoding="utf-8")
+
+    path = store.obtain(plan.step("ruler").key, make, f"ruler of {source.model.name}") / RULER
+    return Ruler.from_json(json.loads(path.read_text(encoding="utf-8")), str(path))
+
+
+def _golden(source: Source, ruler: Ruler, say: Progress, work: Path) -> None:
     from gsvexport.verify import golden
 
     say("computing golden vectors")
-    golden.make(source.path, work / golden.FOLDER)
+    golden.make(source.path, work / golden.FOLDER, ruler)
 
 
 def _calibration(
-    plan: Plan, source: Source, store: Store, name: str, *, strict: bool, say: Progress
+    plan: Plan, source: Source, ruler: Ruler, store: Store, name: str, *, strict: bool, say: Progress
 ) -> Calibrated | None:
     """What the stages of the source really see, for plans that need to know; spoken once for all targets.
 
@@ -198,8 +212,9 @@ def _calibration(
         say(f"warning ({finding.name}): {finding.text}")
     if strict:
         refuse_findings(source.model.name, result.coverage.findings)
-    gates = {stage: limits for step in plan.lowerings.values() for stage, limits in step.params["gates"].items()}
-    return Calibrated(result, lambda stage, a, b: share_of_gates(a, b, source.model.rate, gates[stage]))
+    which = "absolute" if ruler.unit is None else "ruled"
+    gates = {stage: both[which] for step in plan.lowerings.values() for stage, both in step.params["gates"].items()}
+    return Calibrated(result, lambda stage, pairs: share_of_gates(pairs, source.model.rate, gates[stage], ruler.unit))
 
 
 def _lower(step: Step, source: Source, calibration: Calibrated | None, say: Progress, work: Path) -> None:

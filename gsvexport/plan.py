@@ -32,6 +32,21 @@ CODE: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         (*_BASE, "voice", "graphs", "source.py", "audio.py", "fbank.py", "cloning.py", "text"),
         ("numpy", "onnx", "onnx-ir", "onnxruntime", "safetensors", "soundfile"),
     ),
+    "ruler": (
+        (
+            *(
+                *_BASE,
+                "loudness.py",
+                "runtime",
+                "text",
+                "demo",
+                "calibrate/corpus.py",
+                "backends/onnxruntime/session.py",
+            ),
+            *(f"verify/{name}.py" for name in ("ruler", "audio", "heldout", "pitch", "sounding")),
+        ),
+        ("numpy", "onnxruntime"),
+    ),
     "golden": (
         (*_BASE, "runtime", "verify", "text", "demo", "backends/onnxruntime/session.py"),
         ("numpy", "onnxruntime"),
@@ -149,7 +164,8 @@ def make_plan(
     if subject.baked:
         source_lines["voice"].append("bake the reference: its conditioning becomes constants")
     source = add("source", {"kind": subject.kind, "digest": subject.digest}, [], source_lines[subject.kind])
-    golden = add("golden", {}, [source], ["run the source on small fixed inputs and keep what it gives"])
+    ruler = add("ruler", {}, [source], ["say sentences with two seeds of noise: how far the voice moves by itself"])
+    golden = add("golden", {}, [source, ruler], ["run the source on small fixed inputs and keep what it gives"])
     lowered = []
     places = {stage: target.place(stage) for stage in held}
     calibrated = [stage for stage, place in places.items() if place.precision in lowering(place.backend).CALIBRATED]
@@ -173,7 +189,8 @@ def make_plan(
         sound = {stage: sound_gates(target, stage) for stage, precision in chosen.items() if precision in judged}
         lines += [f"{stage}: layers stay float until its sound is well within its gates" for stage in sound]
         params = {"backend": backend, "stages": chosen, "device": _parts(target, backend), "gates": sound}
-        lowered.append(add(f"lower {backend}", params, inputs, lines, code=f"lower:{backend}"))
+        needed = [*inputs, ruler] if sound else inputs
+        lowered.append(add(f"lower {backend}", params, needed, lines, code=f"lower:{backend}"))
     packed = add(
         "pack",
         {"target": target.to_json(), "name": subject.name},
@@ -207,13 +224,18 @@ def calibration_settings(target: Target) -> Settings:
     return Settings() if chosen is None else Settings(corpus=chosen.corpus, sentences=chosen.sentences)
 
 
-def sound_gates(target: Target, stage: str) -> dict[str, float]:
-    """The gates that decide which layers of a calibrated stage may be integers."""
-    from gsvexport.verify.gates import resolve
+def sound_gates(target: Target, stage: str) -> dict[str, dict[str, float]]:
+    """The gates that decide which layers of a calibrated stage may be integers: of a voice with a ruler, and of one
+    without."""
+    from gsvexport.verify.gates import DECIDING, resolve
+    from gsvexport.verify.ruler import FLOORED
 
-    gates = resolve(target.place(stage).precision, target.gates)
-    limits = {metric: gates.limit(stage, metric) for metric in ("log_mel_l1", "snr_db")}
-    return {metric: limit for metric, limit in limits.items() if limit is not None}
+    found = {}
+    for name, ruler in (("ruled", FLOORED), ("absolute", None)):
+        gates = resolve(target.place(stage).precision, target.gates, ruler)
+        limits = {metric: gates.limit(stage, metric) for metric in DECIDING}
+        found[name] = {metric: limit for metric, limit in limits.items() if limit is not None}
+    return found
 
 
 def corpora_digest() -> str:

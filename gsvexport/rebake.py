@@ -31,6 +31,7 @@ from gsvexport.source import Source, open_source, rebake
 from gsvexport.store import Store
 from gsvexport.verify import golden
 from gsvexport.verify.depth import Depth
+from gsvexport.verify.ruler import of_source
 from gsvexport.voice.dims import SovitsDims
 from gsvexport.voice.voice import Reference, read_reference
 
@@ -94,7 +95,7 @@ def rebake_artifact(
         for name in model.baked.values():
             link(made.path / name, files / name)
         say("computing golden vectors")
-        golden.make(made.path, files / golden.FOLDER)
+        golden.make(made.path, files / golden.FOLDER, of_source(made.path, say))
         manifest = replace(_noted(manifest), source=made.digest, baked_key=model.baked_key)
         report = prove(manifest, work, made.path, reference_feeds(made, reference), Depth(), say)
         if not report.passed:

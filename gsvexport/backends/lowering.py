@@ -32,8 +32,9 @@ class Calibration(Protocol):
         """What the stage was given, utterance by utterance."""
         ...
 
-    def damage(self, stage: str, expected: NDArray[Any], found: NDArray[Any]) -> float:
-        """How much of the stage's gates the difference of two outputs uses up: 0 for equal ones, 1 at a gate."""
+    def damage(self, stage: str, pairs: Sequence[tuple[NDArray[Any], NDArray[Any]]]) -> float:
+        """How much of the stage's gates outputs use up, given with what was expected first: 0 for equal ones, 1 at a
+        gate."""
         ...
 
     def ranges(self, stage: str, model: ir.Model, tensors: Sequence[str]) -> dict[str, tuple[float, float]]:

@@ -23,10 +23,10 @@ _OBSERVED = 12
 
 @dataclass(frozen=True)
 class Calibrated:
-    """A result, how two outputs are compared (see `damage`), and how ranges are chosen."""
+    """A result, how outputs are compared (see `damage`), and how ranges are chosen."""
 
     result: CalibrationResult
-    distance: Callable[[str, NDArray[Any], NDArray[Any]], float]
+    distance: Callable[[str, Sequence[tuple[NDArray[Any], NDArray[Any]]]], float]
     estimator: Estimator = field(default_factory=lambda: Estimator("mse"))
 
     def feeds(self, stage: str) -> Sequence[Mapping[str, NDArray[Any]]]:
@@ -36,9 +36,10 @@ class Calibrated:
         """
         return [_forced(one) for one in self.result.spoken] if stage == "prefill" else self.result.feeds[stage]
 
-    def damage(self, stage: str, expected: NDArray[Any], found: NDArray[Any]) -> float:
-        """How much of the stage's gates the difference of two outputs uses up: 0 for equal ones, 1 at a gate."""
-        return self.distance(stage, expected, found)
+    def damage(self, stage: str, pairs: Sequence[tuple[NDArray[Any], NDArray[Any]]]) -> float:
+        """How much of the stage's gates outputs use up, given with what was expected first: 0 for equal ones, 1 at a
+        gate."""
+        return self.distance(stage, pairs)
 
     def ranges(self, stage: str, model: ir.Model, tensors: Sequence[str]) -> dict[str, Range]:
         """The range of each tensor of `model` over `_OBSERVED` of those feeds, as the estimator chooses it."""

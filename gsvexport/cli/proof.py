@@ -37,6 +37,7 @@ def self_test(
     """
     from gsvexport.artifact.container import read_manifest
     from gsvexport.verify.gates import resolve
+    from gsvexport.verify.ruler import of_source
     from gsvexport.verify.selftest import self_test as run
     from gsvexport.verify.selftest import table
 
@@ -46,6 +47,6 @@ def self_test(
         raise InputError("--self-test runs here and alone", fix="leave --emulate and --against out")
     manifest = read_manifest(artifact)
     precision = {stage: entry.precision for stage, entry in manifest.stages.items()}
-    rows = run(source, resolve(precision, manifest.target.get("gates")), depth, progress=progress)
+    rows = run(source, resolve(precision, manifest.target.get("gates"), of_source(source)), depth, progress=progress)
     click.echo(table(rows))
     return 0 if all(row.passed for row in rows) else GateFailed.exit_code

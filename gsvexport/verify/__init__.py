@@ -17,13 +17,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gsvexport.backends import Opener, open_session
-from gsvexport.errors import GsvError
+from gsvexport.errors import GsvError, InputError
+from gsvexport.model import Model
 from gsvexport.stages import CLONING_STAGES, VERSIONS, speaking
 from gsvexport.verify import audio, checks, freerun, golden, package
 from gsvexport.verify.depth import Depth
 from gsvexport.verify.gates import Gates, judge, not_run, resolve
 from gsvexport.verify.golden import Case, Size
-from gsvexport.verify.heldout import sentences
+from gsvexport.verify.heldout import sentences, spoken
 from gsvexport.verify.report import Check, Report
 from gsvexport.verify.sounding import MEL_STEPS
 from gsvexport.verify.speech import INSTALL
@@ -71,9 +72,10 @@ def verify_artifact(
     """
     from gsvexport.runtime.pipeline import load
 
-    limits = resolve(precision, gates)
+    held = (folder / golden.FOLDER).is_dir()
+    limits = resolve(precision, gates, golden.read_ruler(folder / golden.FOLDER) if held else None)
     with load(folder, any_machine=True, opener=opener) as voice:
-        cases = golden.read(folder / golden.FOLDER) if (folder / golden.FOLDER).is_dir() else ()
+        cases = golden.read(folder / golden.FOLDER) if held else ()
         if source is None:
             report = verify_voice(voice, limits, cases, depth=depth, progress=progress)
         else:
@@ -109,8 +111,7 @@ def verify_voice(
     else:
         say("running the source")
         dropped = [stage for stage in CLONING_STAGES if stage not in voice.stages]  # their results are baked
-        spoken = [golden.said(f"said{n}", one.phones, SAID_CODES) for n, one in enumerate(sentences(voice.model)[SAID])]
-        made = golden.cases(source, (*LIVE, *spoken), baked_prompt=True)
+        made = golden.cases(source, (*LIVE, *said(voice.model)), baked_prompt=True)
         live = [case for case in made if case.stage not in dropped]
         found += checks.compare(voice, live, gates, SOURCE, say)
         found += _baked(voice, source, references, gates)
@@ -118,6 +119,15 @@ def verify_voice(
     if depth.deep:
         found += freerun.compare(voice, source, sentences(voice.model, depth.sentences), depth.seeds, gates, say)
     return Report(tuple(found), _environment())
+
+
+def said(model: Model) -> list[Size]:
+    """The sentences that artifact and source say on equal codes; the first of the language is a golden vector."""
+    try:
+        phones = spoken(model, SAID.stop)[SAID]
+    except InputError:
+        phones = ()
+    return [golden.said(f"said{number}", one, SAID_CODES) for number, one in enumerate(phones)]
 
 
 def _baked(

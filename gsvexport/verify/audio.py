@@ -6,15 +6,16 @@ alignment would only hide a shift.
 
 from __future__ import annotations
 
-from functools import cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gsvexport.errors import InputError
+from gsvexport.loudness import magnitudes, mel_filters
 
 Array = NDArray[Any]
+__all__ = ["magnitudes", "mel_filters"]
 
 MEL_FFT, MEL_HOP, MELS, MEL_FLOOR = 1024, 256, 80, 1e-5
 RESOLUTIONS = ((512, 128), (1024, 256), (2048, 512))  # (FFT size = window, hop) in samples
@@ -55,33 +56,6 @@ def multi_resolution_stft(reference: Array, value: Array) -> float:
     return float(np.mean(distances))
 
 
-def magnitudes(samples: Array, size: int, hop: int) -> NDArray[np.float64]:
-    """|STFT| with a periodic Hann window of `size` samples, centred by reflection: [1 + N // hop, size // 2 + 1].
-
-    A signal too short to reflect is padded with zeros instead.
-    """
-    signal = np.asarray(samples, np.float64)
-    if signal.ndim != 1 or not signal.size:
-        raise InputError("a spectrogram needs a non-empty one-dimensional signal", found=signal.shape)
-    reflects = signal.size > size // 2
-    padded = np.pad(signal, size // 2, mode="reflect") if reflects else np.pad(signal, size // 2)
-    frames = np.lib.stride_tricks.sliding_window_view(padded, size)[::hop]
-    window = 0.5 - 0.5 * np.cos(2.0 * np.pi * np.arange(size) / size)
-    return np.asarray(np.abs(np.fft.rfft(frames * window, axis=-1)))
-
-
-@cache
-def mel_filters(rate: int, size: int, mels: int) -> NDArray[np.float64]:
-    """Slaney's triangular filters [mels, size // 2 + 1], each with unit area in Hz (Auditory Toolbox, 1998)."""
-    edges = _mel_to_hz(np.linspace(0.0, _hz_to_mel(rate / 2.0), mels + 2))
-    bins = np.arange(size // 2 + 1) * (rate / size)
-    rising = (bins - edges[:-2, None]) / (edges[1:-1] - edges[:-2])[:, None]
-    falling = (edges[2:, None] - bins) / (edges[2:] - edges[1:-1])[:, None]
-    filters = np.maximum(0.0, np.minimum(rising, falling)) * (2.0 / (edges[2:] - edges[:-2]))[:, None]
-    filters.setflags(write=False)  # shared by every caller
-    return np.asarray(filters)
-
-
 def rms(samples: Array) -> float:
     """Root mean square, of full scale 1; 0 for an empty signal."""
     return float(np.sqrt(np.mean(np.square(np.asarray(samples, np.float64))))) if samples.size else 0.0
@@ -107,20 +81,6 @@ def silence_share(samples: Array, rate: int) -> float:
 def nonfinite_count(samples: Array) -> int:
     """How many elements are NaN or infinite."""
     return int(samples.size - np.count_nonzero(np.isfinite(samples)))
-
-
-_LINEAR = 200.0 / 3.0  # Hz for each mel below the knee
-_KNEE = 1000.0  # Hz
-_LOG_STEP = np.log(6.4) / 27.0  # for each mel above it
-
-
-def _hz_to_mel(hz: float) -> float:
-    return hz / _LINEAR if hz < _KNEE else _KNEE / _LINEAR + float(np.log(hz / _KNEE) / _LOG_STEP)
-
-
-def _mel_to_hz(mel: NDArray[np.float64]) -> NDArray[np.float64]:
-    knee = _KNEE / _LINEAR
-    return np.where(mel < knee, mel * _LINEAR, _KNEE * np.exp(_LOG_STEP * (mel - knee)))
 
 
 def _same_length(reference: Array, value: Array) -> None:

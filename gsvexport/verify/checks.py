@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gsvexport.errors import EnvironmentProblem, GsvError
+from gsvexport.loudness import distance
 from gsvexport.verify import audio, pitch, speech, tensors
 from gsvexport.verify.gates import METRICS, Gates, judge, not_run
 from gsvexport.verify.golden import TEACHER, Case, Runnable, teacher_forced
@@ -23,8 +24,20 @@ Pair = tuple[Array, Array]  # reference, value
 # A prefill gives one row for each case: too few for a share of rows to mean anything.
 LOGITS = {"prefill": ("max_error", "kl"), "step": ("max_error", "top1", "top15", "kl")}
 LATENT = ("max_error", "cosine_distance", "snr_db")
-SPEECH = ("pesq", "f0_cents", "voicing_error")
-SOUND = ("max_error", "snr_db", "log_mel_l1", "mr_stft", "clipping_rise", "silence_change", "rms_change_db", *SPEECH)
+SPEECH = ("pesq_mean", "pesq", "f0_cents", "voicing_error")
+SOUND = (
+    *(
+        "sound_share",
+        "max_error",
+        "snr_db",
+        "log_mel_l1",
+        "mr_stft",
+        "clipping_rise",
+        "silence_change",
+        "rms_change_db",
+    ),
+    *SPEECH,
+)
 SHORTEST_SPEECH = 1.0  # s; of less, and of what has no voice in it, neither PESQ nor a pitch says anything
 LEAST_VOICED = 0.1  # share of 10 ms frames
 CODES = ("equal",)
@@ -56,12 +69,23 @@ def compare(
             continue
         ran = [_run(case, partial(voice.run, stage, case.inputs)) for case in mine]
         checks += _judge_all(gates, stage, _metrics(mine[0]), against, ran, rate)
+    return checks + in_a_row(voice, cases, gates, against, progress)
+
+
+def in_a_row(
+    voice: Runnable,
+    cases: Sequence[Case],
+    gates: Gates,
+    against: str,
+    progress: Callable[[str], None] = lambda _: None,
+) -> list[Check]:
+    """All stages from codes to sound; nothing where the cases do not lead there."""
     chained = chains(cases)
-    if chained:
-        progress(f"codes to sound, all stages in a row: comparing with {against}")
-        ran = [_run(chain["vocoder"], partial(speak, voice, chain)) for chain in chained]
-        checks += _judge_all(gates, "pipeline", SOUND, against, ran, rate)
-    return checks
+    if not chained:
+        return []
+    progress(f"codes to sound, all stages in a row: comparing with {against}")
+    ran = [_run(chain["vocoder"], partial(speak, voice, chain)) for chain in chained]
+    return _judge_all(gates, "pipeline", SOUND, against, ran, voice.model.rate)
 
 
 def constants(gates: Gates, baked: Mapping[str, Array], reference: Mapping[str, Array], against: str) -> list[Check]:
@@ -158,21 +182,31 @@ def _speech(gates: Gates, stage: str, against: str, pairs: Sequence[Pair], rate:
     errors = [pitch.voicing_error(*tracks[index]) for index in voiced]
     lost = "nothing is voiced any more" if np.isnan(cents).any() else ""
     return [
-        _pesq(gates, stage, against, [long[index] for index in voiced], rate),
-        judge(gates, stage, "f0_cents", against, max(cents) if not lost else np.nan, len(voiced), reason=lost),
-        judge(gates, stage, "voicing_error", against, max(errors), len(voiced)),
+        *_pesq(gates, stage, against, [long[index] for index in voiced], rate),
+        _beside_own(gates, stage, "f0_cents", against, max(cents) if not lost else np.nan, len(voiced), lost),
+        _beside_own(gates, stage, "voicing_error", against, max(errors), len(voiced)),
     ]
 
 
-def _pesq(gates: Gates, stage: str, against: str, pairs: Sequence[Pair], rate: int) -> Check:
+def _beside_own(gates: Gates, stage: str, metric: str, against: str, value: float, n: int, reason: str = "") -> Check:
+    """A check whose baseline is how far another seed of the source moves the same metric."""
+    baseline = gates.ruler.own(_OWN[metric]) or None
+    return judge(gates, stage, metric, against, value, n, reason=reason, baseline=baseline)
+
+
+def _pesq(gates: Gates, stage: str, against: str, pairs: Sequence[Pair], rate: int) -> list[Check]:
+    """Mean and worst case."""
+    names, reason = ("pesq_mean", "pesq"), "PESQ finds no utterance in the reference"
+    known: list[float] = []
     try:
         scores = [speech.pesq_wb(speech.narrow(r, rate), speech.narrow(x, rate)) for r, x in pairs]
+        known = [score for score in scores if score is not None]
     except EnvironmentProblem as problem:
-        return not_run(gates, stage, "pesq", against, " ".join(str(problem).split()))
-    known = [score for score in scores if score is not None]
+        reason = " ".join(str(problem).split())
     if not known:
-        return not_run(gates, stage, "pesq", against, "PESQ finds no utterance in the reference")
-    return judge(gates, stage, "pesq", against, min(known), len(known))
+        return [not_run(gates, stage, name, against, reason) for name in names]
+    values = (float(np.mean(known)), min(known))
+    return [judge(gates, stage, name, against, value, len(known)) for name, value in zip(names, values, strict=True)]
 
 
 def _valid(gates: Gates, stage: str, against: str, problems: Sequence[str], n: int) -> Check:
@@ -187,11 +221,27 @@ def _measure(gates: Gates, stage: str, metric: str, against: str, pairs: Sequenc
         r, x = (np.concatenate([array.reshape(-1) for array in side]) for side in zip(*pairs, strict=True))
         change, baseline = _OF_SIGNALS[metric](r, x, rate)
         return judge(gates, stage, metric, against, change, r.size, baseline=baseline)
+    if metric == "sound_share":
+        return _sound_share(gates, stage, against, pairs, rate)
     results = [_of_pair(metric, reference, value, rate) for reference, value in pairs]
     worst = max if METRICS[metric].direction == "max" else min
-    return judge(gates, stage, metric, against, worst(results), len(results))
+    value, n = worst(results), len(results)
+    if metric in _OWN:
+        return _beside_own(gates, stage, metric, against, value, n)
+    return judge(gates, stage, metric, against, value, n)
 
 
+def _sound_share(gates: Gates, stage: str, against: str, pairs: Sequence[Pair], rate: int) -> Check:
+    unit = gates.ruler.unit
+    if unit is None:
+        reason = f"{gates.ruler.reason}; absolute limits of SNR, log-mel and STFT stand in"
+        return not_run(gates, stage, "sound_share", against, reason)
+    flat = [(r.reshape(-1), x.reshape(-1)) for r, x in pairs]
+    return judge(gates, stage, "sound_share", against, distance(flat, rate) / unit, len(flat))
+
+
+# Metrics that a ruler knows, by its names for them.
+_OWN = {"log_mel_l1": "log_mel", "mr_stft": "mr_stft", "f0_cents": "f0_cents", "voicing_error": "voicing_error"}
 _OF_LOGITS: dict[str, Callable[[Array, Array], float]] = {
     "top1": lambda r, x: tensors.top_k_agreement(r, x, 1),
     "top15": lambda r, x: tensors.top_k_agreement(r, x, 15),

@@ -18,7 +18,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from gsvexport.errors import ArtifactError, VoiceError
+from gsvexport.errors import ArtifactError, InputError, VoiceError
 from gsvexport.files import atomic_directory, canonical_json, sha256_file
 from gsvexport.model import Model
 from gsvexport.runtime.sampling import penalise
@@ -36,7 +36,8 @@ from gsvexport.stages import (
     frames,
     mel_mask,
 )
-from gsvexport.verify.heldout import sentences
+from gsvexport.verify.heldout import spoken
+from gsvexport.verify.ruler import Ruler
 from gsvexport.verify.sounding import first_step, mel_of
 
 Array = NDArray[Any]
@@ -92,8 +93,12 @@ CODES_PER_PHONE = 2  # spoken codes at most, so that a sentence is left before i
 
 
 def sizes(model: Model) -> tuple[Size, ...]:
-    """The golden sizes of a voice: `GOLDEN` and, where its language has held-out sentences, 2 s of the first one."""
-    return (*GOLDEN, *(said(f"said{index}", one.phones, 50) for index, one in enumerate(sentences(model)[:1])))
+    """The golden sizes of a voice: `GOLDEN` and, where there are sentences in its language, 2 s of the first one."""
+    try:
+        phones = spoken(model, 1)
+    except InputError:
+        phones = ()
+    return (*GOLDEN, *(said(f"said{index}", one, 50) for index, one in enumerate(phones)))
 
 
 def said(name: str, phones: Sequence[int], codes: int) -> Size:
@@ -116,8 +121,8 @@ class Case:
     outputs: dict[str, Array]
 
 
-def make(source_folder: Path, out_folder: Path, *, force: bool = False) -> None:
-    """Run the source on the golden inputs and store everything in `out_folder` with an index.
+def make(source_folder: Path, out_folder: Path, ruler: Ruler | None = None, *, force: bool = False) -> None:
+    """Run the source on the golden inputs and store everything in `out_folder` with an index, the source's ruler in it.
 
     The cloning stages of a baked voice are left out: its artifacts do not hold them.
 
@@ -129,13 +134,12 @@ def make(source_folder: Path, out_folder: Path, *, force: bool = False) -> None:
 
     with load(source_folder) as voice:
         left_out = CLONING_STAGES if voice.baked else ()
-        write(
-            [case for case in cases(voice, sizes(voice.model)) if case.stage not in left_out], out_folder, force=force
-        )
+        made = [case for case in cases(voice, sizes(voice.model)) if case.stage not in left_out]
+    write(made, out_folder, ruler, force=force)
 
 
-def write(golden: Sequence[Case], folder: Path, *, force: bool = False) -> None:
-    """Store cases as `.npy` files with `golden.json`; equal arrays are stored once."""
+def write(golden: Sequence[Case], folder: Path, ruler: Ruler | None = None, *, force: bool = False) -> None:
+    """Store cases as `.npy` files with `golden.json`, and the voice's ruler in it; equal arrays are stored once."""
     with atomic_directory(folder, force=force) as work:
         files: dict[str, dict[str, Any]] = {}
         known: dict[str, str] = {}
@@ -162,6 +166,7 @@ def write(golden: Sequence[Case], folder: Path, *, force: bool = False) -> None:
             for case in golden
         ]
         value = {"schema": SCHEMA, "seed": SEED, "cases": index, "files": files}
+        value |= {"ruler": ruler.to_json()} if ruler else {}
         (work / INDEX).write_text(canonical_json(value), encoding="utf-8")
 
 
@@ -198,6 +203,20 @@ def read(folder: Path) -> tuple[Case, ...]:
         return {port: arrays[file] for port, file in row[which].items()}
 
     return tuple(Case(str(row["name"]), str(row["stage"]), side(row, "inputs"), side(row, "outputs")) for row in rows)
+
+
+def read_ruler(folder: Path) -> Ruler:
+    """The ruler that `write` stored; artifacts of earlier releases have none, and it says so.
+
+    Raises:
+        ArtifactError: damaged.
+    """
+    where = folder / INDEX
+    try:
+        value = json.loads(where.read_text(encoding="utf-8")).get("ruler")
+    except (OSError, ValueError, AttributeError) as error:
+        raise ArtifactError(f"{where} cannot be read: {error!r}", fix="build the artifact again") from error
+    return Ruler.from_json(value, str(where)) if value else Ruler(0, reason="the artifact holds no ruler")
 
 
 def cases(voice: Runnable, chosen: Sequence[Size], *, baked_prompt: bool = False) -> tuple[Case, ...]:

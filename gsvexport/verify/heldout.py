@@ -12,10 +12,11 @@ from pathlib import Path
 from gsvexport.errors import InputError
 from gsvexport.model import Model
 from gsvexport.text.phonemise import phonemise
-from gsvexport.text.symbols import phone_ids
+from gsvexport.text.symbols import phone_ids, symbols
 
 FOLDER = Path(__file__).parent / "heldout"
 DEMO = "demo"
+_SHORTEST = 12  # phones: half a second, of which something is voiced
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,24 @@ def sentences(model: Model, path: Path | None = None) -> tuple[Sentence, ...]:
         found = _from_file(written, model) if written.is_file() else ()
     known = min(model.dims.phones, model.dims.text_phones)
     return found if all(max(one.phones) < known for one in found) else ()
+
+
+def spoken(model: Model, count: int) -> tuple[tuple[int, ...], ...]:
+    """Phone ids of sentences to measure a voice with, at most `count` that it knows all phones of.
+
+    Held-out ones in English; in other languages those of the calibration corpus, whose phones need no front end.
+
+    Raises:
+        InputError: there is no corpus of the voice's language.
+    """
+    if found := (sentences(model) if model.language == "en" else ()):
+        return tuple(one.phones for one in found[:count])
+    from gsvexport.calibrate.corpus import VOICE, find_corpora
+
+    known = set(symbols(model.symbols)[: min(model.dims.phones, model.dims.text_phones)])
+    every = [one.phones for corpus in find_corpora(VOICE, model.language) for one in corpus.sentences]
+    fitting = [one for one in every if known.issuperset(one) and len(one) >= _SHORTEST]
+    return tuple(phone_ids(one, model.symbols) for one in fitting[:count])
 
 
 def _from_file(path: Path, model: Model) -> tuple[Sentence, ...]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from gsvexport.artifact import container
-from gsvexport.artifact.manifest import MANIFEST, Manifest
+from gsvexport.artifact.manifest import MANIFEST, Decisions, Manifest, StageEntry
 from gsvexport.backends import auditor, finaliser
 from gsvexport.model import read_model
 from gsvexport.stages import Port, Stage
@@ -32,6 +32,7 @@ _KINDS = {1: "fp32", 10: "fp16", 16: "bf16", 2: "int8", 3: "int8", 21: "int4", 2
 _STORED = {"fp32": ("fp32",), "fp16": ("fp16",), "int4-weights": ("int4",)}  # every other precision: int8
 _CACHE = re.compile(r"(?:new_)?(?:keys|values)(?:_\d+)?|cached")  # a lowering may lay the cache out in its own way
 _MANY = 5  # findings that a reason lists
+_SOME = 1e-4  # of the weights: the least that one group of layers is
 
 
 def audit(folder: Path, gates: Gates) -> list[Check]:
@@ -64,12 +65,11 @@ def audit(folder: Path, gates: Gates) -> list[Check]:
         return checks
     checks.append(_faults(gates, STAGE, "unreferenced", _unreferenced(folder, manifest, graphs), count))
     for stage, graph in graphs.items():
-        precision = manifest.stages[stage].precision
         tensors, ports = list(_weights(graph)), (*graph.graph.input, *graph.graph.output)
         checks += [
             _faults(gates, stage, "ports", _wrong_ports(folder, manifest, graph, stages[stage]), len(ports)),
             _faults(gates, stage, "external_data", _external(folder, manifest, tensors), len(tensors)),
-            _precision(gates, stage, graph, precision),
+            _precision(gates, stage, graph, manifest.stages[stage]),
         ]
     return checks
 
@@ -174,8 +174,12 @@ def _place(tensor: Any) -> dict[str, str]:
     return {entry.key: entry.value for entry in tensor.external_data}
 
 
-def _precision(gates: Gates, stage: str, graph: Any, precision: str) -> Check:
-    """How many of the weights, by count, are stored as the stage's precision says."""
+def _precision(gates: Gates, stage: str, graph: Any, entry: StageEntry) -> Check:
+    """How many of the weights, by count, are stored as the stage's precision says.
+
+    Where measurement decided which layers keep to it, that is told, and no more asked for than that some do, if it said
+    so.
+    """
     packed = {
         name: "int4" if attribute.i == 4 else "int8"
         for node in graph.graph.node
@@ -193,9 +197,21 @@ def _precision(gates: Gates, stage: str, graph: Any, precision: str) -> Check:
                 size *= axis
             counted[kind] += size * (2 if packed.get(tensor.name) == "int4" else 1)  # two to a byte
     total = sum(counted.values())
-    stored = sum(counted[kind] for kind in _STORED.get(precision, ("int8",)))
-    text = f"{precision}: " + ", ".join(f"{count} {kind}" for kind, count in sorted(counted.items()))
+    stored = sum(counted[kind] for kind in _STORED.get(entry.precision, ("int8",)))
+    text = f"{entry.precision}: " + ", ".join(f"{count} {kind}" for kind, count in sorted(counted.items()))
+    if entry.decisions is not None:
+        some = any(group.precision != "float" for group in entry.decisions.groups)
+        gates = Gates({(stage, "declared_precision"): _SOME} if some else {})
+        text = f"{text}; measured: {_decided(entry.decisions)}"
     return judge(gates, stage, "declared_precision", ITSELF, stored / total if total else 1.0, total, reason=text)
+
+
+def _decided(decisions: Decisions) -> str:
+    """Which groups of layers ended in which precision."""
+    kinds = dict.fromkeys(group.precision for group in decisions.groups)
+    return "; ".join(
+        f"{', '.join(group.name for group in decisions.groups if group.precision == kind)} {kind}" for kind in kinds
+    )
 
 
 def _unreferenced(folder: Path, manifest: Manifest, graphs: Mapping[str, Any]) -> list[str]:

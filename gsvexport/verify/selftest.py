@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gsvexport.verify import LIVE, SAID, SAID_CODES, checks, damage, freerun, golden
+from gsvexport.verify import LIVE, checks, damage, freerun, golden, said
 from gsvexport.verify.depth import Depth
 from gsvexport.verify.gates import Gates, resolve
 from gsvexport.verify.golden import TEACHER, Case
@@ -36,7 +36,8 @@ _CONVOLUTIONS, _PRODUCTS = ("Conv", "ConvTranspose"), ("MatMul", "Gemm")
 class Row:
     """One damage: the gates `meant` for it ("stage.metric"), those that `fired`, and those that did not run.
 
-    With nothing meant, nothing may fire.
+    With nothing meant, nothing may fire. What has no limit for this voice (a waveform's, where it has a ruler) is not
+    meant.
     """
 
     name: str
@@ -69,8 +70,7 @@ def self_test(source: Path, gates: Gates, depth: Depth | None = None, *, progres
 
     say, depth = progress or (lambda _: None), depth or Depth()
     with load(source) as voice, tempfile.TemporaryDirectory() as work:
-        said = [golden.said(f"said{n}", one.phones, SAID_CODES) for n, one in enumerate(sentences(voice.model)[SAID])]
-        cases = golden.cases(voice, (*LIVE, *said), baked_prompt=True)
+        cases = golden.cases(voice, (*LIVE, *said(voice.model)), baked_prompt=True)
         rows = []
         for name, (change, meant) in OUTPUTS.items():
             if not change.keys() <= voice.stages.keys():
@@ -86,7 +86,8 @@ def self_test(source: Path, gates: Gates, depth: Depth | None = None, *, progres
             folder = damage.patched(source, Path(work) / name.replace(" ", "-"), dict.fromkeys(chosen, weight))
             with load(folder) as bad:
                 kinds = _T2S if "step" in stages else _SOUND
-                found = _compare(bad, cases, kinds if operators else _T2S + _SOUND, gates if meant else resolve("fp16"))
+                limits = gates if meant else resolve("fp16", ruler=gates.ruler)
+                found = _compare(bad, cases, kinds if operators else _T2S + _SOUND, limits)
                 rows.append(_row(name, meant, found))
         if depth.deep:
             rows += _spoken(voice, Path(work) / QUIET.replace(" ", "-"), gates, depth, say)
@@ -118,6 +119,7 @@ def _row(name: str, meant: tuple[str, ...], found: Sequence[Check]) -> Row:
     def names(status: str) -> tuple[str, ...]:
         return tuple(f"{check.stage}.{check.metric}" for check in found if check.status == status)
 
+    meant = tuple(one for one in meant if one not in names("info"))
     return Row(name, meant, names("fail"), tuple(one for one in names("not_run") if one in meant))
 
 
@@ -138,7 +140,8 @@ def _spoken(voice: LoadedVoice, rounded: Path, gates: Gates, depth: Depth, say: 
         halved = stack.enter_context(load(rounded))
         intact, quiet = (freerun.utterances(one, texts, depth.seeds, say) for one in (voice, halved))
     expected = freerun.scores(intact, texts, ears, say)
-    found = freerun.checks(expected, freerun.scores(quiet, texts, ears, say), ears, resolve("fp16"))
+    limits = resolve("fp16", ruler=gates.ruler)
+    found = freerun.checks(expected, freerun.scores(quiet, texts, ears, say), ears, limits)
     rows = [_row(f"{QUIET}, spoken", (), found)]
     for name, (change, meant) in SPOKEN.items():
         say(f"self-test: {name}")
@@ -157,18 +160,28 @@ def _nan(samples: Any) -> Any:
 
 # name: (what becomes of a stage's outputs, the gates meant for it)
 OUTPUTS: dict[str, tuple[Mapping[str, Any], tuple[str, ...]]] = {
-    "white noise, 20 dB": (_sound(damage.noise, 20), ("vocoder.log_mel_l1", "pipeline.pesq")),
-    "white noise, 10 dB": (_sound(damage.noise, 10), ("vocoder.snr_db", "vocoder.pesq")),
-    "white noise, 0 dB": (_sound(damage.noise, 0), ("vocoder.mr_stft", "vocoder.voicing_error")),
-    "5-bit µ-law": (_sound(damage.mu_law, 5), ("vocoder.pesq", "vocoder.log_mel_l1")),
+    "white noise, 30 dB": (_sound(damage.noise, 30), ("vocoder.sound_share", "pipeline.pesq_mean")),
+    "white noise, 20 dB": (
+        _sound(damage.noise, 20),
+        ("pipeline.sound_share", "vocoder.log_mel_l1", "pipeline.pesq", "pipeline.pesq_mean"),
+    ),
+    "white noise, 10 dB": (_sound(damage.noise, 10), ("vocoder.sound_share", "vocoder.snr_db", "vocoder.pesq")),
+    "white noise, 0 dB": (
+        _sound(damage.noise, 0),
+        ("vocoder.sound_share", "vocoder.mr_stft", "vocoder.voicing_error"),
+    ),
+    "5-bit µ-law": (_sound(damage.mu_law, 5), ("vocoder.sound_share", "vocoder.pesq", "vocoder.log_mel_l1")),
     "1 dB softer": (_sound(damage.gain, -1), ("vocoder.rms_change_db",)),
     "30 dB louder, clipped": (_sound(damage.gain, 30), ("vocoder.clipping_rise", "vocoder.rms_change_db")),
-    "played 3 % too fast": (_sound(damage.faster_in_place, 1.03), ("vocoder.f0_cents", "vocoder.snr_db")),
+    "played 3 % too fast": (
+        _sound(damage.faster_in_place, 1.03),
+        ("vocoder.f0_cents", "vocoder.sound_share", "vocoder.snr_db"),
+    ),
     "half of it silent": (_sound(damage.half_silent), ("vocoder.silence_change",)),
     "a sample that is NaN": (_sound(_nan), ("vocoder.valid", "pipeline.valid")),
     "two latent channels swapped": (
         {"acoustic": lambda out: {"latent": damage.swapped(out["latent"])}},
-        ("acoustic.cosine_distance", "acoustic.snr_db", "pipeline.log_mel_l1"),
+        ("acoustic.cosine_distance", "acoustic.snr_db", "pipeline.sound_share", "pipeline.log_mel_l1"),
     ),
     "two feature channels swapped": (
         {"features": lambda out: {"fea": damage.swapped(out["fea"])}},
@@ -176,13 +189,23 @@ OUTPUTS: dict[str, tuple[Mapping[str, Any], tuple[str, ...]]] = {
     ),
     "two velocity channels swapped": (
         {"cfm": lambda out: {"velocity": damage.swapped(out["velocity"])}},
-        ("cfm.cosine_distance", "cfm.snr_db", "pipeline.log_mel_l1"),
+        ("cfm.cosine_distance", "cfm.snr_db", "pipeline.sound_share", "pipeline.log_mel_l1"),
     ),
 }
 # name: (stages, operators of which the middle one's weight changes - all weights where none is named, how, gates)
 WEIGHTS: dict[str, tuple[tuple[str, ...], tuple[str, ...], Callable[[Any], Any], tuple[str, ...]]] = {
-    "a convolution of zeros": (("vocoder",), _CONVOLUTIONS, np.zeros_like, ("vocoder.snr_db", "vocoder.log_mel_l1")),
-    "a wrong quantisation scale": (("vocoder",), _CONVOLUTIONS, damage.wrong_scale, ("vocoder.snr_db",)),
+    "a convolution of zeros": (
+        ("vocoder",),
+        _CONVOLUTIONS,
+        np.zeros_like,
+        ("vocoder.sound_share", "vocoder.snr_db", "vocoder.log_mel_l1"),
+    ),
+    "a wrong quantisation scale": (
+        ("vocoder",),
+        _CONVOLUTIONS,
+        damage.wrong_scale,
+        ("vocoder.sound_share", "vocoder.snr_db"),
+    ),
     "a layer of T2S dropped": (("prefill", "step"), _PRODUCTS, np.zeros_like, ("step.top1", "step.top15", "step.kl")),
     "a product of T2S scaled by 1.5": (("prefill", "step"), _PRODUCTS, lambda a: 1.5 * a, ("step.top15", "step.kl")),
     QUIET: (("prefill", "step", "acoustic", "features", "cfm", "vocoder"), (), damage.half_precision, ()),

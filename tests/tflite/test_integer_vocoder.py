@@ -35,8 +35,9 @@ class Heard:
     def feeds(self, stage):
         return [feeds(length) for length in (20, 60, 33)]
 
-    def damage(self, stage, expected, found):
-        return float(np.sqrt(np.square(expected - found).mean() / np.square(expected).mean()) / self.tolerated)
+    def damage(self, stage, pairs):
+        noise = [np.sqrt(np.square(one - other).mean() / np.square(one).mean()) for one, other in pairs]
+        return float(max(noise) / self.tolerated)
 
     def ranges(self, stage, model, tensors):
         from gsvexport.calibrate import Estimator, observe

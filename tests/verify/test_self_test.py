@@ -13,6 +13,7 @@ from test_speech import RATE, recording
 from gsvexport.verify import checks, selftest
 from gsvexport.verify.gates import GATED, METRICS, resolve
 from gsvexport.verify.golden import Case
+from gsvexport.verify.ruler import FLOORED, Ruler
 from gsvexport.verify.selftest import OUTPUTS, QUIET, SPOKEN, WEIGHTS, Row, self_test, table
 
 SOUNDS = [name for name, (change, _) in OUTPUTS.items() if "vocoder" in change]
@@ -33,8 +34,9 @@ class _Model:
     rate = RATE
 
 
+@pytest.mark.parametrize("ruler", [None, FLOORED], ids=["absolute", "ruled"])
 @pytest.mark.parametrize("name", SOUNDS)
-def test_each_damage_of_sound_fires_its_gates_at_the_loosest_limits(name: str) -> None:
+def test_each_damage_of_sound_fires_its_gates_at_the_loosest_limits(name: str, ruler: Ruler | None) -> None:
     change, meant = OUTPUTS[name]
     clean = {"audio": recording()[None]}
     cases = [
@@ -42,7 +44,7 @@ def test_each_damage_of_sound_fires_its_gates_at_the_loosest_limits(name: str) -
         Case("said", "vocoder", {}, clean),
     ]
     voice: Any = _Recording(change)
-    row = selftest._row(name, meant, checks.compare(voice, cases, resolve("int4-weights"), "intact"))
+    row = selftest._row(name, meant, checks.compare(voice, cases, resolve("int4-weights", None, ruler), "intact"))
     assert row.ran
     assert row.passed, row
 

@@ -82,11 +82,11 @@ def quantise(
     ranges: Mapping[str, tuple[float, float]],
     feeds: Sequence[Feeds],
     features: Sequence[str],
-    damage: Callable[[Array, Array], float],
+    damage: Callable[[Sequence[tuple[Array, Array]]], float],
 ) -> Quantised:
     """`model` (float, 2-D, polyphase) on integers, with as many layers float as it takes to stay clear of the gates.
 
-    `damage` is `Calibration.damage`; it is measured on `probes(feeds)`, and the worst counts.
+    `damage` is `Calibration.damage` of `probes(feeds)`.
     """
     given = probes(feeds)
     expected = _run(model, given)
@@ -95,8 +95,8 @@ def quantise(
 
     def attempt(skip: Sequence[str]) -> tuple[ir.Model, float, tuple[str, ...]]:
         result = run_passes(model, quantised(ranges, features, skip))
-        worst = max(damage(one, other) for one, other in zip(expected, _run(result.model, given), strict=True))
-        return result.model, worst, result.applied[0][1].notes
+        share = damage(list(zip(expected, _run(result.model, given), strict=True)))
+        return result.model, share, result.applied[0][1].notes
 
     alone = {name: attempt([node for node in every if node not in group.nodes])[1] for name, group in layers.items()}
     kept: list[str] = []

@@ -62,11 +62,11 @@ def choose(
     parts: Sequence[Graph],
     observe: Callable[[Sequence[str]], Mapping[str, tuple[float, float]]],
     feeds: Sequence[Feeds],
-    damage: Callable[[Array, Array], float],
+    damage: Callable[[Sequence[tuple[Array, Array]]], float],
 ) -> Choice:
-    """The longest row of first segments whose worst damage over `feeds` is at most `ALLOWED`.
+    """The longest row of first segments whose damage over `feeds` is at most `ALLOWED`.
 
-    `observe` gives the ranges of tensors by name; `damage` compares two arrays [1, N] of sound, see `Calibration`.
+    `observe` gives the ranges of tensors by name; `damage` compares arrays [1, N] of sound, see `Calibration`.
 
     Raises:
         BackendError: not even the first segment can run on integers.
@@ -80,13 +80,13 @@ def choose(
     ladder: list[float] = []
 
     def measured(first: int) -> float:
-        """The worst damage with the segments from `first` to the last that was tried on integers."""
+        """The damage with the segments from `first` to the last that was tried on integers."""
         row = [*integers[first:], *floats[len(integers) :]]
-        worst = 0.0
+        pairs = []
         for one, steps in zip(given, exact, strict=True):
             found = _chain(row, {"": steps[first - 1]} if first else one)
-            worst = max(worst, damage(_sound(steps[-1]), _sound(found[-1])))
-        return worst
+            pairs.append((_sound(steps[-1]), _sound(found[-1])))
+        return damage(pairs)
 
     for place, part in enumerate(parts):
         ranges |= observe(computed(part))

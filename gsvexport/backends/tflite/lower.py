@@ -133,8 +133,11 @@ def _stage(
     parts = [_part(f"{stage}.tflite", first, frames)]
     graphs = [quantise(first, choice.ranges)]
     if choice.count < len(row):
-        after = rest(whole, row[: choice.count])
-        parts.append(_part(f"{stage}-rest.tflite", after, frames * parts[0].rate))
+        # Where the integers end early, what follows looks further around a frame than their windows are long.
+        size = max(frames, _twice_around(rest(whole, row[: choice.count]), parts[0].rate))
+        longer = emit(equal.model, {**sizes, time: size})
+        after = rest(longer, segments(longer)[: choice.count])
+        parts.append(_part(f"{stage}-rest.tflite", after, size * parts[0].rate))
         graphs.append(after)
     share = products(first) / products(whole)
     ladder = ", ".join(f"{value:.3g}" for value in choice.ladder)
@@ -163,7 +166,7 @@ def _window(first: Graph, sram_mb: float | None) -> tuple[int, str]:
     from gsvexport.backends.tflite.segments import frames as length
 
     left, right = context(first)
-    wanted = max(_SHORTEST, -(-2 * (left + right) // _STEP) * _STEP)
+    wanted = _twice_around(first, 1)
     size = max(
         sum(
             first.tensors[index].shape[2] * first.tensors[index].shape[CHANNELS]
@@ -185,6 +188,13 @@ def _window(first: Graph, sram_mb: float | None) -> tuple[int, str]:
         "" if found == wanted else f", as many as {_SRAM_SHARE:.0%} of {sram_mb:g} MB hold at {each:.0f} bytes each"
     )
     return found, f"windows of {found} frames, {left} and {right} of them looked at before and after{limited}"
+
+
+def _twice_around(graph: Graph, rate: int) -> int:
+    """2·(left + right) of a part, at least 16, in multiples of 8 of the frames that it is given `rate` times of."""
+    from gsvexport.backends.tflite.segments import context
+
+    return max(_SHORTEST, -(-2 * sum(context(graph)) // (rate * _STEP)) * _STEP)
 
 
 def _part(file: str, graph: Graph, window: int) -> Part:

@@ -1,0 +1,171 @@
+"""The voice's own ruler: how far its sound moves when nothing but the seed of its noise is another one.
+
+GPT-SoVITS draws noise for every sentence, and two seeds are the same speech to everybody who listens. Their distance,
+on equal codes, is the unit in which a build's distance from its source is judged: a real voice moves by ten times as
+much as one that hardly uses its noise, and so do inaudible roundings inside it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gsvexport.errors import ArtifactError, InputError
+from gsvexport.loudness import distance
+from gsvexport.runtime.speech import Manner, sound_feeds
+from gsvexport.stages import FRAMES_PER_CODE, VERSIONS
+from gsvexport.verify import audio, pitch
+from gsvexport.verify.heldout import spoken
+from gsvexport.verify.sounding import MEL_STEPS
+
+if TYPE_CHECKING:
+    from gsvexport.runtime.pipeline import LoadedVoice
+
+Array = NDArray[Any]
+
+SENTENCES, MEL_SENTENCES = 4, 2  # flow matching takes ten times as long
+SECONDS = 2.5  # of each, at most
+# A voice that hardly uses its noise is not as easily hurt as that: 0.2 is what a trained VITS decoder moves by, and on
+# that one and on one that moves by 0.03, PESQ leaves 4.4 at half of 0.2.
+FLOOR = 0.2
+MOST = 1.0  # no speech moves by so much
+LEAST_VOICED = 0.1  # share of 10 ms frames; what has less is no speech
+_LEAST = 0.1  # s; a pitch needs so much
+
+
+@dataclass(frozen=True)
+class Distance:
+    """A mean over sentences, and their standard deviation."""
+
+    mean: float
+    spread: float
+
+
+@dataclass(frozen=True)
+class Ruler:
+    """Distances between two seeds over `n` sentences: of loudness (see `gsvexport.loudness`), which is what a share is
+    taken of, log-mel L1 in nepers, multi-resolution STFT, pitch in cents, and the share of frames that one of them
+    voices and the other does not.
+
+    Without them there is no ruler, and `reason` says why.
+    """
+
+    n: int
+    loudness: Distance | None = None
+    log_mel: Distance | None = None
+    mr_stft: Distance | None = None
+    f0_cents: Distance | None = None
+    voicing_error: Distance | None = None
+    reason: str = ""
+
+    @property
+    def unit(self) -> float | None:
+        """The distance of loudness that counts as 1; None without a ruler."""
+        return None if self.loudness is None else min(max(self.loudness.mean, FLOOR), MOST)
+
+    def own(self, name: str) -> float:
+        """The mean of one of the distances; 0 without a ruler."""
+        found: Distance | None = getattr(self, name)
+        return 0.0 if found is None else found.mean
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, ready for `canonical_json`."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, value: Any, where: str) -> Ruler:
+        """Rebuild from `to_json`'s value; `where` names the file in errors.
+
+        Raises:
+            ArtifactError: not a ruler, or numbers that no sound has.
+        """
+        try:
+            parts = {name: Distance(**value[name]) if value[name] else None for name in DISTANCES}
+            found = cls(int(value["n"]), reason=str(value["reason"]), **parts)
+        except (TypeError, KeyError, ValueError) as error:
+            raise ArtifactError(f"{where} holds no ruler: {error!r}", fix="build the artifact again") from error
+        known = [part for part in parts.values() if part is not None]
+        numbers = [number for part in known for number in (part.mean, part.spread)]
+        wrong = [number for number in numbers if not isinstance(number, (int, float)) or not 0 <= number < np.inf]
+        if wrong or (known and len(known) < len(parts)) or not (known or found.reason):
+            raise ArtifactError(f"{where} holds no ruler that can be right", found=value)
+        return found
+
+
+DISTANCES = ("loudness", "log_mel", "mr_stft", "f0_cents", "voicing_error")
+_NONE = Distance(0.0, 0.0)
+FLOORED = Ruler(1, _NONE, _NONE, _NONE, _NONE, _NONE)  # of a voice without noise
+
+
+def measure(voice: LoadedVoice, progress: Callable[[str], None] = lambda _: None) -> Ruler:
+    """The ruler of a voice that runs in FP32: every sentence with equal codes and two seeds of noise.
+
+    The numbers have three digits, so that the last bits of another processor's sums do not move them.
+    """
+    if "ge" not in voice.baked:
+        return Ruler(0, reason="the voice has no baked reference to speak with")
+    mel = VERSIONS[voice.model.version].mel is not None
+    if mel and "prompt" not in voice.baked:
+        return Ruler(0, reason=f"a {voice.model.version} voice without a prompt cannot speak by itself")
+    try:
+        said = spoken(voice.model, MEL_SENTENCES if mel else SENTENCES)
+    except InputError as error:
+        return Ruler(0, reason=error.what)
+    if not said:
+        return Ruler(0, reason="there is no sentence that the voice knows all phones of")
+    pairs, voiced = [], 0.0
+    for index, phones in enumerate(said):
+        progress(f"the voice's own variation: {index + 1} of {len(said)}")
+        one, other = _twice(voice, np.array([phones], np.int64), index, MEL_STEPS if mel else None)
+        if one.size:
+            pairs.append((one, other))
+            voiced += float(np.mean(pitch.pitch(one, voice.rate) > 0)) if one.size > _LEAST * voice.rate else 0.0
+        if voiced < LEAST_VOICED * (index + 1):  # random weights: no need to hear more
+            return Ruler(index + 1, reason=f"the source does not speak: {voiced / (index + 1):.0%} of it is voiced")
+    if not any(np.any(one != other) for one, other in pairs):
+        return replace(_of(pairs, voice.rate), reason="the voice uses no noise; the floor stands for it")
+    return _of(pairs, voice.rate)
+
+
+def of_source(folder: Path, progress: Callable[[str], None] = lambda _: None) -> Ruler:
+    """`measure` of the source in a folder."""
+    from gsvexport.runtime.pipeline import load
+
+    with load(folder) as voice:
+        return measure(voice, progress)
+
+
+def _of(pairs: list[tuple[Array, Array]], rate: int) -> Ruler:
+    tracks = [(pitch.pitch(one, rate), pitch.pitch(other, rate)) for one, other in pairs]
+    return Ruler(
+        len(pairs),
+        _spread([distance([pair], rate) for pair in pairs]),
+        _spread([audio.log_mel_l1(*pair, rate) for pair in pairs]),
+        _spread([audio.multi_resolution_stft(*pair) for pair in pairs]),
+        _spread([cents for track in tracks if np.isfinite(cents := pitch.f0_cents(*track))]),
+        _spread([pitch.voicing_error(*track) for track in tracks]),
+    )
+
+
+def _spread(values: list[float]) -> Distance:
+    return Distance(*(float(f"{number:.3g}") for number in (np.mean(values or [0.0]), np.std(values or [0.0]))))
+
+
+def _twice(voice: LoadedVoice, phones: Array, index: int, steps: int | None) -> tuple[Array, Array]:
+    """The same codes with two seeds of noise: two signals [N]."""
+    longest = max(1, int(SECONDS * voice.rate / (FRAMES_PER_CODE * voice.model.hop)))
+    prompt = None if "prompt" in voice.baked else np.empty((1, 0), np.int64)
+    codes = voice.tokens(phones, prompt=prompt, sampling=replace(voice.sampling, seed=index), max_tokens=longest)
+    if not codes.size:
+        return np.empty(0), np.empty(0)
+    heard = []
+    for seed in (0, 1):
+        random = np.random.Generator(np.random.PCG64([seed, index]))
+        feeds = sound_feeds(voice, codes, phones, voice.baked, Manner(steps=steps), random)
+        heard.append(voice.run("vocoder", feeds)["audio"].reshape(-1))
+    return heard[0], heard[1]
