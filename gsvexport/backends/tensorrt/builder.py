@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from gsvexport.backends.tensorrt.device import STRONG_SINCE, import_tensorrt, release
-from gsvexport.backends.tensorrt.told import BUILD, GRAPH, MACHINE, Layers, described, kind_of, readable
+from gsvexport.backends.tensorrt.told import BUILD, CRASHED, GRAPH, MACHINE, Layers, described, kind_of, readable
 from gsvexport.errors import EnvironmentProblem
 from gsvexport.files import atomic_file, disk_errors
 
@@ -238,7 +238,7 @@ def main() -> None:
     except EnvironmentProblem as error:
         tell(failed=MACHINE, problems=[" ".join(str(error).split())])
     except Exception as error:
-        tell(failed=BUILD, problems=[f"{type(error).__name__}: {error}"])
+        tell(failed=CRASHED, problems=[f"{type(error).__name__}: {error}"])
 
 
 def _module(request: dict[str, Any]) -> Any:

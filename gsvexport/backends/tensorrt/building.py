@@ -16,7 +16,7 @@ from typing import Any
 
 from gsvexport.backends.tensorrt import plans
 from gsvexport.backends.tensorrt.device import Device
-from gsvexport.backends.tensorrt.told import BUILD, GRAPH, KILLED, MACHINE, MEMORY
+from gsvexport.backends.tensorrt.told import BUILD, CRASHED, GRAPH, KILLED, MACHINE, MEMORY
 from gsvexport.errors import BackendError, EnvironmentProblem
 
 _PACKAGES = Path(__file__).resolve().parent.parent.parent.parent  # where `import gsvexport` finds this gsvexport
@@ -68,7 +68,7 @@ class Ladder:
         elif kind == KILLED:
             self._high = space
             space, level = max(_LEAST_WORKSPACE, (self._low + space) // 2), max(0, level - 1)
-        elif kind == BUILD and level:
+        elif kind in (BUILD, CRASHED) and level:
             level = 0
         else:
             return None
@@ -157,7 +157,7 @@ def child(request: dict[str, Any], log: Path, name: str, say: Callable[[str], No
     code = process.returncode
     how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
     last = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-3:]
-    return {"failed": KILLED if code < 0 else BUILD, "problems": [f"the builder {how}", *last]}
+    return {"failed": KILLED if code < 0 else CRASHED, "problems": [f"the builder {how}", *last]}
 
 
 def _listen(

@@ -12,8 +12,9 @@ from collections import Counter
 from typing import Any
 
 # What a build can fail for: a graph or setting that no other attempt helps; a workspace that is too small; a machine
-# that has no more memory to give; a full disk or a missing package; something else.
-GRAPH, MEMORY, KILLED, MACHINE, BUILD = "graph", "memory", "killed", "machine", "build"
+# that has no more memory to give; a full disk or a missing package; something else that the builder says, or does not.
+GRAPH, MEMORY, KILLED, MACHINE = "graph", "memory", "killed", "machine"
+BUILD, CRASHED = "build", "crashed"
 
 # In the order in which they are asked: what no other attempt helps, and what a larger workspace does.
 _USAGE = re.compile(r"API Usage Error|Shape Error|values are not self-consistent", re.IGNORECASE)
