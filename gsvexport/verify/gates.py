@@ -42,6 +42,7 @@ METRICS: dict[str, Metric] = {
     "compiled": Metric(
         0, "min", "1 if the vendor's own compiler makes an engine of the graph that fits the device, else 0"
     ),
+    "parsed": Metric(0, "min", "1 if the vendor's parser takes the graph, of which no engine was asked, else 0"),
     "kernels": Metric(0, "max", "kernels of a run, of the profile with the most, in the vendor's compiler"),
     "scratch_mb": Metric(0, "max", "scratch memory of a run, of the largest profile, in 10^6 bytes, as planned by it"),
     "valid": Metric(1, "min", "1 if the stage ran and gave finite arrays of the reference's shapes, else 0"),
@@ -75,7 +76,7 @@ METRICS: dict[str, Metric] = {
 # What has one limit for everybody: a stage must be "valid", and of the faults of a package there may be none.
 _PLANNED = ("kernels", "scratch_mb")  # figures, not faults: a target may set a limit
 FIXED = {
-    **dict.fromkeys(("valid", "compiled"), 1.0),
+    **dict.fromkeys(("valid", "compiled", "parsed"), 1.0),
     **{
         name: 0.0
         for name, kind in METRICS.items()

@@ -221,7 +221,8 @@ def _refused(network, profiles):
                 if size >= 0 and set(three) != {size}:
                     return f"API Usage Error (Dimension mismatch for tensor {name} and profile {number}. At axis {axis}"
                 if letter and names.setdefault(letter, three) != three:
-                    return f"Internal Error (Profile kOPT values are not self-consistent. Dimensions with name {letter}"
+                    text = "Internal Error (Profile kOPT values are not self-consistent. Dimensions with name"
+                    return f"{text} {letter} must be equal."
     return ""
 
 
@@ -361,7 +362,7 @@ class OnnxParser:
     def get_error(self, index):
         """As real ones are: several lines, the first names the node again and the last a GPU that is not there."""
         one = self._errors[index]
-        text = f"Invalid Node - {one.name}\n{one.text}\n{_NO_GPU}"
+        text = f"Invalid Node - {one.name}\n{one.text}\n{_NO_GPU}" if one.name else one.text
         error = types.SimpleNamespace(desc=lambda: text, node=lambda: index)
         if self.trt.__version__.split(".")[0] != "8":
             error.node_name = lambda: one.name
@@ -382,10 +383,12 @@ def _parse_errors(model, folder):
             file, end = folder / place["location"], int(place.get("offset", 0)) + int(place.get("length", 0))
             if not file.is_file() or end > file.stat().st_size:
                 yield "", f"Failed to import initializer: {one.name}"
+                return
     for node in graph.node:
         if missing := [name for name in node.input if name not in known]:
             text = "Assertion failed: (ctx->tensors().count(inputName)): Node input was not registered."
             yield node.name, f"{text} {missing[0]}"
+            return
         known.update(node.output)
         if not onnx.defs.has(node.op_type, opset, node.domain):
             yield node.name, 'creator && "Plugin not found, are the plugin name, version, and namespace correct?"'

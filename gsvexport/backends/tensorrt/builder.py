@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import json
+import os
 import signal
 import sys
 import time
@@ -115,10 +116,10 @@ def build(trt: Any, request: dict[str, Any], say: Any) -> dict[str, Any]:
 
 def _spent() -> dict[str, float]:
     """Seconds of processor time and the most memory, in MB, of this process so far."""
-    import resource
+    from gsvexport.backends.tensorrt.measure import host_memory_mb  # which imports what imports this
 
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    return {"cpu": round(used.ru_utime + used.ru_stime, 1), "peak_mb": round(used.ru_maxrss / 1024, 1)}
+    used = os.times()
+    return {"cpu": round(used.user + used.system, 1), "peak_mb": host_memory_mb() or 0.0}
 
 
 def _network_flags(trt: Any, *, strong: bool) -> int:

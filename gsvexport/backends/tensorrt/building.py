@@ -157,7 +157,7 @@ def child(request: dict[str, Any], log: Path, name: str, say: Callable[[str], No
     code = process.returncode
     how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
     last = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-3:]
-    return {"failed": KILLED if code < 0 else CRASHED, "problems": [f"the builder {how}", *last]}
+    return {"failed": KILLED if code == -signal.SIGKILL else CRASHED, "problems": [f"the builder {how}", *last]}
 
 
 def _listen(

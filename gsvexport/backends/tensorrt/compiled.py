@@ -23,7 +23,7 @@ from gsvexport.errors import BackendError
 from gsvexport.files import canonical_json, sha256_bytes, sha256_file
 from gsvexport.model import read_model
 
-METRIC, KERNELS, SCRATCH = "compiled", "kernels", "scratch_mb"
+METRIC, PARSED, KERNELS, SCRATCH = "compiled", "parsed", "kernels", "scratch_mb"
 CAPABILITIES = ("7.5", "8.0", "8.6", "8.9", "12.0")  # what the package builds for and our targets have
 OPTIONAL = "7.5"  # it has no FP32 products for this one, where TensorRT has
 ALL = "engine"  # as a report calls what all engines of an artifact have in common
@@ -76,7 +76,8 @@ def judge(folder: Path, manifest: Manifest, keep: Keep, say: Say) -> Iterator[Ro
             verdicts[form.graph] = verdict = verdict_of(folder, form, hashes, found, keep, say)
         except BackendError as error:
             text = " ".join(str(error).split())
-            yield from ((stage, METRIC, None, 0, text, form.name) for stage in form.stages)
+            metric = PARSED if form.weak else METRIC
+            yield from ((stage, metric, None, 0, text, form.name) for stage in form.stages)
             continue
         yield from _rows(form, verdict, manifest.target)
     yield from _together(folder, recipe, verdicts, manifest.target)
@@ -173,7 +174,7 @@ def _rows(form: Form, verdict: Mapping[str, Any], target: Mapping[str, Any]) -> 
     missing = wanted in verdict["without"] and not verdict["refused"]
     value = None if missing else 0.0 if verdict["refused"] or problems else 1.0
     for stage in form.stages:
-        yield stage, METRIC, value, len(verdict["capabilities"]), said, form.name
+        yield stage, PARSED if form.weak else METRIC, value, len(verdict["capabilities"]), said, form.name
     told = verdict.get("engine")
     if not told:
         return

@@ -181,7 +181,9 @@ def _typed(
         strong = run_passes(whole.model, _halves(precision, keep))
         notes = [note for _, outcome in (*whole.applied, *strong.applied) for note in outcome.notes]
         other = run_passes(whole.model, [*_norms(), *_halves(precision, keep)]).model if weak else None
-        kv = _written_in_place(stage, model, precision, keep, capacity) if in_place and engine == "t2s" else (None, ())
+        kv: tuple[ir.Model | None, tuple[str, ...]] = (None, ())
+        if in_place and engine == "t2s" and precision == "fp16":  # there is no FP32 kernel of Attention
+            kv = _written_in_place(stage, model, precision, keep, capacity)
         made[engine] = _Typed(tuple(names), strong.model, other, kv[0], (*notes, *told, *kv[1]))
     return made
 

@@ -25,7 +25,7 @@ _TIGHT = re.compile(
 )
 _FULL = re.compile(r"could not be allocated|out of memory|cudaErrorMemoryAllocation|bad_alloc", re.IGNORECASE)
 # What a builder without a GPU says after everything else, and what `node_name` says already.
-_NOISE = re.compile(r"cudaError 35|^Invalid Node - |^\s*$")
+_NOISE = re.compile(r"cudaError 35|^Invalid Node -|^\s*$")
 _NUMBER = re.compile(r"Error Code \d+")
 
 _KERNEL = re.compile(
