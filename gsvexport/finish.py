@@ -16,7 +16,7 @@ def finish(
     path: Path,
     *,
     out: Path | None = None,
-    cache: str = "read-only",
+    cache: str = "auto",
     any_machine: bool = False,
     progress: Callable[[str], None] | None = None,
 ) -> tuple[dict[str, Any], Path, str]:
@@ -24,7 +24,7 @@ def finish(
 
     The report goes to `out`, by default beside the artifact. When the device's own checks passed, every stage is
     verified as `gsvexport verify` does, too; the report's `passed` covers both. `cache` is what an engine does with the
-    cache of T2S: "read-only" or "in-place".
+    cache of T2S: "read-only", "in-place", or "auto", the latter where TensorRT can.
 
     Raises:
         InputError: nothing of it has to be built on a device.

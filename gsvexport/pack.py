@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from gsvexport.artifact import container
 from gsvexport.artifact.manifest import REPORT, Manifest, StageEntry, Weights
+from gsvexport.backends import compiler as compilers
 from gsvexport.backends import emulation, finaliser, finished
 from gsvexport.errors import ArtifactError, EnvironmentProblem
 from gsvexport.files import canonical_json, link
@@ -19,12 +20,13 @@ from gsvexport.inputs import Opened
 from gsvexport.plan import Plan, lowering, tool_version
 from gsvexport.runtime.machine import check_machine, mismatch
 from gsvexport.stages import VERSIONS
+from gsvexport.store import Store
 from gsvexport.verify.depth import Depth, insist
 from gsvexport.voice.profile import NOTICE
 
 if TYPE_CHECKING:
     from gsvexport.source import Source
-    from gsvexport.verify.report import Report
+    from gsvexport.verify.report import Check, Report
     from gsvexport.voice.voice import Reference
 
 LOWERED = "lowered.json"  # what a lowering says about its stages and weights, beside its files
@@ -102,11 +104,13 @@ def _verified(folder: Path, manifest: Manifest, say: Progress, **what: Any) -> R
     from gsvexport.verify.report import Check, Report
 
     precisions = {stage: entry.precision for stage, entry in manifest.stages.items()}
+    judged, compiler_name = _compiled(folder, manifest, say)
     run = partial(verify_artifact, folder, gates=manifest.target.get("gates"), precision=precisions, **what)
     backends = {entry.backend for entry in manifest.stages.values()}
     stand_ins = [found for name in backends if (found := emulation(name)) and not finished(name, folder)]
     if not stand_ins:
-        return run(progress=say)
+        report = run(progress=say)
+        return replace(report, checks=(*report.checks, *judged), compiled=compiler_name)
     checks: list[Check] = []
     for stand_in in stand_ins:
         for mode in stand_in.MODES:
@@ -114,7 +118,25 @@ def _verified(folder: Path, manifest: Manifest, say: Progress, **what: Any) -> R
             checks += [replace(check, against=f"{check.against}; {mode}") for check in report.checks]
         checks.append(Check(4, "engine", "valid", "device", None, None, "min", 0, "not_run", reason=stand_in.REMAINS))
     modes = " and ".join(mode for stand_in in stand_ins for mode in stand_in.MODES)
-    return Report(tuple(checks), report.environment, emulated=modes)
+    return Report((*judged, *checks), report.environment, emulated=modes, compiled=compiler_name)
+
+
+def _compiled(folder: Path, manifest: Manifest, say: Progress) -> tuple[list[Check], str | None]:
+    """What the vendors' own compilers say of the graphs, and which they were; kept by content, for other targets."""
+    from gsvexport.verify.gates import judge, not_run, resolve
+
+    store, checks, names = Store(note=say), [], []
+    gates = resolve({stage: entry.precision for stage, entry in manifest.stages.items()}, manifest.target.get("gates"))
+    for backend in sorted({entry.backend for entry in manifest.stages.values()}):
+        if (compiler := compilers(backend)) is None:
+            continue
+        against = compiler.name() or "the vendor's compiler"
+        names += [compiler.name()] if compiler.name() else []
+        for stage, metric, value, count, reason, form in compiler.judge(folder, manifest, store.obtain, say):
+            where = f"{against}; {form}" if form else against
+            row = None if value is None else judge(gates, stage, metric, where, value, count, reason=reason)
+            checks.append(row or not_run(gates, stage, metric, where, reason))
+    return checks, "; ".join(names) or None
 
 
 def _say(say: Progress, before: str, text: str) -> None:

@@ -315,7 +315,8 @@ def code_versions(target: Target) -> dict[str, str]:
     for backend in dict.fromkeys(place.backend for place in target.placement.values()):
         if emulation(backend):
             files, tools = CODE["verify"]
-            found["verify"] = _code((*files, "passes", f"backends/{backend}"), (*tools, "onnx", "onnx-ir"))
+            tools = (*tools, "onnx", "onnx-ir", "tensorrt-rtx-cu12")
+            found["verify"] = _code((*files, "passes", f"backends/{backend}"), tools)
         files, tools = CODE["lower"]
         module = lowering(backend)
         code = _code((*files, f"backends/{backend}"), (*tools, *module.TOOLS))

@@ -7,7 +7,9 @@ For the device it has a `finalize.py`: `carried()`, the files that its artifacts
 an artifact there; `finished(folder)` in its `session.py` says whether that was done. A `finalize.py` with `complete`
 has a compiler of its own, whose output artifacts can do without: they are always finished. `audit.py` says what only
 the backend can know of an artifact: `audit(folder, manifest)` yields (stage, metric, value, count, reason), and
-`described(manifest, read)` is a page of text, from members that `read` gives.
+`described(manifest, read)` is a page of text, from members that `read` gives. `compiled.py` asks the vendor's own
+compiler where artifacts are built: `name()` says which, `judge(folder, manifest, keep, say)` yields (stage, metric,
+value, count, reason, form).
 """
 
 from __future__ import annotations
@@ -73,6 +75,13 @@ def auditor(backend: str) -> ModuleType | None:
     if not (Path(__file__).parent / backend / "audit.py").is_file():
         return None
     return importlib.import_module(f"{__name__}.{backend}.audit")
+
+
+def compiler(backend: str) -> ModuleType | None:
+    """The `compiled.py` of a backend; None for one whose vendor has no compiler for where artifacts are built."""
+    if not (Path(__file__).parent / backend / "compiled.py").is_file():
+        return None
+    return importlib.import_module(f"{__name__}.{backend}.compiled")
 
 
 def finishing(backends: Iterable[str], how: str) -> ModuleType | None:

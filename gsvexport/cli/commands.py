@@ -287,10 +287,10 @@ def verify(
 @click.option("--compiled", type=_PATH, metavar="FILE", help="Coral: what edgetpu_compiler wrote elsewhere.")
 @click.option(
     "--cache",
-    type=click.Choice(["read-only", "in-place"]),
-    default="read-only",
+    type=click.Choice(["auto", "read-only", "in-place"]),
+    default="auto",
     show_default=True,
-    help="What T2S does with its cache; in-place takes TensorRT 10.15, and is used where there is that.",
+    help="What T2S does with its cache; in-place takes TensorRT 10.15, and auto chooses it there.",
 )
 @_quiet
 @_any_machine
@@ -313,7 +313,7 @@ def finalize(
     from gsvexport.finish import finish
 
     if module := completing(artifact):
-        if cache != "read-only":
+        if cache != "auto":
             raise InputError(f"{artifact} has no engine that writes a cache in place", fix="leave --cache out")
         report, place = complete(artifact, module, out=out, compiled=compiled, progress=_progress(quiet))
         click.echo(f"{module.summary(report)}\n{module.how_to_send(place)}")

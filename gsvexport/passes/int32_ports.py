@@ -1,4 +1,7 @@
-"""Integer inputs as int32: runtimes that have no int64 take them as they are, and the others lose nothing."""
+"""Integer ports as int32: runtimes that have no int64 take them as they are, and the others lose nothing.
+
+What is counted in a port (codes, phones) is far below 2³¹.
+"""
 
 from __future__ import annotations
 
@@ -14,10 +17,10 @@ _TAKES_BOTH = {("Gather", 1), ("GatherElements", 1)}  # indices may be of either
 
 @dataclass(frozen=True)
 class Int32Ports:
-    """Makes int64 inputs int32; where an operator wants int64, a Cast stands in front of it."""
+    """Makes int64 inputs and outputs int32; where an operator wants or gives int64, a Cast stands beside it."""
 
     name: ClassVar[str] = "int32-ports"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     def apply(self, model: ir.Model) -> Outcome:
         """Change `model`."""
@@ -31,4 +34,19 @@ class Int32Ports:
                 model.graph.insert_before(next(iter(model.graph)), cast)
                 for node, index in users:
                     node.replace_input_with(index, cast.outputs[0])
-        return Outcome(len(changed), (f"{len(changed)} integer inputs are int32",))
+        outputs = [value for value in model.graph.outputs if value.dtype == ir.DataType.INT64]
+        for value in outputs:
+            _cast_output(model, value)
+        texts = (f"{len(changed)} integer inputs are int32",)
+        return Outcome(len(changed) + len(outputs), texts + (f"{len(outputs)} outputs, too",) * bool(outputs))
+
+
+def _cast_output(model: ir.Model, value: ir.Value) -> None:
+    """Let an output of the same name be the int32 form of `value`."""
+    name = str(value.name)
+    value.name = f"{name}/int64"
+    cast = ir.node("Cast", [value], {"to": ir.DataType.INT32}, name=f"{name}/int32")
+    made = cast.outputs[0]
+    made.name, made.shape, made.type = name, value.shape, ir.TensorType(ir.DataType.INT32)
+    model.graph.append(cast)
+    model.graph.outputs[list(model.graph.outputs).index(value)] = made

@@ -86,9 +86,10 @@ def not_run(report: Report) -> dict[str, list[str]]:
 
 
 def place(report: Report) -> str:
-    """A sentence where an artifact did not run on what it was made for; empty where it did."""
+    """What ran in the place of what an artifact was made for, in sentences; empty where it ran on that itself."""
+    judged = f" Its graphs were compiled by {plain(report.compiled)}." if report.compiled else ""
     if report.emulated:
-        return f"Ran on an emulated {plain(report.emulated)}."
+        return f"Ran on an emulated {plain(report.emulated)}.{judged}"
     return f"Ran on {plain(report.elsewhere)}, not on what it was made for." if report.elsewhere else ""
 
 

@@ -41,6 +41,12 @@ METRICS: dict[str, Metric] = {
     "mapped_share": Metric(
         0, "min", "share of a stage's multiply-adds that an accelerator runs, predicted or compiled"
     ),
+    "compiled": Metric(
+        0, "min", "1 if the vendor's own compiler makes an engine of the graph that fits the device, else 0"
+    ),
+    "parsed": Metric(0, "min", "1 if the vendor's parser takes the graph, of which no engine was asked, else 0"),
+    "kernels": Metric(0, "max", "kernels of a run, of the profile with the most, in the vendor's compiler"),
+    "scratch_mb": Metric(0, "max", "scratch memory of a run, of the largest profile, in 10^6 bytes, as planned by it"),
     "valid": Metric(1, "min", "1 if the stage ran and gave finite arrays of the reference's shapes, else 0"),
     "max_error": Metric(1, "max", "max |x-r| / max(1, max |r|), worst case"),
     "cache_error": Metric(1, "max", "max_error of the projected keys and values of all layers and rows"),
@@ -74,7 +80,15 @@ METRICS: dict[str, Metric] = {
     "silence_rise": Metric(3, "max", "rise of the share of silent 20 ms frames; the 95 % bound is judged"),
 }
 # What has one limit for everybody: a stage must be "valid", and of the faults of a package there may be none.
-FIXED = {"valid": 1.0, **{name: 0.0 for name, kind in METRICS.items() if kind.level == 0 and kind.direction == "max"}}
+_PLANNED = ("kernels", "scratch_mb")  # figures, not faults: a target may set a limit
+FIXED = {
+    **dict.fromkeys(("valid", "compiled", "parsed"), 1.0),
+    **{
+        name: 0.0
+        for name, kind in METRICS.items()
+        if kind.level == 0 and kind.direction == "max" and name not in _PLANNED
+    },
+}
 GATED = tuple(name for name in METRICS if name not in FIXED)  # what a target may set a limit for
 # What compares waveforms as such. A GAN behind a normalising flow moves them by what nobody hears, so where the voice
 # has a ruler they are limits for FP32 alone, and reported elsewhere.

@@ -17,7 +17,7 @@ SCHEMA = 2
 Status = Literal["pass", "fail", "not_run", "info"]
 Direction = Literal["max", "min"]
 
-_PLACES = {"emulated": "a core", "elsewhere": "a machine"}
+_PLACES = {"emulated": "a core", "elsewhere": "a machine", "compiled": "a compiler"}
 _COLUMNS: tuple[str, ...] = (
     *("level", "stage", "metric", "value", "95 %", "limit", "baseline", "n", "against", "status", "reason"),
 )
@@ -67,13 +67,15 @@ class Report:
     """All checks of one artifact. `environment` describes the machine; it is shown, but kept out of the stored form.
 
     `emulated` is the core that was emulated, as compilers name it; None means that the artifact ran natively.
-    `elsewhere` names the machine it ran on where that is not what the artifact was made for: "x86-64", say.
+    `elsewhere` names the machine it ran on where that is not what the artifact was made for: "x86-64", say. `compiled`
+    names the vendor's compiler that judged its graphs, and what it lacked.
     """
 
     checks: tuple[Check, ...]
     environment: dict[str, str] = field(default_factory=dict, compare=False)
     emulated: str | None = None
     elsewhere: str | None = None
+    compiled: str | None = None
 
     @property
     def passed(self) -> bool:
@@ -174,6 +176,7 @@ class Report:
         ]
         lines.append(self.summary())
         lines += [f"emulated: {self.emulated}"] if self.emulated else []
+        lines += [f"compiled: {self.compiled}"] if self.compiled else []
         lines += [f"ran on {self.elsewhere}, not on what it was made for"] if self.elsewhere else []
         lines += [f"{name}: {text}" for name, text in self.environment.items()]
         return "\n".join(lines)

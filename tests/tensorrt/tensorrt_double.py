@@ -2,10 +2,12 @@
 
 No engine is built and no GPU is used: a "plan" names its ONNX graph, and a run computes that graph with ONNX Runtime,
 FP16 values rounded (`passes/emulate_half.py`). What it is for: the finaliser's and the session's own logic, against an
-API whose answers (failures included) a test writes down beforehand in a JSON script:
+API that refuses what the real one does (`test_real_library.py` asks both the same) and whose other answers a test
+writes down beforehand in a JSON script:
 
     version, gpu, capability [major, minor], total_mb, free_mb, cuda, driver    what the device is
-    builds      one word for each build, in order, then "ok": ok, none, no_tactic, killed, waits
+    builds      one word for each build, in order, then "ok": ok, none, no_tactic, tight, full, usage, killed, waits
+    unopened    engines that cannot be opened here, as without a driver or memory
     parse       messages of a parser that refuses every graph
     nameless    whether layers of a network have other names than the graph's nodes
     fp32        engines whose layers all come out FP32       host      inputs that lie on the host
@@ -22,6 +24,7 @@ from __future__ import annotations
 import ctypes
 import enum
 import json
+import mmap
 import os
 import signal
 import sys
@@ -42,6 +45,7 @@ DEFAULTS = {
     "cuda": 12060,
     "driver": 12060,
     "builds": [],
+    "unopened": [],
     "parse": [],
     "nameless": False,
     "fp32": [],
@@ -51,8 +55,17 @@ DEFAULTS = {
     "copies": [],
     "capture": "works",
 }
-_NUMPY = {"FLOAT": np.float32, "HALF": np.float16, "INT32": np.int32}
-_ONNX = {1: "FLOAT", 10: "HALF", 6: "INT32"}
+_NUMPY = {"FLOAT": np.float32, "HALF": np.float16, "INT32": np.int32, "INT64": np.int64, "BOOL": np.bool_}
+_ONNX = {1: "FLOAT", 10: "HALF", 6: "INT32", 7: "INT64", 9: "BOOL"}
+_SCRATCH = 4096  # bytes that a profile needs, times its number from 1
+_NO_GPU = "[checkMacros.cpp::catchCudaError::250] Error Code 1: Cuda Runtime (… cudaError 35: CUDA driver version …)"
+_FAILURES = {
+    "none": "no reason at all",
+    "no_tactic": "Could not find any implementation for node {ForeignNode[x]}.",
+    "tight": "IBuilder::buildSerializedNetwork: Error Code 2: OutOfMemory (Requested size was 1102592868 bytes.)",
+    "full": "Requested amount of GPU memory (8589934592 bytes) could not be allocated.",
+    "usage": "IBuilder::buildSerializedNetwork: Error Code 4: API Usage Error (Dynamic input tensor ge is missing …)",
+}
 
 
 class Word(enum.Enum):
@@ -102,7 +115,10 @@ def module():
     made.TensorIOMode = Word("TensorIOMode", {"INPUT": 1, "OUTPUT": 2})
     made.TensorLocation = Word("TensorLocation", {"DEVICE": 0, "HOST": 1})
     made.LayerInformationFormat = Word("LayerInformationFormat", {"ONELINE": 0, "JSON": 1})
-    made.DataType = Word("DataType", {"FLOAT": 0, "HALF": 1, "INT32": 3})
+    made.DataType = Word("DataType", {"FLOAT": 0, "HALF": 1, "INT32": 3, "BOOL": 4, "INT64": 8})
+    if major >= 10:
+        strategies = {"STATIC": 0, "ON_PROFILE_CHANGE": 1, "USER_MANAGED": 2}
+        made.ExecutionContextAllocationStrategy = Word("ExecutionContextAllocationStrategy", strategies)
     made.float32, made.float16, made.int32 = made.DataType.FLOAT, made.DataType.HALF, made.DataType.INT32
     made.ILogger, made.Builder, made.OnnxParser, made.Runtime = ILogger, Builder, OnnxParser, Runtime
     if major >= 10:
@@ -130,16 +146,25 @@ class Builder:
         self.logger = logger
 
     def create_network(self, flags=0):
+        known = sum(1 << int(flag) for flag in self.trt.NetworkDefinitionCreationFlag)
+        if flags & ~known:
+            said = "Error Code 3: API Usage Error (Parameter check failed, condition: flagSet.toU32() < (1U << …))"
+            self.logger.log(Severity.ERROR, f"IBuilder::createNetworkV2: {said}")
+            return None
         return Network(flags)
 
     def create_builder_config(self):
-        return Config(self.trt)
+        return Config(self.trt, self.logger)
 
     def create_optimization_profile(self):
         return Profile()
 
     def build_serialized_network(self, network, config):
         said = script()
+        if problem := _refused(network, config.profiles):
+            self.logger.log(Severity.ERROR, f"IBuilder::buildSerializedNetwork: Error Code 4: {problem}")
+            self.logger.log(Severity.ERROR, _NO_GPU)
+            return None
         number = len(log())
         word = said["builds"][number] if number < len(said["builds"]) else "ok"
         constrained = sorted(layer.name for layer in network.layers if layer.precision is not None)
@@ -157,26 +182,61 @@ class Builder:
         )
         if getattr(config, "progress_monitor", None):
             config.progress_monitor.phase_start("Building", None, 3)
+            for part in ("Tactics", "Tactics", "Kernels"):  # each begins anew, within the other
+                config.progress_monitor.phase_start(part, "Building", 2)
+                config.progress_monitor.step_complete(part, 1)
+                config.progress_monitor.phase_finish(part)
             config.progress_monitor.step_complete("Building", 1)
             config.progress_monitor.phase_finish("Building")
         if word == "killed":
             os.kill(os.getpid(), signal.SIGKILL)
         if word == "waits":
             time.sleep(120)
-        if word in ("none", "no_tactic"):
-            text = (
-                "Could not find any implementation for node {ForeignNode[x]}." if word == "no_tactic" else "no memory"
-            )
-            self.logger.log(Severity.ERROR, text)
+        if word in _FAILURES:
+            self.logger.log(Severity.ERROR, _FAILURES[word])
             return None
+        config.measured = True
         name = Path(network.path).name.split(".")[0]
         plan = {"version": self.trt.__version__, "graph": network.path, "profiles": config.profiles, "name": name}
         return json.dumps({**plan, "gpu": said["gpu"], "at": time.time_ns()}).encode()
 
 
+def _refused(network, profiles):
+    """What a builder says of profiles that do not fit the inputs; the real one's words (tensorrt_rtx 1.7.1)."""
+    dynamic = {name for name, (axes, _) in network.inputs.items() if -1 in axes}
+    if dynamic and not profiles:
+        return "API Usage Error (Network has dynamic or shape inputs, but no optimization profile has been defined."
+    for number, profile in enumerate(profiles):
+        names = {}
+        for name, (axes, letters) in network.inputs.items():
+            if name not in profile:
+                if name in dynamic:
+                    return f"API Usage Error (Dynamic input tensor {name} is missing dimensions in profile {number}."
+                continue
+            if len(profile[name][0]) != len(axes):
+                counts = f"{len(axes)} dimensions but profile {number} has {len(profile[name][0])} dimensions"
+                return f"API Usage Error (Dynamic-shaped input tensor {name} has {counts}."
+            for axis, (size, letter) in enumerate(zip(axes, letters, strict=True)):
+                three = [shape[axis] for shape in profile[name]]
+                if size >= 0 and set(three) != {size}:
+                    return f"API Usage Error (Dimension mismatch for tensor {name} and profile {number}. At axis {axis}"
+                if letter and names.setdefault(letter, three) != three:
+                    text = "Internal Error (Profile kOPT values are not self-consistent. Dimensions with name"
+                    return f"{text} {letter} must be equal."
+    return ""
+
+
 class Network:
     def __init__(self, flags):
-        self.flags, self.path, self.layers = flags, "", []
+        self.flags, self.path, self.layers, self.inputs = flags, "", [], {}
+
+    @property
+    def num_inputs(self):
+        return len(self.inputs)
+
+    def get_input(self, index):
+        name = list(self.inputs)[index]
+        return types.SimpleNamespace(name=name, shape=tuple(self.inputs[name][0]))
 
     @property
     def num_layers(self):
@@ -187,10 +247,10 @@ class Network:
 
 
 class Layer:
-    def __init__(self, node, kinds):
-        self.name = "(Unnamed Layer* 0)" if script()["nameless"] else node.name
+    def __init__(self, name, kinds):
+        self.name = "(Unnamed Layer* 0)" if script()["nameless"] else name
         self.precision, self.outputs = None, {}
-        self._kinds = [kinds.get(name) for name in node.output]
+        self._kinds = kinds
 
     @property
     def num_outputs(self):
@@ -205,12 +265,21 @@ class Layer:
 
 class Profile(dict):
     def set_shape(self, name, low, usual, high):
-        assert all(a <= b <= c for a, b, c in zip(low, usual, high, strict=True)), (name, low, usual, high)
-        self[name] = [low, usual, high]
+        if min(*low, *usual, *high, 0) < 0:
+            raise RuntimeError("Shape provided for min is inconsistent with other shapes.")
+        self[name] = [low, usual, high]  # in any order: `add_optimization_profile` looks, the builder again
+
+    def disorder(self):
+        return [
+            name
+            for name, (low, usual, high) in self.items()
+            if not all(a <= b <= c for a, b, c in zip(low, usual, high, strict=False))
+        ]
 
 
 class Config:
-    def __init__(self, trt):
+    def __init__(self, trt, logger):
+        self.logger, self.cache, self.measured = logger, None, False
         self.flags, self.cleared, self.profiles, self.workspace, self.timing = [], [], [], 0, "none"
         if trt.__version__ >= "8.6" or trt.__version__.startswith("1"):
             self.builder_optimization_level = 3
@@ -227,47 +296,107 @@ class Config:
         self.flags.append(flag)
 
     def add_optimization_profile(self, profile):
+        if wrong := profile.disorder():
+            text = f"Error Code 4: API Usage Error (Invalid optimization profiles for input tensors {', '.join(wrong)}"
+            self.logger.log(Severity.ERROR, f"IOptimizationProfile::isValid: {text}, … MIN<=OPT<=MAX.")
+            return -1
         self.profiles.append(dict(profile))
         return len(self.profiles) - 1
 
     def create_timing_cache(self, data):
-        return bytes(data)
+        """An object whatever the bytes are: of those that it does not know only the log tells."""
+        known = bytes(data).endswith(script()["version"].encode())
+        if data and not known:
+            text = "Failed to deserialize timing cache. Returning an empty timing cache"
+            self.logger.log(Severity.WARNING, text)
+        return types.SimpleNamespace(full=known, serialize=lambda: b"times of " + script()["version"].encode())
 
     def set_timing_cache(self, cache, ignore_mismatch):
-        said = script()["version"].encode()
-        if cache and not cache.endswith(said):
-            return False
-        self.timing = "full" if cache else "empty"
+        self.cache, self.timing = cache, "full" if cache.full else "empty"
         return True
 
     def get_timing_cache(self):
-        return types.SimpleNamespace(serialize=lambda: b"times of " + script()["version"].encode())
+        return self.cache
 
 
 class OnnxParser:
     trt = None
 
     def __init__(self, network, logger):
-        self._network, self._errors = network, script()["parse"]
+        self._network = network
+        self._errors = [types.SimpleNamespace(text=text, name="") for text in script()["parse"]]
 
     def parse_from_file(self, path):
         import onnx
 
         assert Path(path).is_absolute(), "the parser resolves external data from the graph's own folder"
         model = onnx.load(path, load_external_data=False)
-        if model.opset_import[0].version > 20 and tuple(map(int, self.trt.__version__.split(".")[:2])) < (10, 15):
-            self._errors = ["No importer registered for op: TensorScatter"]
+        release = tuple(map(int, self.trt.__version__.split(".")[:2]))
+        if model.opset_import[0].version > 20 and release < (10, 15):
+            self._refuse("", "No importer registered for op: TensorScatter")
+        for node, text in _parse_errors(model, Path(path).parent):
+            self._refuse(node, text)
+        if self._errors:
+            return False
         kinds = {info.name: info.type.tensor_type.elem_type for info in (*model.graph.value_info, *model.graph.output)}
         kinds = {name: self.trt.DataType[_ONNX[kind]] for name, kind in kinds.items() if kind in _ONNX}
-        self._network.path, self._network.layers = path, [Layer(node, kinds) for node in model.graph.node]
-        return not self._errors
+        network = self._network
+        for node in model.graph.node:  # one layer under its own name, and helpers of the parser
+            network.layers.append(Layer(node.name, [kinds.get(name) for name in node.output]))
+            network.layers += [Layer(f"ONNXTRT_Broadcast_{len(network.layers)}", [None])]
+        network.layers += [Layer(one.name, [None]) for one in model.graph.initializer]
+        network.path = path
+        for port in model.graph.input:
+            axes = port.type.tensor_type.shape.dim
+            sizes = [axis.dim_value if axis.HasField("dim_value") else -1 for axis in axes]
+            network.inputs[port.name] = (sizes, [axis.dim_param for axis in axes])
+        return True
+
+    def _refuse(self, node, text):
+        self._errors.append(types.SimpleNamespace(text=text, name=node))
 
     @property
     def num_errors(self):
         return len(self._errors)
 
     def get_error(self, index):
-        return types.SimpleNamespace(desc=lambda: self._errors[index], node=lambda: index)
+        """As real ones are: several lines, the first names the node again and the last a GPU that is not there."""
+        one = self._errors[index]
+        text = f"Invalid Node - {one.name}\n{one.text}\n{_NO_GPU}" if one.name else one.text
+        error = types.SimpleNamespace(desc=lambda: text, node=lambda: index)
+        if self.trt.__version__.split(".")[0] != "8":
+            error.node_name = lambda: one.name
+        return error
+
+
+def _parse_errors(model, folder):
+    """(node, text) of what a parser of strongly typed networks refuses; our graphs for older ones are typed, too."""
+    import onnx
+
+    graph = model.graph
+    known = {port.name for port in graph.input} | {""}
+    opset = model.opset_import[0].version
+    for one in graph.initializer:
+        known.add(one.name)
+        place = {entry.key: entry.value for entry in one.external_data}
+        if place:
+            file, end = folder / place["location"], int(place.get("offset", 0)) + int(place.get("length", 0))
+            if not file.is_file() or end > file.stat().st_size:
+                yield "", f"Failed to import initializer: {one.name}"
+                return
+    for node in graph.node:
+        if missing := [name for name in node.input if name not in known]:
+            text = "Assertion failed: (ctx->tensors().count(inputName)): Node input was not registered."
+            yield node.name, f"{text} {missing[0]}"
+            return
+        known.update(node.output)
+        if not onnx.defs.has(node.op_type, opset, node.domain):
+            yield node.name, 'creator && "Plugin not found, are the plugin name, version, and namespace correct?"'
+            return
+    try:
+        onnx.shape_inference.infer_shapes(model, check_type=True, strict_mode=True)
+    except Exception as error:
+        yield "", f"must have same input types: {error}"
 
 
 class Runtime:
@@ -277,7 +406,15 @@ class Runtime:
         self._logger = logger
 
     def deserialize_cuda_engine(self, data):
-        plan = json.loads(data)
+        assert isinstance(data, mmap.mmap), "a plan that is read is held twice where the GPU shares the memory"
+        try:
+            plan = json.loads(bytes(data))
+        except ValueError:
+            self._logger.log(Severity.ERROR, "Serialization (Serialization assertion stdVersionRead == failed.")
+            return None
+        if plan["name"] in script()["unopened"]:
+            self._logger.log(Severity.ERROR, f"IRuntime::deserializeCudaEngine: {_NO_GPU}")
+            return None
         if plan["version"] != self.trt.__version__:
             self._logger.log(Severity.ERROR, "Version tag does not match.")
             return None
@@ -309,16 +446,26 @@ class Engine:
 
         self.plan, self.trt, self.said = plan, trt, script()
         graph = onnx.load(plan["graph"], load_external_data=False).graph
-        self.ports = {}
+        self.ports, self.axes = {}, {}
         for side, ports in (("INPUT", graph.input), ("OUTPUT", graph.output)):
             for port in ports:
                 kind = trt.DataType[_ONNX[port.type.tensor_type.elem_type]]
+                if kind.name == "INT64" and self._release() < (9, 0):
+                    kind = trt.DataType.INT32  # until native INT64 came
+                axes = port.type.tensor_type.shape.dim
+                self.axes[port.name] = [(axis.dim_value, axis.dim_param) for axis in axes]
                 self.ports[port.name] = (trt.TensorIOMode[side], kind)
         self.nodes = [node.op_type for node in graph.node]
         updates = [node for node in graph.node if node.op_type == "TensorScatter"]
         self.aliases = {n.output[0]: n.input[0] for n in updates if n.output[0] not in self.said["copies"]}
         if self._release() >= (10, 15):
             self.get_aliased_input_tensor = self.aliases.get
+        if self._release() >= (10, 1):
+            self.get_device_memory_size_for_profile_v2 = self._scratch
+        self.device_memory_size = max(map(self._scratch, range(len(plan["profiles"]))))
+
+    def _scratch(self, index):
+        return _SCRATCH * (index + 1)
 
     def _release(self):
         return tuple(int(part) for part in self.trt.__version__.split(".")[:2])
@@ -339,8 +486,11 @@ class Engine:
     def get_tensor_location(self, name):
         return self.trt.TensorLocation.HOST if name in self.said["host"] else self.trt.TensorLocation.DEVICE
 
-    def create_execution_context(self):
-        return Context(self)
+    def create_execution_context(self, strategy=None):
+        return Context(self, managed=strategy is not None and strategy.name == "USER_MANAGED")
+
+    def create_execution_context_without_device_memory(self):
+        return Context(self, managed=True)
 
     def create_engine_inspector(self):
         return Inspector(self)
@@ -362,21 +512,43 @@ class Inspector:
 
 
 class Context:
-    def __init__(self, engine):
+    def __init__(self, engine, managed):
         self._engine, self._shapes, self._addresses, self._profile = engine, {}, {}, None
+        self._managed, self._index = managed, None
+        if engine._release() >= (10, 1):
+            self.set_device_memory = self._set_device_memory
+
+    def _set_device_memory(self, address, size):
+        assert self._managed, "this context has memory of its own"
+        assert address, "scratch memory at address 0"
+        self._memory = (address, size)
+
+    @property
+    def device_memory(self):
+        return self._memory[0]
+
+    @device_memory.setter
+    def device_memory(self, address):
+        self._set_device_memory(address, self._engine.device_memory_size)
 
     def set_optimization_profile_async(self, index, stream):
-        self._profile = self._engine.plan["profiles"][index]
+        self._index, self._profile = index, self._engine.plan["profiles"][index]
         return True
 
     def set_input_shape(self, name, shape):
-        low, _, high = (self._profile or {}).get(name, (shape, shape, shape))
-        if not all(a <= b <= c for a, b, c in zip(low, shape, high, strict=True)):
+        known = [[size or 0] * 3 for size, _ in self._engine.axes[name]]
+        low, _, high = (self._profile or {}).get(name, list(zip(*known, strict=True)) or ((), (), ()))
+        if len(low) != len(shape) or not all(a <= b <= c for a, b, c in zip(low, shape, high, strict=True)):
             return False
         self._shapes[name] = tuple(shape)
         return True
 
     def infer_shapes(self):
+        named = {}
+        for name, shape in self._shapes.items():
+            for size, (_, letter) in zip(shape, self._engine.axes[name], strict=True):
+                if letter and named.setdefault(letter, size) != size:
+                    raise RuntimeError(f"Dimensions with name {letter} must be equal: {named[letter]} and {size}")
         wanted = [name for name, (mode, _) in self._engine.ports.items() if mode.name == "INPUT"]
         return [name for name in wanted if name not in self._shapes]
 
@@ -393,6 +565,17 @@ class Context:
     def execute_async_v3(self, stream):
         shapes, addresses = dict(self._shapes), dict(self._addresses)  # as recorded, whatever is set later
 
+        if self._managed:
+            start, size = self._memory
+            need = self._engine._scratch(self._index)
+            if self._engine._release() >= (10, 1):
+                assert size >= need, f"{size} bytes of scratch memory, {need} are needed"
+
+            def scribble():
+                RUNTIME.check(start, need)
+                ctypes.memset(start, 0xA5, need)  # nobody else's results are safe there
+
+            RUNTIME.put(stream, scribble)
         for output, name in self._engine.aliases.items():
             assert addresses[output] == addresses[name], f"{output} is not where {name} is"
 

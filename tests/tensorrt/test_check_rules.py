@@ -36,7 +36,7 @@ def found(case_text):
 
 
 X = "(float[2,3] x) => (float[2,3] y)"
-QKV = "float[1,2,4,8] q, float[1,2,4,8] k, float[1,2,4,8] v"
+QKV = "float16[1,2,4,16] q, float16[1,2,4,16] k, float16[1,2,4,16] v"
 IF = "(float[3] x, float z) => (float[3] y) <float zero = {{0}}> {{ c = Greater(z, zero) y = If(c) {} }}"
 BRANCH = "<then_branch = then () => ({0} {1}) {{ {1} = Relu(x) }}, else_branch = els () => ({2} {3}) {{ {4} }}>"
 LOOP = "(float[3] x{}) => ({} y) <int64 trips = {{4}}, bool go = {{1}}> {{ {} }}"
@@ -53,6 +53,13 @@ CASES = (
         "10.3: (float[3] x) => (float[3] y) { y = Clip(x) }",
     ),
     Case("opset", "", "error", f"8.6.2 @18: {X} {{ y = Relu(x) }}", f"8.6.2 @17: {X} {{ y = Relu(x) }}"),
+    Case(
+        "const_or_integer",
+        "Range",
+        "error",
+        "10.3: (float limit) => (float[N] y) <float zero = {0}, float one = {1}> { y = Range(zero, limit, one) }",
+        "10.3: (float[S] x) => (int64[N] y) <int64 o = {0}, int64 i = {1}> { n = Size(x) y = Range(o, n, i) }",
+    ),
     Case("not_surveyed", "", "info", f"10.16.2.10: {X} {{ y = Relu(x) }}", f"10.15.1: {X} {{ y = Relu(x) }}"),
     Case(
         "int64_io",
@@ -144,8 +151,8 @@ CASES = (
         "attr_forbidden",
         "Attention",
         "error",
-        f"10.15 @23: ({QKV}) => (float[1,2,4,8] y) {{ y = Attention<softcap = 30.0>(q, k, v) }}",
-        f"10.15 @23: ({QKV}) => (float[1,2,4,8] y) {{ y = Attention(q, k, v) }}",
+        f"10.15 @23: ({QKV}) => (float16[1,2,4,16] y) {{ y = Attention<softcap = 30.0>(q, k, v) }}",
+        f"10.15 @23: ({QKV}) => (float16[1,2,4,16] y) {{ y = Attention(q, k, v) }}",
     ),
     Case(
         "attr_forbidden_if",
@@ -180,8 +187,8 @@ CASES = (
         "forbidden_inputs",
         "Attention",
         "error",
-        f"10.15 @24: ({QKV}, int64[1] n) => (float[1,2,4,8] y) {{ y = Attention(q, k, v, , , , n) }}",
-        f"10.15 @24: ({QKV}, float[1,1,4,4] m) => (float[1,2,4,8] y) {{ y = Attention(q, k, v, m) }}",
+        f"10.15 @24: ({QKV}, int64[1] n) => (float16[1,2,4,16] y) {{ y = Attention(q, k, v, , , , n) }}",
+        f"10.15 @24: ({QKV}, float16[1,1,4,4] m) => (float16[1,2,4,16] y) {{ y = Attention(q, k, v, m) }}",
     ),
     Case(
         "requires_input",
@@ -334,16 +341,16 @@ CASES = (
         "bool_or_same_dtype",
         "Attention",
         "error",
-        f"10.15 @24: ({QKV}, float16[1,1,4,4] m) => (float[1,2,4,8] y) {{ y = Attention(q, k, v, m) }}",
-        f"10.15 @24: ({QKV}, float[1,1,4,4] m) => (float[1,2,4,8] y) {{ y = Attention(q, k, v, m) }}",
+        f"10.15 @24: ({QKV}, float[1,1,4,4] m) => (float16[1,2,4,16] y) {{ y = Attention(q, k, v, m) }}",
+        f"10.15 @24: ({QKV}, float16[1,1,4,4] m) => (float16[1,2,4,16] y) {{ y = Attention(q, k, v, m) }}",
     ),
     Case(
         "attr_or_input",
         "Attention",
         "error",
-        f"10.15 @24: ({QKV}, float[1,1,4,4] m) => (float[1,2,4,8] y)"
+        f"10.15 @24: ({QKV}, float16[1,1,4,4] m) => (float16[1,2,4,16] y)"
         " { y = Attention<is_causal = 1>(q, k, v, m) }",
-        f"10.15 @24: ({QKV}) => (float[1,2,4,8] y) {{ y = Attention<is_causal = 1>(q, k, v) }}",
+        f"10.15 @24: ({QKV}) => (float16[1,2,4,16] y) {{ y = Attention<is_causal = 1>(q, k, v) }}",
     ),
     Case(
         "precision",
@@ -416,9 +423,25 @@ UPDATE = "{ y = TensorScatter<axis = -2>(c, u, i) }"
         ("dtype_in", f"10.15 @24: {CACHE.replace('float', 'int32')} {UPDATE}"),
         ("cache_must_be_graph_io", f"10.15 @24: {CACHE.replace('16', 'C')} {UPDATE}"),
         ("unsupported_op", f"10.14 @24: {CACHE} {UPDATE}"),
-        ("unsupported_op", f"10.13 @23: ({QKV}) => (float[1,2,4,8] y) {{ y = Attention(q, k, v) }}"),
-        ("forbidden_inputs", f"10.15 @24: ({QKV}) => (float[1,2,4,8] y) {{ y = Attention(q, k, v, , k, v) }}"),
+        ("unsupported_op", f"10.13 @23: ({QKV}) => (float16[1,2,4,16] y) {{ y = Attention(q, k, v) }}"),
+        ("forbidden_inputs", f"10.15 @24: ({QKV}) => (float16[1,2,4,16] y) {{ y = Attention(q, k, v, , k, v) }}"),
     ],
 )
 def test_what_an_update_in_place_may_not_be(kind, text):
+    assert kind in [finding.kind for finding in found(text) if finding.severity == "error" and finding.op]
+
+
+@pytest.mark.parametrize(
+    ("kind", "text"),
+    [
+        ("dtype", "11.4: (int32[3] x) => (int32[3] y) { y = Relu(x) }"),
+        ("dtype", "11.4 @20: (int32[3] x) => (int32[3] y) { y = Gelu(x) }"),
+        ("dtype_in", "11.4: (float[5] x, float[2] i) => (float[2] y) { y = Gather(x, i) }"),
+        ("dtype_in", "11.4: (int32[3] c, float[3] a, float[3] b) => (float[3] y) { y = Where(c, a, b) }"),
+        ("dtype", "11.4: (float16 n) => (float16[N] y) <float16 z = {0}, float16 o = {1}> { y = Range(z, n, o) }"),
+        ("const_or_integer", "11.4: (float n) => (float[N] y) <float z = {0}, float o = {1}> { y = Range(z, n, o) }"),
+        ("dtype", f"11.4 @23: ({QKV.replace('float16', 'float')}) => (float[1,2,4,16] y) {{ y = Attention(q, k, v) }}"),
+    ],
+)
+def test_what_the_real_parser_was_seen_to_refuse_is_an_error(kind, text):
     assert kind in [finding.kind for finding in found(text) if finding.severity == "error" and finding.op]

@@ -100,11 +100,61 @@ def test_a_sentence_beyond_the_largest_prefill_is_refused(voice):
 
 
 def test_lengths_that_no_profile_takes_say_which_there_are(voice):
-    latent = np.zeros((1, voice.model.dims.I, 5000), np.float32)
-    ge = np.zeros((1, voice.model.dims.G, 1), np.float32)
+    feeds = {
+        "codes": np.zeros((1, 3), np.int64),
+        "phones": np.array([PHONES]),
+        "noise": np.zeros((1, voice.model.dims.I, 5000), np.float32),
+        "noise_scale": np.float32(0.5),
+        **{name: array for name, array in voice.baked.items() if name.startswith("ge")},
+    }
     with pytest.raises(InputError, match=r"limits\.tokens") as error:
-        voice.run("vocoder", {"latent": latent, "ge": ge})
+        voice.run("acoustic", feeds)
     assert "codes-64" in str(error.value)
+
+
+def test_a_long_sentence_goes_through_the_vocoder_in_windows(voice, plain):
+    assert voice.model.vocoder_context is not None
+    engine = voice._session("vocoder")._engine
+    assert list(engine.profiles) == ["codes-64"]  # longer ones would cost scratch memory
+    longest = engine.profiles["codes-64"]["latent"][2][2]
+    latent = np.random.default_rng(1).standard_normal((1, voice.model.dims.I, 3 * longest)).astype(np.float32)
+    feeds = {"latent": latent, "ge": voice.baked["ge"]}
+    found, expected = voice.run("vocoder", feeds)["audio"], plain.run("vocoder", feeds)["audio"]
+    assert found.shape == expected.shape
+    assert np.abs(found - expected).max() < 1e-3  # the same arithmetic in another order of sums
+    cut = plain.run("vocoder", {**feeds, "latent": latent[:, :, : longest + 1]})["audio"]
+    assert np.array_equal(
+        cut.shape, voice.run("vocoder", {**feeds, "latent": latent[:, :, : longest + 1]})["audio"].shape
+    )
+
+
+def test_all_contexts_of_all_engines_share_one_block_of_scratch_memory(voice, finished):
+    voice.synthesize(phones=PHONES, seed=1, max_tokens=20)
+    sessions = {id(voice._session(stage)): voice._session(stage) for stage in ("step", "acoustic", "vocoder")}
+    spaces = {id(one._engine.space) for one in sessions.values()}
+    assert len(sessions) == 3
+    assert len(spaces) == 1
+    space = voice._session("step")._engine.space
+    used = [max(one._engine.scratch()[name] for name in one._engine._contexts) for one in sessions.values()]
+    assert space.size == max(used)
+
+
+def test_a_record_is_made_again_when_the_scratch_memory_moves(voice, plain, finished):
+    t2s = voice._session("step")._t2s
+    decoder = t2s.decoder()
+    alone = forced(decoder, 6)
+    assert decoder.replays()
+    engine = t2s.engine
+    engine.space.reserve(engine.space.size + 1)  # what a larger profile of another engine does
+    assert not decoder.replays()
+    assert np.array_equal(forced(decoder, 6), alone)
+    assert decoder.replays()
+
+
+def test_inputs_that_contradict_each_other_are_an_error_with_their_reason(voice):
+    feeds = {"phones": np.array([PHONES]), "bert": np.zeros((1, 1024, 5), np.float32), "prompt": np.zeros((1, 0), int)}
+    with pytest.raises(BackendError, match=r"cannot tell its shapes.*Dimensions with name S must be equal"):
+        voice._session("prefill").run(feeds)  # the pipeline looks before it asks
 
 
 def test_every_stage_runs_with_the_ports_of_the_stage_table(voice, plain):

@@ -14,6 +14,7 @@ import pytest
 from gsvexport.backends.tensorrt import building, finalize, plans
 from gsvexport.backends.tensorrt.device import fits
 from gsvexport.errors import ArtifactError, BackendError, EnvironmentProblem
+from gsvexport.files import sha256_bytes
 
 NAMES = ["acoustic.onnx", "t2s.onnx", "vocoder.onnx"]
 
@@ -25,10 +26,12 @@ def copy(unpacked, tmp_path):
 
 
 @pytest.fixture
-def built(monkeypatch):
+def built():
     """Only build: what follows is not what the test is about."""
     told = {"checks": [], "passed": True, "recorded": True, "recorded_reason": "", "speed": {}, "memory": {}}
-    monkeypatch.setattr(finalize, "_checked", lambda *arguments: dict(told))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(finalize, "_checked", lambda *arguments: dict(told))
+        yield patch
 
 
 def quiet(text):
@@ -60,6 +63,7 @@ def test_every_engine_is_built_proven_and_measured(unpacked, device, tmp_path):
     assert report["speed"]["step_ms_graph"]["recorded"]
     assert not report["speed"]["step_ms_plain"]["recorded"]
     assert any("Building: 2 of 3" in text for text in said)
+    assert not any("Tactics" in text for text in said)  # what happens within it, thousands of times
     path = tmp_path / "report.json"
     finalize.write_report({**report, "said": f"in {unpacked} and {plans.plan_folder()}"}, path, unpacked)
     assert json.loads(path.read_text())["said"] == "in ARTIFACT and CACHE"
@@ -102,35 +106,76 @@ def test_another_release_or_gpu_gets_engines_of_its_own(unpacked, device, built,
     assert len(list(plans.plan_folder().glob("*.plan"))) == kept
 
 
-def test_too_little_memory_is_tried_again_with_less(unpacked, device, built):
-    double = device(builds=["no_tactic", "killed", "ok"])
+def test_a_workspace_that_is_too_small_is_raised_and_one_that_kills_the_builder_lowered(unpacked, device, built):
+    double = device(builds=["tight", "killed", "ok"], free_mb=3000)
     report = finalize.finalize(unpacked, quiet)
-    first = double.log()[:3]
-    assert [one["outcome"] for one in first] == ["no_tactic", "killed", "ok"]
-    assert first[0]["workspace"] > first[1]["workspace"] > first[2]["workspace"]
+    first, second, third = double.log()[:3]
+    assert [one["outcome"] for one in (first, second, third)] == ["tight", "killed", "ok"]
+    assert first["workspace"] < third["workspace"] < second["workspace"] == 7620 << 20
     tried = report["engines"]["acoustic"]["attempts"]
-    assert "Could not find any implementation" in tried[0]
+    assert "Requested size was 1102592868 bytes" in tried[0]
     assert "was killed by SIGKILL" in tried[1]
     assert tried[2].endswith("built")
 
 
-def test_when_nothing_is_left_to_try_everything_that_was_is_told(unpacked, device, built):
-    double = device(builds=["no_tactic"] * 9, free_mb=4000)
+@pytest.mark.parametrize(("word", "count"), [("killed", 6), ("no_tactic", 2), ("tight", 2), ("none", 2), ("full", 6)])
+def test_when_nothing_is_left_to_try_everything_that_was_is_told(unpacked, device, built, word, count):
+    double = device(builds=[word] * 9, free_mb=4000)
     with pytest.raises(BackendError) as error:
         finalize.finalize(unpacked, quiet)
-    text = str(error.value)
-    assert len(error.value.problems) == len(double.log()) >= 3
-    assert double.log()[-1]["level"] < double.log()[0]["level"]
-    assert "swap" in text
-    assert "desktop" in text
+    assert len(error.value.problems) == len(double.log()) == count
+    assert all(one["workspace"] >= 64 << 20 for one in double.log())
+    for advice in ("swap", "desktop"):
+        assert (advice in str(error.value)) is (word != "none")
     assert not list(plans.plan_folder().glob("*.plan"))
 
 
-def test_attempts_use_less_memory_and_then_less_effort():
-    small = building.attempts(free=1 << 30, total=4 << 30)
-    assert [one.workspace >> 20 for one in small] == [512, 256, 128, 128, 64]
-    assert [one.level for one in small] == [2, 2, 2, 1, 0]
-    assert building.attempts(free=64 << 30, total=80 << 30)[0] == building.Attempt(1 << 30, 3)
+def climbed(kinds, free=1 << 30, total=4 << 30):
+    """(workspace in MB, level) of each attempt, for what each of them failed for."""
+    ladder = building.Ladder(free, total)
+    found = [ladder.now, *filter(None, (ladder.after(kind) for kind in kinds))]
+    return [(one.workspace >> 20, one.level) for one in found]
+
+
+def test_attempts_begin_with_all_that_is_free_and_go_where_the_failure_points():
+    assert climbed([]) == [(1024, 2)]
+    assert climbed(["memory", "memory"]) == [(1024, 2), (4096, 2)]
+    assert climbed(["killed"] * 3) == [(1024, 2), (512, 1), (256, 0), (128, 0)]
+    assert climbed(["killed", "memory", "memory"]) == [(1024, 2), (512, 1), (768, 1), (896, 1)]
+    assert climbed(["memory", "killed", "memory"]) == [(1024, 2), (4096, 2), (2560, 1), (3328, 1)]
+    assert climbed(["build", "build"]) == [(1024, 2), (1024, 0)]
+    assert climbed(["killed"] * 20)[-1] == (64, 0)
+    assert climbed([], free=64 << 30, total=80 << 30) == [(64 << 10, 3)]
+
+
+def test_a_wrong_use_of_the_api_is_neither_tried_again_nor_called_too_little_memory(unpacked, device, built):
+    double = device(builds=["usage"] * 9)
+    with pytest.raises(BackendError, match="refuses") as error:
+        finalize.finalize(unpacked, quiet)
+    assert len(double.log()) == 1
+    assert "Dynamic input tensor ge is missing" in str(error.value)
+    assert "swap" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        (lambda shapes: shapes.pop("noise"), "Dynamic input tensor noise is missing dimensions in profile 0"),
+        (lambda shapes: shapes.update(noises=shapes["noise"]), "names noises, which the network has not"),
+        (lambda shapes: shapes.update(noise=shapes["noise"][::-1]), "profile codes-64 is not valid"),
+        (lambda shapes: shapes.update(noise=[[1, 9, 9]] * 3), "Dimension mismatch for tensor noise and profile 0"),
+    ],
+)
+def test_profiles_that_do_not_fit_the_network_are_refused_as_what_they_are(copy, device, built, change, text):
+    recipe = json.loads((copy / "tensorrt.json").read_text())
+    change(recipe["engines"]["acoustic"]["profiles"][0]["shapes"])
+    (copy / "tensorrt.json").write_text(json.dumps(recipe))
+    double = device()
+    with pytest.raises(BackendError, match="refuses") as error:
+        finalize.finalize(copy, quiet)
+    assert text in str(error.value)
+    assert "cudaError" not in str(error.value)  # what a missing GPU adds to everything
+    assert double.log() == []
 
 
 def test_a_refused_graph_shows_every_parser_error_and_is_not_tried_again(unpacked, device, built):
@@ -207,6 +252,41 @@ def test_an_input_on_the_host_is_an_error(unpacked, device):
         finalize.finalize(unpacked, quiet)
     assert len(error.value.problems) == 2
     assert all("lies on the host" in problem for problem in error.value.problems)
+
+
+def test_engines_that_cannot_be_opened_are_not_judged_and_not_built_again(unpacked, device):
+    double = device(unopened=["vocoder"])
+    for _ in range(2):
+        with pytest.raises(BackendError, match="vocoder cannot be opened") as error:
+            finalize.finalize(unpacked, quiet)
+        assert "driver" in error.value.fix
+        assert len(double.log()) == 3
+    double = device()
+    assert finalize.finalize(unpacked, quiet)["passed"]
+    assert double.log() == []
+
+
+def test_a_plan_that_no_tensorrt_reads_is_built_again(unpacked, device, built):
+    device()
+    finalize.finalize(unpacked, quiet)
+    notes = next(plans.plan_folder().glob("vocoder-*.json"))
+    notes.with_suffix(".plan").write_bytes(b"cut short")
+    known = json.loads(notes.read_text()) | {"sha256": sha256_bytes(b"cut short"), "size": 9, "passed": None}
+    notes.write_text(json.dumps(known))
+    built.undo()
+    double = device()
+    with pytest.raises(BackendError, match="it is built again"):
+        finalize.finalize(unpacked, quiet)
+    assert finalize.finalize(unpacked, quiet)["passed"]
+    assert graphs(double) == ["vocoder.onnx"]
+
+
+def test_too_little_memory_to_run_judges_no_engine(unpacked, device, monkeypatch):
+    double = device()
+    monkeypatch.setattr(double.Engine, "_scratch", lambda engine, index: 6000 << 20)
+    with pytest.raises(BackendError, match="cudaMalloc"):
+        finalize.finalize(unpacked, quiet)
+    assert [json.loads(one.read_text())["passed"] for one in plans.plan_folder().glob("*-*.json")] == [None] * 3
 
 
 @pytest.mark.parametrize("engine", ["t2s", "vocoder"])

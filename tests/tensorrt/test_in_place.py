@@ -76,11 +76,32 @@ def test_it_is_built_proven_and_measured_where_it_is_asked_for(unpacked, device)
     assert report["speed"]["step_ms_graph"]["recorded"]
 
 
-def test_a_read_only_cache_is_the_default(unpacked, device, built):
-    double = device(version=NEW)
-    report = finalize.finalize(unpacked, quiet)
-    assert graphs(double) == ["acoustic.onnx", "t2s.onnx", "vocoder.onnx"]
+@pytest.mark.parametrize(
+    ("version", "asked", "graph"),
+    [
+        (NEW, "auto", "t2s.kv.onnx"),
+        (NEW, "read-only", "t2s.onnx"),
+        ("10.15", "auto", "t2s.kv.onnx"),
+        ("10.14.1", "auto", "t2s.onnx"),
+        (OLD, "auto", "t2s.onnx"),
+    ],
+)
+def test_in_place_is_the_default_wherever_tensorrt_can(unpacked, device, built, version, asked, graph):
+    double = device(version=version)
+    report = finalize.finalize(unpacked, quiet, asked)
+    assert graphs(double) == ["acoustic.onnx", graph, "vocoder.onnx"]
+    assert report["cache"]["used"] == ("in-place" if "kv" in graph else "read-only")
+    assert report["cache"]["reason"] == ""
+
+
+def test_by_itself_it_falls_back_to_a_read_only_cache_and_says_so(unpacked, device, built):
+    double, said = device(version=NEW, builds=["ok", "usage"]), []
+    report = finalize.finalize(unpacked, said.append)
+    assert graphs(double) == ["acoustic.onnx", "t2s.kv.onnx", "t2s.onnx", "vocoder.onnx"]
     assert report["cache"]["used"] == "read-only"
+    assert "TensorRT 10.16.2.10 refuses" in report["cache"]["reason"]
+    assert any("API Usage Error" in text for text in said)
+    assert session.finished(unpacked)
 
 
 @pytest.mark.parametrize("version", [OLD, "10.14.1.48", "8.5.2"])
@@ -111,7 +132,7 @@ def test_the_last_kind_that_passed_is_the_one_that_speaks(unpacked, device, monk
     device(version=NEW)
     passed = [True]
     monkeypatch.setattr(finalize, "_checked", lambda *arguments: {**TOLD, "passed": passed[0]})
-    finalize.finalize(unpacked, quiet)
+    finalize.finalize(unpacked, quiet, plans.READ_ONLY)
     assert kept() == [other]
     passed[0] = False
     finalize.finalize(unpacked, quiet, plans.IN_PLACE)  # what worked before stays

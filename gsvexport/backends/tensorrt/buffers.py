@@ -43,8 +43,9 @@ class Buffers:
         sizes["bert"] = _width(engine) * np.dtype(engine.inputs["bert"]).itemsize
         self._memory = {name: Memory(cuda, size) for name, size in sizes.items()}
         cuda.zero(self._memory["bert"].address, sizes["bert"], engine.stream)  # a code has no text features
-        self._graphs: dict[int, int] = {}
-        self._settled: set[int] = set()  # capacities of which it is known whether they can be recorded
+        # By capacity and generation of the scratch memory: in another block a record would write where nobody reads.
+        self._graphs: dict[tuple[int, int], int] = {}
+        self._settled: set[tuple[int, int]] = set()  # of which it is known whether they can be recorded
         self.capacity = 0
 
     def prefill(self, feeds: Mapping[str, NDArray[Any]], rows: int) -> tuple[int, tuple[int, ...]]:
@@ -62,21 +63,25 @@ class Buffers:
         engine = self._t2s.engine
         for index, value in enumerate((identity, position, rows, 0)):
             self._host.view(np.int32)[index * _ALIGNED // 4] = value
-        if self.capacity in self._graphs:
-            engine.cuda.launch(self._graphs[self.capacity], engine.stream)
+        if self.replays():
+            engine.cuda.launch(self._graphs[self._recorded], engine.stream)
         else:
             self._bind()
             self._enqueue()
         self._keep(rows)
         engine.cuda.synchronize(engine.stream)
         logits = self._logits.astype(np.float32)
-        if self.capacity not in self._settled:
+        if self._recorded not in self._settled:
             self._record()
         return logits
 
     def replays(self) -> bool:
         """Whether the step in use is repeated from a record."""
-        return self.capacity in self._graphs
+        return self._recorded in self._graphs
+
+    @property
+    def _recorded(self) -> tuple[int, int]:
+        return self.capacity, self._t2s.engine.space.generation
 
     def _grow(self, rows: int) -> None:
         """Read more rows than the step in use does."""
@@ -138,7 +143,7 @@ class Buffers:
 
     def _record(self) -> None:
         """Record the step of this capacity, after one plain run, in which TensorRT finishes what it had put off."""
-        self._settled.add(self.capacity)
+        self._settled.add(self._recorded)
         if not self._t2s.recorded:
             return
         engine = self._t2s.engine
@@ -147,7 +152,7 @@ class Buffers:
         except GsvError as error:  # slower, and as right
             self._t2s.problem = " ".join(str(error).split())
             return
-        self._graphs[self.capacity] = graph
+        self._graphs[self._recorded] = graph
         weakref.finalize(self, engine.cuda.forget, graph)
 
 

@@ -2,8 +2,9 @@
 
     check(model, "10.3", stage="step")  →  every finding, each with its node, rule, versions and source
 
-The rules are data (`operators.toml`), what each kind of rule means is in `rules.py`. Nothing here has been confirmed by
-a parser: no finding is no proof, and the device decides.
+The rules are data (`operators.toml`), what each kind of rule means is in `rules.py`. It is for releases whose parser
+nobody can run here, 8.5 to 10.13; where it differs from the one of TensorRT for RTX, which `compiled.py` asks, the
+table says so. No finding is no proof, and the device decides.
 """
 
 from __future__ import annotations

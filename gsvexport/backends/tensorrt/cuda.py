@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 _TO_DEVICE, _TO_HOST, _ON_DEVICE = 1, 2, 3  # cudaMemcpyKind
 _OUT_OF_MEMORY = 2  # cudaErrorMemoryAllocation
+# cudaErrorInitializationError, InsufficientDriver, DevicesUnavailable, NoDevice, InvalidDevice, SystemNotReady …
+_NO_DEVICE = (3, 35, 46, 100, 101, 802, 803, 804)
 _THREAD_LOCAL = 1  # cudaStreamCaptureModeThreadLocal: other threads may go on allocating
 _MAJOR, _MINOR, _INTEGRATED = 75, 76, 18  # cudaDeviceAttr
 _PROPERTIES = 8192  # bytes; cudaDeviceProp has about 1000 and begins with the name
@@ -42,6 +44,12 @@ class Gpu:
     integrated: bool
     cuda: str
     driver: str
+
+
+class Unjudged(BackendError):
+    """The machine is at fault (no driver, no memory), so nothing is known about what was to run."""
+
+    spoilt = False  # whether a file has to be made again all the same
 
 
 class Memory:
@@ -63,6 +71,11 @@ class Cuda:
     def __init__(self, library: Any = None) -> None:
         self._library = library or _library()
         self._library.cudaGetErrorString.restype = ctypes.c_char_p
+
+    @property
+    def handle(self) -> int:
+        """What tells one loaded library from another."""
+        return int(getattr(self._library, "_handle", id(self._library)))
 
     def gpu(self) -> Gpu:
         """What the first GPU is, and how much of its memory is free now."""
@@ -213,7 +226,8 @@ class Cuda:
             return
         self._library.cudaGetLastError()  # or the next call is told about this one
         words = (self._library.cudaGetErrorString(c_int(code)) or b"").decode(errors="replace")
-        raise BackendError(
+        machine = code == _OUT_OF_MEMORY or code in _NO_DEVICE
+        raise (Unjudged if machine else BackendError)(
             f"CUDA: {name} failed: {words}",
             found=f"error {code}",
             fix="close other programs that use the GPU" if code == _OUT_OF_MEMORY else None,

@@ -27,7 +27,7 @@ _CLOCKS = {  # MHz or kHz or Hz, as the kernel writes them
     "cpu_max_khz": "/sys/devices/system/cpu/cpu0/cpufreq/cpuinfo_max_freq",
 }
 _LEAST_MEMORY = 0.75  # of what the target names: a board keeps some for itself
-_DISK = 3  # times the weights: the plan, its copy while it is written, and the timing cache
+_DISK = 5  # times the weights: plans of both forms of T2S hold more than two copies of theirs, and the timing cache
 
 
 @dataclass(frozen=True)

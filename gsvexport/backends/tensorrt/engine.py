@@ -1,22 +1,25 @@
-"""One engine on the device: a plan that was opened, one stream, and a context for each profile that is in use.
+"""One engine on the device: a plan that was opened, and a context for each profile that is in use.
 
-All calls go through one lock: a GPU runs one thing after another anyway, and a context's scratch memory may serve one
-run at a time.
+All calls go through the lock of `space.Space`: a GPU runs one thing after another anyway, and the scratch memory that
+all contexts share serves one run at a time.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
+import mmap
 import re
-import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from gsvexport.backends.tensorrt.builder import make_logger
-from gsvexport.backends.tensorrt.cuda import Cuda, Memory
+from gsvexport.backends.tensorrt.cuda import Memory, Unjudged
+from gsvexport.backends.tensorrt.space import Space
+from gsvexport.backends.tensorrt.told import readable
 from gsvexport.errors import BackendError, InputError
 
 if TYPE_CHECKING:
@@ -32,29 +35,40 @@ _TYPES = {  # of TensorRT, by name: its own table of numpy types breaks with a n
 _HALF, _FLOAT = re.compile(r"half|fp16|float16", re.IGNORECASE), re.compile(r"float|fp32", re.IGNORECASE)
 
 
+# What TensorRT says of a plan that no other day will open: it has to be built again.
+_SPOILT = re.compile(
+    r"Version tag does not match|Magic tag does not match|incompatible device|Serialization assertion|stdVersionRead"
+    r"|Serialization \(",
+    re.IGNORECASE,
+)
+
+
+class NotItsGraph(BackendError):
+    """An engine has other ports than its graph, or lays them elsewhere."""
+
+
 class Engine:
     """An opened plan. `entry` is the engine's in `tensorrt.json`: its name, profiles, ports, and `aliases`, the outputs
     that are written to the address of an input.
 
     Raises:
-        BackendError: TensorRT does not open the plan, or it has other ports than the graph, all of them told.
+        Unjudged: TensorRT does not open the plan: that judges the machine, and the plan only where it is `spoilt`.
+        NotItsGraph: it has other ports than the graph, all of them told.
     """
 
-    def __init__(self, plan: Path, entry: Mapping[str, Any], cuda: Cuda, trt: Any) -> None:
+    def __init__(self, plan: Path, entry: Mapping[str, Any], space: Space, trt: Any) -> None:
         self.name = str(entry["name"])
-        self.cuda, self.lock = cuda, threading.RLock()
+        self.space, self.cuda, self.lock, self.stream = space, space.cuda, space.lock, space.stream
         self.aliases: dict[str, str] = dict(entry.get("aliases", {}))
         self.profiles = {one["name"]: one["shapes"] for one in entry["profiles"]}
         self._trt, self._logger = trt, make_logger(trt)
         if hasattr(trt, "init_libnvinfer_plugins"):
             trt.init_libnvinfer_plugins(self._logger, "")
         self._runtime = trt.Runtime(self._logger)
-        self._engine = self._runtime.deserialize_cuda_engine(plan.read_bytes())
-        if self._engine is None:
-            raise self._failure("cannot be opened", "run gsvexport finalize again: it is built again")
-        self.stream = cuda.stream()
+        self._engine = self._opened(plan)
         self.inputs, self.outputs = self._ports(entry["ports"])
         self._contexts: dict[str, Any] = {}
+        self._given: dict[int, int] = {}  # context → the generation of the scratch memory that it has
         self._buffers: dict[str, Memory] = {}
 
     def profile(self, shapes: Mapping[str, tuple[int, ...]]) -> str:
@@ -81,16 +95,26 @@ class Engine:
         )
 
     def context(self, profile: str) -> Any:
-        """The execution context of a profile, made when it is first needed: each has scratch memory of its own."""
+        """The execution context of a profile, made when it is first needed."""
         if profile not in self._contexts:
-            made = self._engine.create_execution_context()
+            index = list(self.profiles).index(profile)
+            made = self._made()
             if made is None:
-                raise self._failure("has no room to run", "close other programs that use the GPU")
-            if not made.set_optimization_profile_async(list(self.profiles).index(profile), self.stream):
+                problems = readable(self._logger.errors())[-5:]
+                fix = "close other programs that use the GPU"
+                raise Unjudged(f"engine {self.name} has no room to run", problems=problems, fix=fix)
+            self.space.reserve(self._scratch(index))
+            self._contexts[profile] = made
+            self._give(made)
+            if not made.set_optimization_profile_async(index, self.stream):
+                del self._contexts[profile]
                 raise self._failure(f"has no profile {profile}", "run gsvexport finalize again")
             self.cuda.synchronize(self.stream)
-            self._contexts[profile] = made
         return self._contexts[profile]
+
+    def scratch(self) -> dict[str, int]:
+        """Bytes of scratch memory of each profile, as the engine tells."""
+        return {name: self._scratch(index) for index, name in enumerate(self.profiles)}
 
     def run(self, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         """Every output for arrays on the host, which are cast to the engine's own types."""
@@ -142,11 +166,16 @@ class Engine:
 
     def check_shapes(self, context: Any) -> None:
         """Raise `BackendError` for inputs that a context still lacks."""
-        if missing := context.infer_shapes():
+        try:
+            missing = context.infer_shapes()
+        except RuntimeError as error:  # inputs whose shapes contradict each other
+            raise self._failure(f"cannot tell its shapes: {' '.join(str(error).split())}", None) from error
+        if missing:
             raise self._failure(f"lacks {', '.join(missing)}", None)
 
     def enqueue(self, context: Any) -> None:
         """Put one run into the stream."""
+        self._give(context)
         if not context.execute_async_v3(self.stream):
             raise self._failure("failed to run", "run gsvexport finalize again, which checks it")
 
@@ -172,6 +201,51 @@ class Engine:
         total = counts[True] + counts[False]
         return counts[True] / total if total else None
 
+    def _opened(self, plan: Path) -> Any:
+        """The engine of a plan, which is mapped: on a board whose GPU shares the memory a copy would count twice."""
+        with open(plan, "rb") as stream, contextlib.ExitStack() as stack:
+            if plan.stat().st_size == 0:
+                raise self._not_opened(["its file is empty"], spoilt=True)
+            data = stack.enter_context(mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ))
+            found = self._runtime.deserialize_cuda_engine(data)
+        if found is None:
+            said = self._logger.errors()
+            raise self._not_opened(readable(said) or said, spoilt=any(map(_SPOILT.search, said)))
+        return found
+
+    def _not_opened(self, problems: Sequence[str], *, spoilt: bool) -> Unjudged:
+        again = "run gsvexport finalize again: it is built again"
+        wait = "see that the GPU's driver works and that memory is free, then run gsvexport finalize again"
+        error = Unjudged(f"engine {self.name} cannot be opened", problems=problems[-5:], fix=again if spoilt else wait)
+        error.spoilt = spoilt
+        return error
+
+    def _made(self) -> Any:
+        """A context without scratch memory of its own."""
+        kinds = getattr(self._trt, "ExecutionContextAllocationStrategy", None)
+        if kinds is None:  # before TensorRT 10
+            return self._engine.create_execution_context_without_device_memory()
+        return self._engine.create_execution_context(kinds.USER_MANAGED)
+
+    def _scratch(self, index: int) -> int:
+        """Bytes that a profile needs; of all profiles the most, where a release tells no more."""
+        engine = self._engine
+        for name in ("get_device_memory_size_for_profile_v2", "get_device_memory_size_for_profile"):
+            if hasattr(engine, name):
+                return int(getattr(engine, name)(index))
+        return int(engine.device_memory_size)
+
+    def _give(self, context: Any) -> None:
+        """Let a context use the block as it is now."""
+        space = self.space
+        if self._given.get(id(context)) == space.generation:
+            return
+        if hasattr(context, "set_device_memory"):
+            context.set_device_memory(space.address, space.size)
+        else:
+            context.device_memory = space.address
+        self._given[id(context)] = space.generation
+
     def _ports(self, expected: Mapping[str, Mapping[str, str]]) -> tuple[dict[str, Any], dict[str, Any]]:
         """Inputs and outputs with their numpy types, checked against the graph's."""
         trt, engine = self._trt, self._engine
@@ -194,7 +268,7 @@ class Engine:
         for side, ports in expected.items():
             problems += [f"{name} is missing among the {side}" for name in ports if name not in found[side]]
         if problems:
-            raise BackendError(f"engine {self.name} is not what its graph says", problems=problems)
+            raise NotItsGraph(f"engine {self.name} is not what its graph says", problems=problems)
         return found["inputs"], found["outputs"]
 
     def _missing(self, given: Mapping[str, Any]) -> list[tuple[str, Any]]:
@@ -211,7 +285,7 @@ class Engine:
         return held.address
 
     def _failure(self, what: str, fix: str | None) -> BackendError:
-        return BackendError(f"engine {self.name} {what}", problems=self._logger.errors()[-5:], fix=fix)
+        return BackendError(f"engine {self.name} {what}", problems=readable(self._logger.errors())[-5:], fix=fix)
 
 
 def _within(shape: tuple[int, ...], low: list[int], high: list[int]) -> bool:

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """On the device: build an artifact's engines, prove them with its golden vectors, measure them, report.
 
-    python3 finalize.py [--out REPORT] [--cache in-place]      in the folder of an unpacked artifact
+    python3 finalize.py [--out REPORT] [--cache KIND]      in the folder of an unpacked artifact
 
 It is what `gsvexport finalize` does.
 
@@ -26,12 +26,13 @@ import numpy as np
 
 from gsvexport.backends.tensorrt import plans
 from gsvexport.backends.tensorrt.building import build
-from gsvexport.backends.tensorrt.cuda import Cuda
+from gsvexport.backends.tensorrt.cuda import Cuda, Unjudged
 from gsvexport.backends.tensorrt.decoder import T2S
 from gsvexport.backends.tensorrt.device import Device, check_device, check_disk, import_tensorrt, this_device
-from gsvexport.backends.tensorrt.engine import Engine
+from gsvexport.backends.tensorrt.engine import Engine, NotItsGraph
 from gsvexport.backends.tensorrt.measure import host_memory_mb, measure
 from gsvexport.backends.tensorrt.prove import forced, prove, read_cases
+from gsvexport.backends.tensorrt.space import Space
 from gsvexport.errors import ArtifactError, BackendError, EnvironmentProblem, GateFailed, GsvError, InputError
 from gsvexport.files import atomic_file, canonical_json, disk_errors, sha256_bytes, sha256_file
 from gsvexport.model import read_model
@@ -43,9 +44,10 @@ SCHEMA = 1
 SCRIPT = "finalize.py"
 _HERE = "backends/tensorrt"
 _MODULES = ("__init__", "buffers", "builder", "building", "cuda", "decoder", "device", "engine", "finalize", "measure")
+_OTHERS = ("plans", "ports", "prove", "space", "told")
 CARRIED = (  # files of this package that an artifact holds, so that it can be finished without gsvexport
     *("__init__.py", "errors.py", "files.py", "model.py", "stages.py", "backends/__init__.py"),
-    *(f"{_HERE}/{name}.py" for name in (*_MODULES, "plans", "ports", "prove")),
+    *(f"{_HERE}/{name}.py" for name in (*_MODULES, *_OTHERS)),
 )
 # Of the FP16 share that the graph has, an engine must show this much: fused layers are counted once.
 _HALF_OF = 0.5
@@ -74,12 +76,14 @@ def ports(folder: Path, graph: str) -> dict[str, dict[str, str]]:
     return {}
 
 
-def finalize(folder: Path, say: Say, cache: str = plans.READ_ONLY) -> dict[str, Any]:
+def finalize(folder: Path, say: Say, cache: str = plans.AUTO) -> dict[str, Any]:
     """Build, prove and measure the engines of the unpacked artifact in `folder`; returns the device report.
 
     `cache` is one of `plans.CACHES`: what is asked of T2S, which stays with a read-only cache where it has no other
-    form for this TensorRT. The last kind that passed is the one that `session.py` opens.
-    The report's `passed` says whether every check did; engines that did not are not opened.
+    form for this TensorRT, and, unless that form was asked for, where it cannot be built. The last kind that passed is
+    the one that `session.py` opens.
+    The report's `passed` says whether every check did; engines that did not are not opened. What the machine is at
+    fault for (an engine that it cannot open) judges no engine.
 
     Raises:
         EnvironmentProblem: no TensorRT, no CUDA, no room, or another finalize at work.
@@ -108,16 +112,21 @@ def finalize(folder: Path, say: Say, cache: str = plans.READ_ONLY) -> dict[str, 
         weights = sum(one["size"] for name, one in manifest["members"].items() if name.endswith(".safetensors"))
         built: dict[str, Any] = {}
         made: dict[str, plans.Plan] = {}
-        for name, entry in recipe["engines"].items():
-            plan = plans.plan_of(folder, entry, device)
-            made[name] = plan
+        for name, entry in list(engines.items()):
+            made[name] = plans.plan_of(folder, entry, device)
             try:
-                built[name] = _built(folder, entry, plan, device, weights, half[name], say)
+                built[name] = _built(folder, entry, made[name], device, weights, half[name], say)
             except BackendError as error:
                 if not _writes(entry):
                     raise
-                fix = f"{error.fix}; or run it without --cache in-place"
-                raise BackendError(error.what, found=error.found, problems=error.problems, fix=fix) from error
+                if cache == plans.IN_PLACE:
+                    fix = f"{error.fix}; or run it without --cache in-place"
+                    raise BackendError(error.what, found=error.found, problems=error.problems, fix=fix) from error
+                engines[name] = offered[name]
+                made[name] = plans.plan_of(folder, offered[name], device)
+                told = {"asked": cache, "used": plans.READ_ONLY, "reason": f"a read-only cache is used: {error.what}"}
+                say("; ".join((told["reason"], *error.problems[:1])))
+                built[name] = _built(folder, offered[name], made[name], device, weights, half[name], say)
         report: dict[str, Any] = {
             "schema": SCHEMA,
             "artifact": _identity(folder, manifest),
@@ -127,6 +136,8 @@ def finalize(folder: Path, say: Say, cache: str = plans.READ_ONLY) -> dict[str, 
         }
         try:
             report.update(_checked(folder, recipe, made, cuda, trt, half, say))
+        except (Unjudged, NotItsGraph):
+            raise  # what is known about an engine is noted already
         except GsvError:
             for name in _blamed(engines, ()):
                 plans.note(made[name], passed=False)
@@ -185,9 +196,10 @@ def _with_cache(
 ) -> tuple[dict[str, Mapping[str, Any]], dict[str, str]]:
     """The entries to build, and what the report says about the cache."""
     found = {name: plans.in_place(entry, device) for name, entry in engines.items()}
-    if asked == plans.READ_ONLY or any(found.values()):
-        chosen = {name: (asked == plans.IN_PLACE and found[name]) or entry for name, entry in engines.items()}
-        return chosen, {"asked": asked, "used": asked, "reason": ""}
+    writes = asked != plans.READ_ONLY and any(found.values())
+    if asked != plans.IN_PLACE or writes:
+        chosen = {name: (writes and found[name]) or entry for name, entry in engines.items()}
+        return chosen, {"asked": asked, "used": plans.IN_PLACE if writes else plans.READ_ONLY, "reason": ""}
     if any(map(_in_place, engines.values())):
         why = f"TensorRT {device.tensorrt} cannot write a cache in place, {plans.IN_PLACE_SINCE} and later can"
     else:
@@ -238,7 +250,7 @@ def _checked(
     """Open the engines, run the golden vectors, measure."""
     model, before = read_model(folder), cuda.memory()[0]
     say("opening the engines")
-    engines = {name: Engine(made[name].file, entry, cuda, trt) for name, entry in recipe["engines"].items()}
+    engines = _opened(recipe["engines"], made, Space(cuda), trt)
     t2s = T2S(engines["t2s"], model.dims) if "t2s" in engines else None
     recorded, reason = _same_when_recorded(t2s, folder) if t2s else (False, "no T2S")
     if t2s is not None:
@@ -258,8 +270,24 @@ def _checked(
         "recorded": recorded,
         "recorded_reason": reason,
         "speed": speed,
+        "scratch_mb": {name: _mb(engine.scratch()) for name, engine in engines.items()},
         "memory": {"device_mb": round((before - cuda.memory()[0]) / 2**20, 1), "host_peak_mb": host_memory_mb()},
     }
+
+
+def _opened(
+    entries: Mapping[str, Mapping[str, Any]], made: Mapping[str, plans.Plan], space: Space, trt: Any
+) -> dict[str, Engine]:
+    """The engines; one that is not what its graph says, or that no TensorRT will open again, is noted as failed."""
+    engines: dict[str, Engine] = {}
+    for name, entry in entries.items():
+        try:
+            engines[name] = Engine(made[name].file, entry, space, trt)
+        except (Unjudged, NotItsGraph) as error:
+            if not isinstance(error, Unjudged) or error.spoilt:
+                plans.note(made[name], passed=False)
+            raise
+    return engines
 
 
 def _half_check(name: str, engine: Engine, expected: float) -> dict[str, Any]:
@@ -269,6 +297,10 @@ def _half_check(name: str, engine: Engine, expected: float) -> dict[str, Any]:
     if share is None:
         return {**row, "status": "not_run", "reason": "the engine inspector tells no types"}
     return {**row, "value": round(share, 4), "status": "pass" if share >= limit else "fail"}
+
+
+def _mb(sizes: Mapping[str, int]) -> dict[str, float]:
+    return {name: round(size / 2**20, 1) for name, size in sizes.items()}
 
 
 def _same_when_recorded(t2s: T2S, folder: Path) -> tuple[bool, str]:
@@ -333,7 +365,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Build and check this artifact's TensorRT engines on this device.")
     parser.add_argument("artifact", nargs="?", type=Path, default=Path(__file__).resolve().parent)
     parser.add_argument("-o", "--out", type=Path, help="device report; default: beside the artifact's folder")
-    parser.add_argument("--cache", choices=plans.CACHES, default=plans.READ_ONLY, help="of T2S; default: read-only")
+    parser.add_argument("--cache", choices=plans.CACHES, default=plans.AUTO, help="of T2S; default: auto")
     options = parser.parse_args()
     folder, started = options.artifact.resolve(), time.monotonic()
 

@@ -18,6 +18,7 @@ import numpy as np
 from gsvexport.backends.lowering import Calibration, Lowered
 from gsvexport.backends.tensorrt import recipe
 from gsvexport.backends.tensorrt.check import Finding, check_all, summary
+from gsvexport.backends.tensorrt.covered import axes_of, gaps
 from gsvexport.backends.tensorrt.table import operators
 from gsvexport.backends.tensorrt.table import release as order
 from gsvexport.errors import BackendError, missing_package
@@ -47,9 +48,10 @@ STRONG_SINCE = "10"  # types are binding from here on, and LayerNormalization is
 # What a tensor may reach in the calibration set and still be FP16: other sentences may go beyond what was heard.
 HEADROOM = 4.0
 
+_FIXED_AXES = ("L", "D", "V", "I", "G")  # a voice has one size of each; all others are lengths
 _CACHE_PORTS = ("keys", "values", "new_keys", "new_values")
 _PRODUCTS = ("Attention", "Conv", "ConvTranspose", "Gemm", "MatMul", "TensorScatter")  # and what holds their operands
-_EXACT_OUTPUTS = ("logits", "audio")  # what leaves the graphs for the sampler and the listener keeps all its digits
+_EXACT_OUTPUTS = ("audio",)  # what leaves the graphs for the listener keeps all its digits
 
 __all__ = ["CALIBRATED", "JUDGED", "PORTABILITY", "PRECISIONS", "RELEASES", "TOOLS", "USES", "lower", "verdicts"]
 
@@ -79,6 +81,18 @@ def lower(
     found = _findings(typed, device["runtimes"])
     refuse(found)
     refuse(in_place_findings(typed, [one for one in found if _in_place(one)]))
+    limits, prompt = Limits(**device["limits"]), _prompt(source, model)
+    contexts = {engine: _context(engine, source, model) for engine in typed}
+    profiles = {
+        engine: tuple(
+            recipe.profiles(
+                engine, model.dims, limits, prompt, _dynamic(one.graph), windows=contexts[engine] is not None
+            )
+        )
+        for engine, one in typed.items()
+    }
+    form = _in_place_form(typed["t2s"].in_place, model, limits, prompt) if "t2s" in typed else None
+    _refuse_gaps(typed, profiles, form)
     graphs = {engine: one.graph for engine, one in typed.items()}
     weak = {f"{engine}.{recipe.WEAK}": one.weak for engine, one in typed.items() if one.weak is not None}
     in_place = {f"{engine}.{recipe.IN_PLACE}": one.in_place for engine, one in typed.items() if one.in_place}
@@ -90,15 +104,12 @@ def lower(
             one.stages,
             f"{engine}.onnx",
             f"{engine}.{recipe.WEAK}.onnx" if one.weak is not None else "",
-            tuple(
-                recipe.profiles(
-                    engine, model.dims, Limits(**device["limits"]), _prompt(source, model), _inputs(one.graph)
-                )
-            ),
+            profiles[engine],
             _single_layers(one.weak) if one.weak is not None else (),
             _types(one.graph),
             _half_share(one.graph),
-            _in_place_form(one.in_place, model, Limits(**device["limits"]), _prompt(source, model)),
+            form if engine == "t2s" else None,
+            contexts[engine],
         )
         for engine, one in typed.items()
     ]
@@ -170,7 +181,9 @@ def _typed(
         strong = run_passes(whole.model, _halves(precision, keep))
         notes = [note for _, outcome in (*whole.applied, *strong.applied) for note in outcome.notes]
         other = run_passes(whole.model, [*_norms(), *_halves(precision, keep)]).model if weak else None
-        kv = _written_in_place(stage, model, precision, keep, capacity) if in_place and engine == "t2s" else (None, ())
+        kv: tuple[ir.Model | None, tuple[str, ...]] = (None, ())
+        if in_place and engine == "t2s" and precision == "fp16":  # there is no FP32 kernel of Attention
+            kv = _written_in_place(stage, model, precision, keep, capacity)
         made[engine] = _Typed(tuple(names), strong.model, other, kv[0], (*notes, *told, *kv[1]))
     return made
 
@@ -223,6 +236,27 @@ def refuse(found: Mapping[str, Sequence[Finding]]) -> None:
         )
 
 
+def _refuse_gaps(
+    typed: Mapping[str, _Typed], profiles: Mapping[str, Sequence[recipe.Profile]], form: recipe.InPlace | None
+) -> None:
+    """Raise `BackendError` with everything that a profile leaves open or gets wrong, in any form of a graph."""
+    problems = []
+    for engine, one in typed.items():
+        for graph, given in (
+            (one.graph, profiles[engine]),
+            (one.weak, profiles[engine]),
+            (one.in_place, form.profiles if form else ()),
+        ):
+            if graph is not None:
+                problems += [f"{engine}: {text}" for text in gaps(axes_of(graph), given)]
+    if problems:
+        raise BackendError(
+            "the optimisation profiles do not fit the graphs",
+            problems=list(dict.fromkeys(problems)),
+            fix="correct limits in the target; if it says nothing about lengths, tell the project",
+        )
+
+
 def _weak(release: str) -> bool:
     return int(release.split(".")[0]) < int(STRONG_SINCE)
 
@@ -256,7 +290,15 @@ def _whole(engine: str, model: Model) -> list[Any]:
     from gsvexport.passes.int32_ports import Int32Ports
     from gsvexport.passes.one_t2s import OneT2S
 
-    return [OneT2S(model.dims.H, model.dims.D, model.dims.L)] if engine == "t2s" else [Int32Ports()]
+    first = OneT2S(model.dims.H, model.dims.D, model.dims.L) if engine == "t2s" else Int32Ports()
+    return [first, _known_sizes(model)]
+
+
+def _known_sizes(model: Model) -> Any:
+    """Numbers for the axes that no runtime can choose; those of keys and values are numbers already."""
+    from gsvexport.passes.known_sizes import KnownSizes
+
+    return KnownSizes(tuple((axis, getattr(model.dims, axis)) for axis in _FIXED_AXES))
 
 
 def _written_in_place(
@@ -271,7 +313,7 @@ def _written_in_place(
     from gsvexport.passes.in_place_t2s import InPlaceT2S, aliases
 
     dims = model.dims
-    whole = run_passes(stage, [InPlaceT2S(dims.H, dims.D, dims.L, capacity)])
+    whole = run_passes(stage, [InPlaceT2S(dims.H, dims.D, dims.L, capacity), _known_sizes(model)])
     if lost := set(keep) - {str(node.name) for node in whole.model.graph}:
         return None, (f"no form that writes its cache in place: {', '.join(sorted(lost))} must stay FP32",)
     pairs = aliases(dims.L)
@@ -289,6 +331,23 @@ def _in_place_form(
     profiles = recipe.in_place_profiles(model.dims, limits, prompt)
     name = f"t2s.{recipe.IN_PLACE}.onnx"
     return recipe.InPlace(name, profiles, aliases(model.dims.L), _types(graph), _half_share(graph))
+
+
+def _context(engine: str, source: Path, model: Model) -> tuple[int, int] | None:
+    """How many frames around a piece the vocoder looks at; None where it has to run whole: its reach is not known."""
+    import onnx_ir as ir
+
+    from gsvexport.errors import PassError
+    from gsvexport.graphs.receptive import context
+
+    if engine != "vocoder":
+        return None
+    if model.vocoder_context is not None:
+        return model.vocoder_context
+    try:
+        return context(ir.load(source / model.files["vocoder"]), "mel", "audio", model.hop)
+    except PassError:  # v3's periodic activations
+        return None
 
 
 def _norms() -> list[Any]:
@@ -362,8 +421,9 @@ def _half_share(graph: ir.Model) -> float:
     return round(half / max(1, half + single), 4)
 
 
-def _inputs(graph: ir.Model) -> list[str]:
-    return [str(port.name) for port in graph.graph.inputs]
+def _dynamic(graph: ir.Model) -> list[str]:
+    """The inputs with an axis that a profile has to give."""
+    return [name for name, axes in axes_of(graph).items() if not all(isinstance(axis, int) for axis in axes)]
 
 
 def _prompt(source: Path, model: Model) -> tuple[int, int]:

@@ -22,8 +22,9 @@ from gsvexport.files import atomic_file, cache_directory, canonical_json, sha256
 
 FOLDER = "engines"
 RECIPE = "tensorrt.json"
-READ_ONLY, IN_PLACE = "read-only", "in-place"  # what an engine does with the cache of T2S
-CACHES = (READ_ONLY, IN_PLACE)
+# What an engine does with the cache of T2S; by itself it writes it in place where TensorRT can.
+AUTO, READ_ONLY, IN_PLACE = "auto", "read-only", "in-place"
+CACHES = (AUTO, READ_ONLY, IN_PLACE)
 IN_PLACE_SINCE = "10.15"
 _SCHEMA = 1
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from gsvexport.backends.tensorrt.cuda import Unjudged
 from gsvexport.backends.tensorrt.decoder import T2S, DeviceDecoder
 from gsvexport.backends.tensorrt.engine import Engine
 from gsvexport.backends.tensorrt.ports import KINDS, graph_feeds, stage_results
@@ -75,6 +76,9 @@ def prove(
 ) -> list[dict[str, Any]]:
     """One row for each stage and metric: value, limit, n and status; the worst of all golden vectors.
 
+    Raises:
+        Unjudged: the device ran out of memory, say.
+
     T2S goes through `decoder.DeviceDecoder`, so that cache, strided copies and recorded steps are what is proven.
     """
     limits, cases = read_limits(folder), read_cases(folder)
@@ -85,6 +89,8 @@ def prove(
         say(f"golden vector {case['name']} of {stage}")
         try:
             rows = _case(engines, t2s, case, dims)
+        except Unjudged:
+            raise
         except (GsvError, KeyError) as error:
             problems[stage] = f"case {case['name']}: {' '.join(str(error).split())}"
             continue

@@ -62,7 +62,8 @@ class InPlace:
 class Engine:
     """One engine: its graph (`weak` for TensorRT below 10, empty where the target has none), the stages that it runs,
     its profiles, and the layers that must compute in FP32 where the graph's types are only advice. `ports` has the
-    numpy type of each input and output, `half` the share of FP16 among the operators that compute with floats."""
+    numpy type of each input and output, `half` the share of FP16 among the operators that compute with floats. Where
+    `context` is not None, longer inputs are run in windows that look at so many frames before and after."""
 
     name: str
     stages: tuple[str, ...]
@@ -73,6 +74,7 @@ class Engine:
     ports: dict[str, dict[str, str]]
     half: float
     in_place: InPlace | None = None
+    context: tuple[int, int] | None = None
 
 
 def to_json(engines: Sequence[Engine], *, phones: int) -> dict[str, Any]:
@@ -98,9 +100,18 @@ def trtexec(engine: Engine) -> dict[str, str]:
     return lines
 
 
-def profiles(engine: str, dims: Dims, limits: Limits, prompt: tuple[int, int], inputs: Sequence[str]) -> list[Profile]:
-    """The profiles of one engine; `prompt` is (phones, codes) of what is spoken before every sentence, `inputs` names
-    the graph's inputs."""
+def profiles(
+    engine: str,
+    dims: Dims,
+    limits: Limits,
+    prompt: tuple[int, int],
+    inputs: Sequence[str],
+    *,
+    windows: bool = False,
+) -> list[Profile]:
+    """The profiles of one engine; with `windows` the vocoder gets those of short pieces alone, of which longer ones are
+    made. `prompt` is (phones, codes) of what is spoken before every sentence, `inputs` names
+    the graph's inputs whose lengths are open."""
     make = {
         "t2s": _t2s,
         "acoustic": _acoustic,
@@ -110,7 +121,7 @@ def profiles(engine: str, dims: Dims, limits: Limits, prompt: tuple[int, int], i
         "reference": _reference,
         "prompt": _prompt,
     }[engine]
-    made = make(dims, limits, prompt)
+    made = make(dims, limits, prompt)[: 1 if windows else None]
     return [Profile(one.name, {name: shape for name, shape in one.shapes.items() if name in inputs}) for one in made]
 
 

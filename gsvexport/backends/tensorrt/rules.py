@@ -49,6 +49,13 @@ def const_input(site: Site, *, input: int, value: Any = None) -> Hits:
             yield Hit(f"{name} is {_short(array)}; must be {value}")
 
 
+def const_or_integer(site: Site, *, input: int) -> Hits:
+    for name, found in site.inputs([input]):
+        kind = site.dtype(found)
+        if site.constant(found) is None and kind not in ("INT32", "INT64"):
+            yield Hit(f"{name} is computed and {kind or 'of an unknown type'}; must be a constant", unsure=kind is None)
+
+
 def tensor_input(site: Site, *, input: int) -> Hits:
     for name, value in site.inputs([input]):
         if site.constant(value) is not None:
@@ -368,9 +375,9 @@ _OCCURS = ("control_flow", "data_dependent_output", "nondeterministic", "slow", 
 NODE_KINDS: dict[str, Callable[..., Hits]] = {
     function.__name__: function
     for function in (
-        dtype, dtype_in, const_input, tensor_input, rank, spatial_rank, attr_in, attr_forbidden, attr_forbidden_if,
-        attr_all_ones, max_outputs, max_inputs, forbidden_inputs, requires_input, max_value, same_dtype,
-        keep_fp32_inputs, zero_point_zero, static_shape, static_dim, einsum_plain, opset_max, real_input,
+        dtype, dtype_in, const_input, const_or_integer, tensor_input, rank, spatial_rank, attr_in, attr_forbidden,
+        attr_forbidden_if, attr_all_ones, max_outputs, max_inputs, forbidden_inputs, requires_input, max_value,
+        same_dtype, keep_fp32_inputs, zero_point_zero, static_shape, static_dim, einsum_plain, opset_max, real_input,
         bidir_same_activations, branch_outputs_same_rank, branch_output_names_differ, loop_static_scan_length,
         loop_carried_shape_invariant, precision,
     )

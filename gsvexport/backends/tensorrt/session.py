@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,8 @@ from gsvexport.backends.tensorrt.decoder import T2S, DeviceDecoder
 from gsvexport.backends.tensorrt.device import import_tensorrt, this_device
 from gsvexport.backends.tensorrt.engine import Engine
 from gsvexport.backends.tensorrt.ports import graph_feeds, in_place_feeds, in_place_results, stage_results
+from gsvexport.backends.tensorrt.space import shared
+from gsvexport.backends.tensorrt.windows import Windows
 from gsvexport.errors import ArtifactError, BackendError, EnvironmentProblem
 from gsvexport.model import read_model
 
@@ -24,11 +26,12 @@ _FIX = "run `gsvexport finalize ARTIFACT` on the device"
 class EngineSession:
     """One engine; see `gsvexport.backends.Session`. Which stage of a T2S engine is meant is told by the arrays."""
 
-    def __init__(self, engine: Engine, folder: Path, *, recorded: bool) -> None:
+    def __init__(self, engine: Engine, folder: Path, *, recorded: bool, context: Sequence[int] | None = None) -> None:
         self._engine: Engine | None = engine
         self._dims = read_model(folder).dims
         self._t2s = T2S(engine, self._dims, recorded=recorded) if engine.name == "t2s" else None
         self._name = engine.name
+        self._windows = Windows.of(context, engine, read_model(folder).hop) if context else None
 
     def run(self, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         """The stage's own ports. A step copies the cache to the device and back: for checks, not for speech."""
@@ -42,6 +45,8 @@ class EngineSession:
         given = graph_feeds(stage, feeds, self._dims)
         if stage == "step":
             given = self._with_capacity(given)
+        if self._windows is not None:
+            return self._windows.run(self._engine, given)
         return stage_results(stage, self._engine.run(given))
 
     def decoder(self, step: Any) -> DeviceDecoder:
@@ -97,7 +102,12 @@ def open_session(path: Path, *, threads: int | None = None) -> Session:
     if notes.get("passed") is not True:
         what = "failed its golden vectors" if notes.get("passed") is False else "has not been checked"
         raise BackendError(f"the TensorRT engine of {path.name} {what} on this device", fix=_FIX)
-    return EngineSession(Engine(plan.file, entry, cuda, trt), folder, recorded=bool(notes.get("recorded")))
+    return EngineSession(
+        Engine(plan.file, entry, shared(cuda), trt),
+        folder,
+        recorded=bool(notes.get("recorded")),
+        context=entry.get("context"),
+    )
 
 
 def finished(folder: Path) -> bool:

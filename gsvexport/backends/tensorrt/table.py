@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ _BUILT_IN = ("unknown_op", "unsupported_op")  # every operator is held against t
 _META = ("schema", "oldest", "oldest_reason", "native_int64", "confidence", "sources")
 _KIND = ("severity", "since", "until", "meaning")
 _RULE = ("kind", "since", "until", "severity", "note", "source")
+_DISAGREEMENTS = ("takes", "refuses")
 _OPERATOR = (
     "since", "dtypes8", "dtypes10", "typed_inputs", "typed_outputs", "policy", "rules", "advice", "custom", "source",
 )  # fmt: skip
@@ -62,8 +63,18 @@ class Operator:
 
 
 @dataclass(frozen=True)
+class Disagreement:
+    """Where NVIDIA's own parser says something else about an operator ("" for a whole graph): about what, and why the
+    table stays as it is."""
+
+    op: str
+    what: str
+    why: str
+
+
+@dataclass(frozen=True)
 class Table:
-    """operators.toml, checked."""
+    """operators.toml, checked. `rtx` has what TensorRT for RTX "takes" although the table refuses it, and "refuses"."""
 
     oldest: str
     oldest_reason: str
@@ -72,6 +83,7 @@ class Table:
     severities: Mapping[str, str]
     graph: tuple[Rule, ...]
     operators: Mapping[str, Operator]
+    rtx: Mapping[str, tuple[Disagreement, ...]]
 
 
 def release(version: str) -> Release:
@@ -127,11 +139,12 @@ class _Reading:
 
     def table(self) -> Table:
         reader = self.reader
-        reader.unknown("", reader.values, ("meta", "kinds", "graph", "absent", "op"))
-        meta, graph, absent = (reader.mapping(name) for name in ("meta", "graph", "absent"))
+        reader.unknown("", reader.values, ("meta", "kinds", "graph", "rtx", "absent", "op"))
+        meta, graph, absent, rtx = (reader.mapping(name) for name in ("meta", "graph", "absent", "rtx"))
         for name, values, known in (
             ("meta", meta, _META),
             ("graph", graph, ("rules", "source")),
+            ("rtx", rtx, ("version", *_DISAGREEMENTS)),
             ("absent", absent, ("up_to", "source", "ops", "advice")),
         ):
             reader.unknown(name, values, known)
@@ -155,7 +168,17 @@ class _Reading:
             severities={name: kind.get("severity", "error") for name, kind in self.kinds.items()},
             graph=self._rules("graph", graph, self.graph_kinds),
             operators=found,
+            rtx={side: self._disagreements(side, rtx.get(side, ())) for side in _DISAGREEMENTS},
         )
+
+    def _disagreements(self, side: str, lines: Sequence[Mapping[str, str]]) -> tuple[Disagreement, ...]:
+        found = []
+        for line in lines:
+            self.reader.unknown(f"rtx.{side}", line, ("op", "what", "why"))
+            if not line.get("why"):
+                self.reader.problem(f"rtx.{side}", f"{line.get('op')}: no 'why'")
+            found.append(Disagreement(line.get("op", ""), line.get("what", ""), line.get("why", "")))
+        return tuple(found)
 
     def _check_kinds(self) -> None:
         known = (*_BUILT_IN, *self.node_kinds, *self.graph_kinds)
