@@ -30,10 +30,10 @@ from gsvexport.artifact.manifest import (
     SIGNATURE,
     Manifest,
     Member,
-    safe_name,
 )
 from gsvexport.errors import ArtifactError, EnvironmentProblem
 from gsvexport.files import atomic_file, canonical_json, disk_errors, free_space, sha256_bytes, sha256_file
+from gsvexport.reading import safe_name
 
 SUFFIX = ".gsv"
 _CHUNK = 1 << 20

@@ -19,7 +19,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Protocol
 
-from gsvexport.errors import BackendError
+from gsvexport.errors import ArtifactError, BackendError
+from gsvexport.reading import Refused, inside
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -95,6 +96,7 @@ def open_session(backend: str, folder: Path, file: str, *, threads: int | None =
     `threads` limits the cores one operator may use; None leaves the choice to the backend.
 
     Raises:
+        ArtifactError: the file's name leads out of the folder, or the file is a link or no graph.
         BackendError: no such backend, or it cannot load the file.
         EnvironmentProblem: the backend's own runtime is not installed.
     """
@@ -107,5 +109,9 @@ def open_session(backend: str, folder: Path, file: str, *, threads: int | None =
             fix=f"did you mean '{near[0]}'?" if near else "name one of those",
         )
     module = importlib.import_module(f"{__name__}.{backend}.session")
-    session: Session = module.open_session(folder / file, threads=threads)
+    try:
+        path = inside(folder, file)
+    except Refused as error:
+        raise ArtifactError(f"{folder} {error}", fix="get it again, or build it again") from error
+    session: Session = module.open_session(path, threads=threads)
     return session

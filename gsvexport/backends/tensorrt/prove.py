@@ -6,13 +6,13 @@ limits are those of the artifact's own report.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from gsvexport import reading
 from gsvexport.backends.tensorrt.decoder import T2S, DeviceDecoder
 from gsvexport.backends.tensorrt.engine import Engine
 from gsvexport.backends.tensorrt.ports import KINDS, graph_feeds, stage_results
@@ -45,10 +45,10 @@ def read_cases(folder: Path) -> list[Case]:
     """
     found = []
     try:
-        index = json.loads((folder / _GOLDEN / "golden.json").read_text(encoding="utf-8"))
+        index = reading.read_json(folder / _GOLDEN / "golden.json")
         for row in index["cases"]:
             sides = {
-                side: {port: _load(folder / _GOLDEN / Path(file).name) for port, file in row[side].items()}
+                side: {port: _load(reading.inside(folder / _GOLDEN, file)) for port, file in row[side].items()}
                 for side in ("inputs", "outputs")
             }
             found.append({**row, **sides, "seed": index["seed"]})
@@ -64,7 +64,7 @@ def read_limits(folder: Path) -> dict[tuple[str, str], tuple[float, str]]:
         ArtifactError: it has none.
     """
     try:
-        rows = json.loads((folder / "report.json").read_text(encoding="utf-8"))["checks"]
+        rows = reading.read_json(folder / "report.json")["checks"]
         return {(r["stage"], r["metric"]): (r["limit"], r["direction"]) for r in rows if r["limit"] is not None}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ArtifactError(f"{folder} has no report with limits: {error!r}", fix="build it again") from error
@@ -183,5 +183,5 @@ def _project(cache: NDArray[Any], seed: int) -> NDArray[Any]:
 
 
 def _load(path: Path) -> NDArray[Any]:
-    array = np.load(str(path), allow_pickle=False)
+    array = reading.read_array(path)
     return array.astype({"f": np.float32, "i": np.int64}.get(array.dtype.kind, array.dtype))
