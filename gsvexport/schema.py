@@ -12,9 +12,12 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Mapping
 from re import Pattern
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-Shape = "Callable[[Any, str], Iterator[str]]"
+if TYPE_CHECKING:
+    Shape = Callable[[Any, str], Iterator[str]]
+
+
 MOST_FINDINGS = 20
 _LONGEST_KEY = 200
 NOTHING: Mapping[str, Shape] = {}

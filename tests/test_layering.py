@@ -20,6 +20,7 @@ LAYERS = (
     ("source",),
     ("passes",),
     ("backends",),
+    ("carried",),
     ("runtime",),
     ("registry",),
     ("emulate",),

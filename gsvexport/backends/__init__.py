@@ -52,26 +52,37 @@ class Session(Protocol):
 
 def runnable() -> tuple[str, ...]:
     """Names of the backends that can run a graph, sorted. Nothing is imported to find out."""
-    return tuple(sorted(path.parent.name for path in Path(__file__).parent.glob("*/session.py")))
+    return _folders("session.py")
+
+
+def _folders(file: str) -> tuple[str, ...]:
+    """The backends that have a file. A name out of an artifact is looked for among them: it is no path."""
+    return tuple(sorted(path.parent.name for path in Path(__file__).parent.glob(f"*/{file}")))
 
 
 def emulation(backend: str) -> ModuleType | None:
     """The `emulate.py` of a backend; None for one whose artifacts run as they are."""
-    if not (Path(__file__).parent / backend / "emulate.py").is_file():
+    if backend not in _folders("emulate.py"):
         return None
     return importlib.import_module(f"{__name__}.{backend}.emulate")
 
 
 def finaliser(backend: str) -> ModuleType | None:
     """The `finalize.py` of a backend; None for one whose artifacts run as they are."""
-    if not (Path(__file__).parent / backend / "finalize.py").is_file():
+    if backend not in _folders("finalize.py"):
         return None
     return importlib.import_module(f"{__name__}.{backend}.finalize")
 
 
+def carrying(backend: str) -> dict[str, Path]:
+    """The code that artifacts of a backend hold, by member's name, and the file of this package that each is."""
+    module = finaliser(backend)
+    return dict(module.carried()) if module is not None else {}
+
+
 def auditor(backend: str) -> ModuleType | None:
     """The `audit.py` of a backend; None for one that measures nothing of its artifacts."""
-    if not (Path(__file__).parent / backend / "audit.py").is_file():
+    if backend not in _folders("audit.py"):
         return None
     return importlib.import_module(f"{__name__}.{backend}.audit")
 
