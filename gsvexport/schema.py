@@ -10,7 +10,7 @@ this module; it runs on Python 3.8.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from re import Pattern
 from typing import TYPE_CHECKING, Any
 
