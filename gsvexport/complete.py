@@ -14,6 +14,7 @@ from typing import Any
 
 from gsvexport.artifact import container
 from gsvexport.artifact.manifest import MANIFEST, Manifest
+from gsvexport.artifact.trust import Key
 from gsvexport.backends import finishing
 from gsvexport.errors import GateFailed
 from gsvexport.files import canonical_json, refuse_existing, temporary_directory
@@ -37,6 +38,7 @@ def complete(
     *,
     out: Path | None = None,
     compiled: Path | None = None,
+    key: Key | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> tuple[dict[str, Any], Path]:
     """Write the artifact `path` with its compiled members to `out`, by default beside it, without a signature.
@@ -54,7 +56,7 @@ def complete(
     name = path.name.removesuffix(container.SUFFIX)
     place = out or path.absolute().with_name(f"{name}-compiled{container.SUFFIX}")
     refuse_existing(place, force=False)
-    folder, manifest = intact(path, progress=progress)
+    folder, manifest = intact(path, key=key, progress=progress)
     with temporary_directory(place) as work:
         made, files = work / "made", work / "files"
         made.mkdir()

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gsvexport.backends import finishing
 from gsvexport.errors import InputError
 from gsvexport.pack import intact
 from gsvexport.runtime.machine import check_machine
+
+if TYPE_CHECKING:
+    from gsvexport.artifact.trust import Key
 
 
 def finish(
@@ -18,13 +21,14 @@ def finish(
     out: Path | None = None,
     cache: str = "auto",
     any_machine: bool = False,
+    key: Key | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> tuple[dict[str, Any], Path, str]:
     """Finish an artifact on this device; returns the device report, where it was written, and both in words.
 
     The report goes to `out`, by default beside the artifact. When the device's own checks passed, every stage is
     verified as `gsvexport verify` does, too; the report's `passed` covers both. `cache` is what an engine does with the
-    cache of T2S: "read-only", "in-place", or "auto", the latter where TensorRT can.
+    cache of T2S: "read-only", "in-place", or "auto", the latter where TensorRT can; `key` has to have signed it.
 
     Raises:
         InputError: nothing of it has to be built on a device.
@@ -34,7 +38,7 @@ def finish(
     from gsvexport.verify import verify_artifact
 
     say = progress or (lambda _: None)
-    folder, manifest = intact(path, progress=progress)
+    folder, manifest = intact(path, key=key, progress=progress)
     if not any_machine:
         check_machine(manifest.target, path)
     module = finishing((entry.backend for entry in manifest.stages.values()), "finalize")

@@ -5,15 +5,58 @@ Reading it needs nothing but the standard library, so a device can.
 
 from __future__ import annotations
 
-import json
+import re
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from gsvexport import reading, schema
 from gsvexport.errors import ArtifactError
-from gsvexport.stages import VERSIONS, Port, Stage, stages
+from gsvexport.stages import SYMBOL_COUNTS, VERSIONS, Port, Stage, stages
 
 SCHEMA = 1
+LARGEST = 1 << 20  # bytes of a `model.json`; real ones have 2000
+_SIZE = schema.whole(1, 1 << 20)
+_NAME = schema.text(200, re.compile(r"[^\x00-\x1f\x7f]+"))
+_DIMS = dict.fromkeys(("D", "V", "I", "G", "phones", "text_phones", "codes", "positions"), _SIZE)
+_SHAPE = schema.record(
+    {
+        "schema": schema.one_of(SCHEMA),
+        "name": _NAME,
+        "language": schema.text(16, re.compile("[a-z]+")),
+        "version": schema.one_of(*VERSIONS),
+        "symbols": schema.one_of(*SYMBOL_COUNTS),
+        "rate": schema.whole(1000, 768_000),
+        "hop": _SIZE,
+        "eos": schema.whole(0, 1 << 20),
+        "dims": schema.record(
+            {**_DIMS, "L": schema.whole(1, 256), "H": schema.whole(1, 1024)}, {"tokens": schema.whole(0, 1 << 24)}
+        ),
+        "spectrogram": schema.record(
+            {
+                "rate": schema.whole(1000, 768_000),
+                "n_fft": schema.whole(2, 1 << 16),
+                "hop": schema.whole(1, 1 << 16),
+                "window": schema.whole(1, 1 << 16),
+            }
+        ),
+        "sampling": schema.record(
+            {
+                "top_k": schema.whole(1, 1 << 31),
+                "top_p": schema.number(0, 1),
+                "temperature": schema.number(0, 100),
+                "repetition_penalty": schema.number(0.01, 100),
+            }
+        ),
+        "files": schema.table(schema.text(200), 32),
+    },
+    {
+        "baked": schema.table(schema.text(200), 32),
+        "baked_key": schema.optional(schema.text(64)),
+        "vocoder_context": schema.optional(schema.rows(schema.whole(0, 1 << 20), 2, least=2)),
+        "vocabulary": schema.optional(schema.text(200)),
+    },
+)
 
 
 @dataclass(frozen=True)
@@ -101,7 +144,7 @@ class Model:
         """Rebuild from `to_json`'s value; `where` names the file in errors.
 
         Raises:
-            ArtifactError: unknown schema or version, missing or unknown keys.
+            ArtifactError: unknown schema or version, or everything that no description has.
         """
         if not isinstance(value, dict) or value.get("schema") != SCHEMA:
             found = value.get("schema") if isinstance(value, dict) else type(value).__name__
@@ -112,24 +155,34 @@ class Model:
                 fix="build it again, or install the gsvexport that wrote it",
             )
         fields = {key: item for key, item in value.items() if key != "schema"}
-        try:
-            model = cls(
-                **{
-                    **fields,
-                    "dims": Dims(**fields["dims"]),
-                    "spectrogram": Spectrogram(**fields["spectrogram"]),
-                    "sampling": SamplingDefaults(**fields["sampling"]),
-                    "vocoder_context": tuple(fields["vocoder_context"]) if fields.get("vocoder_context") else None,
-                }
-            )
-        except (TypeError, KeyError) as error:
-            raise ArtifactError(f"{where} does not hold a model description: {error}") from error
-        if model.version not in VERSIONS:
-            raise ArtifactError(f"{where}: unknown model version", found=model.version, limit=", ".join(VERSIONS))
-        for name in (*model.files.values(), *model.baked.values(), *([model.vocabulary] if model.vocabulary else ())):
-            if Path(name).is_absolute() or ".." in Path(name).parts:
-                raise ArtifactError(f"{where}: a file name leads out of the folder", found=name)
+        if problems := schema.findings(value, _SHAPE):
+            raise ArtifactError(f"{where} does not hold a model description", problems=problems)
+        model = cls(
+            **{
+                **fields,
+                "dims": Dims(**fields["dims"]),
+                "spectrogram": Spectrogram(**fields["spectrogram"]),
+                "sampling": SamplingDefaults(**fields["sampling"]),
+                "vocoder_context": tuple(fields["vocoder_context"]) if fields.get("vocoder_context") else None,
+            }
+        )
+        if problems := model._problems():
+            raise ArtifactError(f"{where} does not hold a model description", problems=problems)
         return model
+
+    def _problems(self) -> list[str]:
+        """What is wrong beyond types and ranges."""
+        names = (*self.files.values(), *self.baked.values(), *([self.vocabulary] if self.vocabulary else ()))
+        problems = [f"a file name leads out of the folder: {name!a}" for name in names if not reading.safe_name(name)]
+        known = stages(self.version)
+        problems += [f"{self.version} has no stage {name!a}" for name in self.files if name not in known]
+        if self.dims.D % self.dims.H:
+            problems.append(f"a width of {self.dims.D} is no multiple of {self.dims.H} heads")
+        if self.eos >= self.dims.V:
+            problems.append(f"end of speech is code {self.eos} of {self.dims.V}")
+        if self.spectrogram.window > self.spectrogram.n_fft or self.spectrogram.hop > self.spectrogram.n_fft:
+            problems.append("the spectrogram's window or hop is longer than its transform")
+        return problems
 
 
 def read_model(folder: Path) -> Model:
@@ -140,11 +193,11 @@ def read_model(folder: Path) -> Model:
     """
     path = folder / "model.json"
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = reading.read_json(reading.inside(folder, path.name), limit=LARGEST)
     except FileNotFoundError:
         raise ArtifactError(f"{folder} holds no model.json", fix="pass a .gsv artifact or a source directory") from None
     except (OSError, ValueError) as error:
-        raise ArtifactError(f"{path} cannot be read: {error}") from error
+        raise ArtifactError(f"{path} {reading.why(error)}", fix="get it again, or build it again") from error
     return Model.from_json(value, str(path))
 
 

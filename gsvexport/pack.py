@@ -10,10 +10,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gsvexport.artifact import container
+from gsvexport.artifact import container, trust
 from gsvexport.artifact.manifest import REPORT, Manifest, StageEntry, Weights
 from gsvexport.backends import compiler as compilers
 from gsvexport.backends import emulation, finaliser, finished
+from gsvexport.carried import unproven
 from gsvexport.errors import ArtifactError, EnvironmentProblem
 from gsvexport.files import canonical_json, link
 from gsvexport.inputs import Opened
@@ -25,6 +26,7 @@ from gsvexport.verify.depth import Depth, insist
 from gsvexport.voice.profile import NOTICE
 
 if TYPE_CHECKING:
+    from gsvexport.artifact.trust import Key
     from gsvexport.source import Source
     from gsvexport.verify.report import Check, Report
     from gsvexport.voice.voice import Reference
@@ -80,17 +82,19 @@ def verify_packed(
     source: Path | None = None,
     any_machine: bool = False,
     depth: Depth | None = None,
+    key: Key | None = None,
     progress: Progress | None = None,
 ) -> Report:
     """Verify an artifact as it is on this machine: every byte, then every stage against its golden vectors.
 
     `source`, a source folder, adds the comparison with the source. `any_machine` takes an artifact that was made for
-    another machine, and the report says so. `depth` says how far to go, and what has to run.
+    another machine, and the report says so. `depth` says how far to go, and what has to run; `key` who has to have
+    signed it.
 
     Raises:
         ArtifactError: the artifact or the source is damaged (names the files), or it was made for another machine.
     """
-    folder, manifest = intact(path, progress=progress)
+    folder, manifest = intact(path, key=key, progress=progress)
     if not any_machine:
         check_machine(manifest.target, path)
     report = _verified(folder, manifest, progress or (lambda _: None), source=source, depth=depth)
@@ -143,17 +147,22 @@ def _say(say: Progress, before: str, text: str) -> None:
     say(f"{before}: {text}")
 
 
-def intact(path: Path, *, progress: Progress | None = None) -> tuple[Path, Manifest]:
-    """The folder and the manifest of an artifact, unpacked where need be, after every byte was checked.
+def intact(path: Path, *, key: Key | None = None, progress: Progress | None = None) -> tuple[Path, Manifest]:
+    """The folder and the manifest of an artifact, unpacked where need be, after every byte was checked, and its
+    signature and the code that it carries, too; with `key` this one has to have signed it.
 
     Raises:
-        ArtifactError: it is damaged; names the files.
+        ArtifactError: it is damaged (names the files), wrongly signed, not signed by `key`, or carries other code.
     """
-    (progress or (lambda _: None))("checking every byte")
-    if path.is_file() and (problems := container.damage(path)):
+    say = progress or (lambda _: None)
+    proven = trust.prove(path, key)
+    manifest = proven.manifest
+    say("checking every byte")
+    if not path.is_dir() and (problems := container.damage(path)):
         raise ArtifactError(f"{path} is damaged", problems=problems, fix="get the artifact again, or build it again")
-    manifest = container.read_manifest(path)
-    folder = path if path.is_dir() else container.unpacked(path)
+    if reason := unproven(manifest, str(path)):
+        say(f"warning: {reason}")
+    folder = path if path.is_dir() else container.unpacked(path, proven.text)
     if problems := container.differences(folder, manifest, hashes=True):
         fix = "get the artifact again" if path.is_dir() else f"remove {folder}; it is unpacked again"
         raise ArtifactError(f"{path}: its files in {folder} are damaged", problems=problems, fix=fix)

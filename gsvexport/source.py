@@ -6,19 +6,23 @@ A source is a folder: `source.json` (what it is made of), `model.json` (what a r
 
 from __future__ import annotations
 
-import json
+import re
 import shutil
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from gsvexport import reading, schema
 from gsvexport.errors import ArtifactError, VoiceError
+from gsvexport.external import check_external
 from gsvexport.files import atomic_directory, canonical_json, sha256_bytes, sha256_file
 from gsvexport.model import Dims, Model, SamplingDefaults, Spectrogram, read_model
 from gsvexport.stages import MEL_BANDS, POSITIONS, VERSIONS, stages
+from gsvexport.voice.dims import SovitsDims, T2SDims
+from gsvexport.voice.matching import MatchingDims
 
 if TYPE_CHECKING:
     from gsvexport.graphs.builder import Weights
@@ -27,6 +31,42 @@ if TYPE_CHECKING:
 SCHEMA = 1
 VOCABULARY = "vocab.txt"
 WORDS = "embeddings.word_embeddings.weight"
+META = "source.json"
+_SHA256 = schema.text(64, re.compile("[0-9a-f]{64}"))
+_FILE = schema.record({"size": schema.whole(0, 1 << 44), "sha256": _SHA256})
+_LIST = schema.rows(schema.whole(0, 1 << 24), 64)
+_KINDS = {
+    "int": schema.whole(0, 1 << 24),
+    "int | None": schema.optional(schema.whole(0, 1 << 24)),
+    "str": schema.text(64),
+    "bool": schema.flag,
+    "tuple[int, ...]": _LIST,
+    "tuple[tuple[int, ...], ...]": schema.rows(_LIST, 64),
+}
+
+
+def _sizes(kind: type[Any]) -> schema.Shape:
+    """The shape of a dataclass of hyperparameters, from what its fields are said to be."""
+    return schema.record({item.name: _KINDS[str(item.type)] for item in fields(kind)})
+
+
+_KINDS["MatchingDims | None"] = schema.optional(_sizes(MatchingDims))
+# Tables that are only told on, and read by nothing here, are checked for being tables.
+_TOLD = schema.table(schema.anything, 1000)
+_SHAPE = schema.record(
+    {
+        "schema": schema.one_of(SCHEMA),
+        "name": schema.text(200),
+        "version": schema.one_of(*VERSIONS),
+        "hyperparameters": schema.record({"t2s": _sizes(T2SDims), "acoustics": _sizes(SovitsDims)}),
+        "sampling": _TOLD,
+        "stages": _TOLD,
+        "provenance": _TOLD,
+        "sovits": schema.text(64),
+        "files": schema.table(_FILE, 4096),
+        "digest": _SHA256,
+    }
+)
 Progress = Callable[[str], None]
 
 
@@ -73,7 +113,7 @@ def write_source(voice: Voice, out: Path, *, force: bool = False, progress: Prog
         (work / "model.json").write_text(canonical_json(model.to_json()), encoding="utf-8")
         say("hashing")
         meta = _meta(voice, model, work)
-        (work / "source.json").write_text(canonical_json(meta), encoding="utf-8")
+        (work / META).write_text(canonical_json(meta), encoding="utf-8")
     return Source(out, model, meta["digest"], meta)
 
 
@@ -81,30 +121,46 @@ def open_source(path: Path, *, verify: bool = False) -> Source:
     """Open a source folder. Sizes are always checked, hashes only with `verify` (it reads every byte).
 
     Raises:
-        ArtifactError: not a source, of an unknown schema, or incomplete, or (with `verify`) changed.
+        ArtifactError: not a source, of an unknown schema, or incomplete, or (with `verify`) changed; or it lists files
+            elsewhere, or holds links.
     """
-    where = path / "source.json"
+    where = path / META
     try:
-        meta = json.loads(where.read_text(encoding="utf-8"))
+        meta = reading.read_json(reading.inside(path, META))
     except (OSError, ValueError) as error:
         raise ArtifactError(
-            f"{path} is not a source directory: {error}", fix="gsvexport source VOICE -o DIR"
+            f"{path} is not a source directory: {where} {reading.why(error)}", fix="gsvexport source VOICE -o DIR"
         ) from error
     if not isinstance(meta, dict) or meta.get("schema") != SCHEMA:
         raise ArtifactError(f"{where}: unknown schema", limit=f"schema {SCHEMA}", fix="export the source again")
-    problems = []
+    if problems := schema.findings(meta, _SHAPE):
+        raise ArtifactError(f"{where} cannot be right", problems=problems, fix="export the source again")
     for name, entry in meta["files"].items():
-        file = path / name
-        if not file.is_file():
+        try:
+            file = reading.inside(path, name)
+        except reading.Refused as error:
+            problems.append(f"it {error}")
+            continue
+        if not reading.regular(file):
             problems.append(f"{name} is missing")
         elif file.stat().st_size != entry["size"]:
             problems.append(f"{name} has {file.stat().st_size} bytes instead of {entry['size']}")
         elif verify and sha256_file(file) != entry["sha256"]:
             problems.append(f"{name} has changed (SHA-256 differs)")
+        elif name.endswith(".onnx"):
+            try:
+                check_external(file)
+            except reading.Refused as error:
+                problems.append(f"{name} {error}")
     if problems or _digest(meta) != meta["digest"]:
         problems = problems or ["source.json does not match its own digest"]
         raise ArtifactError(f"the source {path} is damaged", problems=problems, fix="export the source again")
-    return Source(path, read_model(path), meta["digest"], meta)
+    model = read_model(path)
+    named = {"model.json", *model.files.values(), *model.baked.values(), *filter(None, [model.vocabulary])}
+    if unlisted := sorted(named - meta["files"].keys()):
+        problems = [f"{name} is used and not listed" for name in unlisted]
+        raise ArtifactError(f"the source {path} is damaged", problems=problems, fix="export the source again")
+    return Source(path, model, meta["digest"], meta)
 
 
 def rebake(source: Source, reference: Reference, out: Path, *, progress: Progress | None = None) -> Source:
@@ -128,7 +184,7 @@ def rebake(source: Source, reference: Reference, out: Path, *, progress: Progres
         files = {**kept, **{name: _entry(work / name) for name in changed}}
         meta = {**source.meta, "files": dict(sorted(files.items()))}
         meta["digest"] = _digest(meta)
-        (work / "source.json").write_text(canonical_json(meta), encoding="utf-8")
+        (work / META).write_text(canonical_json(meta), encoding="utf-8")
     return Source(out, model, meta["digest"], meta)
 
 

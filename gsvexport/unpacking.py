@@ -7,7 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from gsvexport.artifact import container
+from gsvexport.artifact.keys import trusted_file
 from gsvexport.artifact.manifest import MANIFEST, README, SIGNATURE, Manifest
+from gsvexport.artifact.signature import refusal, to_bytes
+from gsvexport.artifact.trust import Key, prove
+from gsvexport.carried import code, unproven
 from gsvexport.errors import InputError
 from gsvexport.files import atomic_directory
 from gsvexport.model import Model, read_model
@@ -34,14 +38,23 @@ ports tell.
 """
 
 
-def unpack_to(path: Path, out: Path, *, force: bool = False, progress: Callable[[str], None] | None = None) -> Manifest:
+def unpack_to(
+    path: Path,
+    out: Path,
+    *,
+    force: bool = False,
+    key: Key | None = None,
+    allow_unsigned: bool = False,
+    progress: Callable[[str], None] | None = None,
+) -> Manifest:
     """Write the files of the container `path`, checked and not compressed, and a README.txt to the folder `out`.
 
     The folder appears complete or not at all. `load`, `verify` and `inspect` take it as they take the artifact.
 
     Raises:
         InputError: `out` exists and `force` is false, or it holds something else than an unpacked artifact.
-        ArtifactError: the container is hostile, damaged or of an unknown schema.
+        ArtifactError: the container is hostile, damaged, of an unknown schema or wrongly signed; it carries other code
+            than this package's, or code that no trusted key signed while `allow_unsigned` is false.
         EnvironmentProblem: the disk is full or not writable.
     """
     if force and os.path.isdir(out) and any(out.iterdir()) and not (out / MANIFEST).is_file():
@@ -49,11 +62,21 @@ def unpack_to(path: Path, out: Path, *, force: bool = False, progress: Callable[
             f"{out} is a folder with other things in it; --force replaces only an unpacked artifact",
             fix="choose another output with -o",
         )
+    if path.is_dir():
+        raise InputError(f"{path} is a folder; a .gsv file is unpacked")
+    say = progress or (lambda _: None)
+    proven = prove(path, key)
+    if reason := unproven(proven.manifest, str(path)):
+        say(f"warning: {reason}")
+    if code(proven.manifest) and key is None and proven.trusted is None:
+        if not allow_unsigned:
+            raise refusal(f"{path}, which carries code,", proven.keys, trusted_file())
+        say(f"warning: {path} carries code, and no trusted key signed it")
     with atomic_directory(out, force=force) as work:
-        (progress or (lambda _: None))(f"unpacking {path}, checking every byte")
-        manifest = container.unpack(path, work)
-        if (signature := container.signature(path)) is not None:
-            (work / SIGNATURE).write_bytes(signature)
+        say(f"unpacking {path}, checking every byte")
+        manifest = container.unpack(path, work, proven.text)
+        if proven.signatures:
+            (work / SIGNATURE).write_bytes(to_bytes(proven.signatures))
         (work / README).write_text(readme(manifest, read_model(work)), encoding="utf-8")
     return manifest
 

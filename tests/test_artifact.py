@@ -13,9 +13,10 @@ from hypothesis import given, settings, strategies
 
 from gsvexport.artifact import container
 from gsvexport.artifact.layout import Entry, directory, local_header
-from gsvexport.artifact.manifest import Decisions, Group, Manifest, Member, StageEntry, Weights, safe_name
+from gsvexport.artifact.manifest import Decisions, Group, Manifest, Member, StageEntry, Weights
 from gsvexport.errors import ArtifactError, EnvironmentProblem, InputError
 from gsvexport.files import canonical_json, sha256_bytes
+from gsvexport.reading import safe_name
 
 FILES = {"model.json": b"{}\n", "step.onnx": b"graph", "weights.safetensors": b"w" * 5000, "baked/ge.npy": b"123"}
 

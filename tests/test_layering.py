@@ -8,7 +8,8 @@ import pytest
 PACKAGE = Path(__file__).resolve().parent.parent / "gsvexport"
 LAYERS = (
     ("errors",),
-    ("files", "progress"),
+    ("reading", "schema"),
+    ("external", "files", "progress"),
     ("stages", "tables"),
     ("model", "target", "artifact", "text", "demo"),
     ("audio", "fbank", "loudness"),
@@ -19,6 +20,7 @@ LAYERS = (
     ("source",),
     ("passes",),
     ("backends",),
+    ("carried",),
     ("runtime",),
     ("registry",),
     ("emulate",),
@@ -41,7 +43,18 @@ RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 FACADE = {"__init__.py", "__main__.py"}  # the public names, found lazily, and `python -m`
 # May not be imported when a module of the device side is: a device has numpy and its backend's runtime.
 DEVICE = (
-    *("errors.py", "files.py", "stages.py", "model.py", "text", "runtime", "artifact", "registry"),
+    *(
+        "errors.py",
+        "reading.py",
+        "schema.py",
+        "files.py",
+        "stages.py",
+        "model.py",
+        "text",
+        "runtime",
+        "artifact",
+        "registry",
+    ),
     *("backends/__init__.py", "cloning.py", "fbank.py"),
 )
 COMPILE_ONLY = {"onnx", "onnx_ir", "onnxscript", "safetensors", "torch", "soundfile", "filelock", "click"}

@@ -30,10 +30,10 @@ from gsvexport.artifact.manifest import (
     SIGNATURE,
     Manifest,
     Member,
-    safe_name,
 )
 from gsvexport.errors import ArtifactError, EnvironmentProblem
 from gsvexport.files import atomic_file, canonical_json, disk_errors, free_space, sha256_bytes, sha256_file
+from gsvexport.reading import inside, opened, read_bytes, safe_name, why
 
 SUFFIX = ".gsv"
 _CHUNK = 1 << 20
@@ -125,14 +125,15 @@ def manifest_bytes(path: Path) -> bytes:
     Raises: as `read_manifest`.
     """
     if path.is_dir():
-        file = path / MANIFEST
-        if not file.is_file() or file.stat().st_size > LARGEST_MANIFEST:
-            raise ArtifactError(f"{path} is not an unpacked artifact", fix="pass a .gsv file")
-        data = file.read_bytes()
+        try:
+            data = read_bytes(inside(path, MANIFEST), LARGEST_MANIFEST)
+        except (OSError, ValueError) as error:
+            what = f"{path} is not an unpacked artifact: {MANIFEST} {why(error)}"
+            raise ArtifactError(what, fix="pass a .gsv file") from error
         Manifest.from_bytes(data, str(path))
         return data
-    with _opened(path) as opened:
-        return opened.text
+    with _opened(path) as found:
+        return found.text
 
 
 def signature(path: Path) -> bytes | None:
@@ -143,14 +144,25 @@ def signature(path: Path) -> bytes | None:
     Raises: as `read_manifest`.
     """
     if path.is_dir():
-        file = path / SIGNATURE
-        if not file.is_file():
+        try:
+            return read_bytes(inside(path, SIGNATURE), LARGEST_SIGNATURE)
+        except FileNotFoundError:
             return None
-        if file.stat().st_size > LARGEST_SIGNATURE:
-            raise ArtifactError(f"{file} is too large", found=file.stat().st_size, limit=LARGEST_SIGNATURE)
-        return file.read_bytes()
-    with _opened(path) as opened:
-        return opened.signature
+        except (OSError, ValueError) as error:
+            raise ArtifactError(f"{path / SIGNATURE} {why(error)}", fix=FIX) from error
+    with _opened(path) as found:
+        return found.signature
+
+
+def signed(path: Path) -> tuple[bytes, bytes | None]:
+    """The exact bytes of the manifest and those of `signature.json`, or None, read at once; see `manifest_bytes`.
+
+    Raises: as `read_manifest`.
+    """
+    if path.is_dir():
+        return manifest_bytes(path), signature(path)
+    with _opened(path) as found:
+        return found.text, found.signature
 
 
 def with_signature(path: Path, data: bytes | None, out: Path, *, force: bool = False) -> None:
@@ -158,13 +170,13 @@ def with_signature(path: Path, data: bytes | None, out: Path, *, force: bool = F
 
     Raises: as `assemble`, and as `read_manifest`.
     """
-    with _opened(path) as opened:
+    with _opened(path) as found:
 
         def payload(name: str) -> BinaryIO:
-            opened.stream.seek(opened.entries[name].offset)
-            return opened.stream
+            found.stream.seek(found.entries[name].offset)
+            return found.stream
 
-        assemble(opened.manifest, payload, out, signature=data, force=force)
+        assemble(found.manifest, payload, out, signature=data, force=force)
 
 
 def payloads(path: Path) -> list[Payload]:
@@ -172,11 +184,10 @@ def payloads(path: Path) -> list[Payload]:
 
     Raises: as `read_manifest`.
     """
-    with _opened(path) as opened:
-        files = opened.manifest.files
+    with _opened(path) as found:
+        files = found.manifest.files
         return [
-            Payload(name, entry.offset, entry.size, files[name].payload_sha256)
-            for name, entry in opened.entries.items()
+            Payload(name, entry.offset, entry.size, files[name].payload_sha256) for name, entry in found.entries.items()
         ]
 
 
@@ -186,21 +197,25 @@ def read_member(path: Path, name: str) -> bytes:
     Raises:
         ArtifactError: no artifact, damaged, or without such a member.
     """
-    with _opened(path) as opened:
-        if name not in opened.entries:
+    with _opened(path) as found:
+        if name not in found.entries:
             raise ArtifactError(f"{path} holds no {name}", fix="gsvexport inspect shows what it holds")
-        return b"".join(opened.read(name))
+        return b"".join(found.read(name))
 
 
-def unpack(path: Path, folder: Path) -> Manifest:
-    """Unpack a container into the empty folder `folder`, checking the size and SHA-256 of every member.
+def unpack(path: Path, folder: Path, text: bytes | None = None) -> Manifest:
+    """Unpack a container into the empty folder `folder`, checking the size and SHA-256 of every member; with `text`
+    also that its manifest is those bytes.
 
     Raises:
-        ArtifactError: the container is hostile, damaged or of an unknown schema; names the member.
+        ArtifactError: the container is hostile, damaged or of an unknown schema; names the member. It was replaced
+            since `text` was read.
         EnvironmentProblem: the disk is full or not writable.
     """
-    with disk_errors(folder), _opened(path) as opened:
-        needed = sum(member.size for member in opened.manifest.files.values())
+    with disk_errors(folder), _opened(path) as found:
+        if text not in (None, found.text):
+            raise ArtifactError(f"{path} was replaced while it was read", fix="try again")
+        needed = sum(member.size for member in found.manifest.files.values())
         if (free := free_space(folder)) < needed:
             raise EnvironmentProblem(
                 f"{path} does not fit on the disk of {folder}",
@@ -209,27 +224,30 @@ def unpack(path: Path, folder: Path) -> Manifest:
                 fix="free some space, gsvexport cache --prune, or choose another place with -o or GSVEXPORT_CACHE",
             )
         folder.mkdir(parents=True, exist_ok=True)
-        for name in opened.entries:
+        for name in found.entries:
             target = folder / name
             target.parent.mkdir(parents=True, exist_ok=True)
             with open(target, "xb") as out:
-                for piece in opened.read(name):
+                for piece in found.read(name):
                     out.write(piece)
-        (folder / MANIFEST).write_bytes(opened.text)
-        return opened.manifest
+        (folder / MANIFEST).write_bytes(found.text)
+        return found.manifest
 
 
-def unpacked(path: Path) -> Path:
-    """The folder that a container is unpacked to, once, in the user's cache; it is named by SHA-256 of the manifest.
+def unpacked(path: Path, text: bytes | None = None) -> Path:
+    """The folder that a container is unpacked to, once, in the user's cache; it is named by SHA-256 of the manifest,
+    whose bytes are `text` where it was read and checked before.
 
     Unpacking checks every hash. A folder that is there already has its file list and sizes checked, which takes no
     time, and is unpacked again when they differ; `differences` with `hashes=True` checks every byte.
 
     Raises: as `unpack`.
     """
-    text = manifest_bytes(path)
-    manifest = Manifest.from_bytes(text, str(path))
-    return kept(sha256_bytes(text), lambda folder: not differences(folder, manifest), lambda new: unpack(path, new))
+    text = manifest_bytes(path) if text is None else text
+    pinned, manifest = text, Manifest.from_bytes(text, str(path))
+    return kept(
+        sha256_bytes(text), lambda folder: not differences(folder, manifest), lambda new: unpack(path, new, pinned)
+    )
 
 
 def differences(folder: Path, manifest: Manifest, *, hashes: bool = False) -> list[str]:
@@ -256,15 +274,15 @@ def damage(path: Path) -> list[str]:
     Raises:
         ArtifactError: the container is hostile, or damaged outside of its members.
     """
-    found = []
-    with _opened(path) as opened:
-        for name in opened.entries:
+    wrong = []
+    with _opened(path) as found:
+        for name in found.entries:
             try:
-                for _ in opened.read(name):
+                for _ in found.read(name):
                     pass
             except ArtifactError:
-                found.append(f"{name} has changed (SHA-256 differs)")
-    return found
+                wrong.append(f"{name} has changed (SHA-256 differs)")
+    return wrong
 
 
 @dataclass(frozen=True, eq=False)
@@ -289,11 +307,11 @@ class _Opened:
 def _opened(path: Path) -> Iterator[_Opened]:
     """The container, checked up to the members' own bytes."""
     try:
-        stream = open(path, "rb")  # noqa: SIM115 - closed below; only errors of opening are told here
+        stream = opened(path)
     except FileNotFoundError as error:
         raise ArtifactError(f"{path} does not exist") from error
-    except OSError as error:
-        raise ArtifactError(f"{path} cannot be read: {error.strerror}") from error
+    except (OSError, ValueError) as error:
+        raise ArtifactError(f"{path} {why(error)}") from error
     with stream:
         yield _checked(stream, path)
 

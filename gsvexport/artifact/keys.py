@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gsvexport.artifact.signature import PublicKey, Signature, sign
+from gsvexport.artifact.signature import Claim, PublicKey, Signature, sign
 from gsvexport.errors import EnvironmentProblem, InputError
 from gsvexport.files import atomic_file, disk_errors
+from gsvexport.reading import read_bytes, read_text, why
 
 _KIND = "ed25519"
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
@@ -59,15 +60,13 @@ def trusted_keys(file: Path | None = None) -> tuple[TrustedKey, ...]:
     """
     file = file or trusted_file()
     try:
-        with open(file, "rb") as stream:
-            data = stream.read(_LARGEST + 1)
-        text = data.decode()
+        text = read_text(file, _LARGEST)
     except FileNotFoundError:
         return ()
-    except (OSError, UnicodeDecodeError) as error:
-        raise EnvironmentProblem(f"{file} cannot be read: {error}") from error
-    if len(data) > _LARGEST:
-        raise InputError(f"{file} is too large for a file of keys", found=f"over {_LARGEST} bytes", limit=_LARGEST)
+    except (OSError, ValueError) as error:
+        raise EnvironmentProblem(
+            f"{file} {why(error)}", fix=f"{file} holds a key a line: ed25519 BASE64 NAME"
+        ) from error
     found: list[TrustedKey] = []
     problems: list[str] = []
     for number, line in enumerate(text.splitlines(), 1):
@@ -138,9 +137,15 @@ def new_key(name: str) -> TrustedKey:
             handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         except FileExistsError:
             raise InputError(f"{path} exists already", fix="choose another name") from None
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(text)
-    trust(one)
+        try:
+            with os.fdopen(handle, "wb") as stream:
+                stream.write(text)
+                stream.flush()
+                os.fsync(handle)
+            trust(one)
+        except BaseException:  # a full disk, say: an empty file would keep the name for ever
+            path.unlink(missing_ok=True)
+            raise
     return one
 
 
@@ -154,7 +159,7 @@ def private_names() -> list[str]:
     return sorted(path.stem for path in (config_directory() / "keys").glob("*.pem"))
 
 
-def sign_with(name: str, manifest: bytes) -> Signature:
+def sign_with(name: str, manifest: bytes, claim: Claim | None = None) -> Signature:
     """Sign a manifest with the private key of that name.
 
     Raises:
@@ -171,28 +176,33 @@ def sign_with(name: str, manifest: bytes) -> Signature:
                 limit="mode 600",
                 fix=f"chmod 600 {path}; if others had access, make a new key",
             )
-        data = path.read_bytes()
+        data = read_bytes(path, _LARGEST)
     except FileNotFoundError:
         known = ", ".join(private_names()) or "none"
         raise InputError(
             f"there is no private key '{name}'", limit=f"known: {known}", fix=f"gsvexport key new {name}"
         ) from None
-    except OSError as error:
-        raise EnvironmentProblem(f"{path} cannot be read: {error.strerror}") from error
+    except (OSError, ValueError) as error:
+        raise EnvironmentProblem(f"{path} {why(error)}") from error
     serial = _serialization()
     try:
         raw = serial.load_pem_private_key(data, None).private_bytes_raw()
     except (ValueError, TypeError, AttributeError) as error:
         raise EnvironmentProblem(f"{path} is not an ed25519 private key: {type(error).__name__}") from error
-    return sign(raw, manifest)
+    return sign(raw, manifest, claim)
 
 
-def public_key(given: str) -> TrustedKey:
-    """The public key that the user means: the name of a trusted one, a file with one line as above, or base64.
+def public_key(given: str | Path | PublicKey | TrustedKey) -> TrustedKey:
+    """The public key that is meant: the name of a trusted one, a file with one line as above, or base64.
 
     Raises:
         InputError: it is none of them, or the file has several keys.
     """
+    if isinstance(given, TrustedKey):
+        return given
+    if isinstance(given, PublicKey):
+        return TrustedKey(given.id, given)
+    given = str(given)
     for one in trusted_keys():
         if given in (one.name, one.key.id):
             return one

@@ -16,6 +16,7 @@ from typing import Any
 
 from gsvexport.errors import ArtifactError
 from gsvexport.files import canonical_json, sha256_bytes
+from gsvexport.reading import safe_name
 
 SCHEMA = 2
 MANIFEST = "manifest.json"
@@ -32,7 +33,6 @@ MOST_EXPANSION = 100  # times its stored bytes that an artifact may unpack to, b
 SLACK = 256 << 20  # bytes
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-_PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
 
 @dataclass(frozen=True)
@@ -263,11 +263,6 @@ class Manifest:
         if total > MOST_EXPANSION * stored + SLACK:
             return [f"its members unpack from {stored} bytes to {total}; at most {MOST_EXPANSION} times is allowed"]
         return []
-
-
-def safe_name(name: str) -> bool:
-    """Whether a member's name stays inside the folder it is unpacked to, on every system."""
-    return len(name) <= 200 and all(_PART.fullmatch(part) for part in name.split("/"))
 
 
 def media(name: str) -> str:

@@ -2,15 +2,18 @@
 
 Signed are the exact bytes of the manifest behind a line that says what they are, so that no signature made for another
 purpose fits. The manifest lists size and SHA-256 of every member, hence a signature covers every byte of an artifact.
+With a `Claim` the signer also says which version it is and since when: that is signed in front of the manifest.
+
+A wrong signature counts for nothing, and takes nothing from a right one beside it: anybody can add one.
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
-import json
+import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +21,18 @@ from gsvexport.artifact import container
 from gsvexport.artifact.manifest import LARGEST_SIGNATURE
 from gsvexport.errors import ArtifactError, EnvironmentProblem, GsvError, InputError
 from gsvexport.files import canonical_json, sha256_bytes
+from gsvexport.reading import parse_json
 
 MOST = 32  # signatures of one artifact
 _SCHEMA = 1
 _DOMAIN = b"gsvexport signature 1: the manifest of an artifact\n"
+_CLAIMING = b"gsvexport signature 2: what an artifact is, and its manifest\n"
+_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
+_VERSION = re.compile(r"(0|[1-9][0-9]{0,8})(\.(0|[1-9][0-9]{0,8})){0,3}")
+_FIELD = (1 << 255) - 19
+# y of the eight points of small order, by which anything is signed (RFC 8032, 5.1; the last two are y and -y of those
+# of order 8). y is compared modulo the field's prime, so their other spellings are found, too.
+_SMALL = {0, 1, _FIELD - 1, (_Y := 0x7A03AC9277FDC74EC6CC392CFA53202A0F67100D760B3CBA4FD84D3D706A17C7), _FIELD - _Y}
 _KEY_BYTES, _SIGNATURE_BYTES = 32, 64
 
 
@@ -43,31 +54,58 @@ class PublicKey:
 
     @classmethod
     def from_text(cls, text: str) -> PublicKey:
-        """Rebuild from base64, or raise `ValueError`."""
-        return cls(_decoded(text, _KEY_BYTES))
+        """Rebuild from base64, or raise `ValueError`; also for a key that anything is signed by."""
+        key = cls(_decoded(text, _KEY_BYTES))
+        if key.weak:
+            raise ValueError("a key of small order, by which anything is signed")
+        return key
+
+    @property
+    def weak(self) -> bool:
+        """Whether its point is of small order: signatures by it can be made by anybody."""
+        return (int.from_bytes(self.raw, "little") & (1 << 255) - 1) % _FIELD in _SMALL
 
 
 @dataclass(frozen=True, order=True)
+class Claim:
+    """What a signer says of an artifact: the voice's name, its version, and when it was signed (UTC, RFC 3339)."""
+
+    name: str
+    version: str
+    time: str
+
+    def __post_init__(self) -> None:
+        texts = (self.name, self.version, self.time)
+        known = all(isinstance(text, str) for text in texts) and len(self.name) <= 200
+        if not known or not _VERSION.fullmatch(self.version) or not _TIME.fullmatch(self.time):
+            raise ValueError("not the name, version and time of an artifact")
+
+
+@dataclass(frozen=True)
 class Signature:
-    """One signature, 64 bytes, and the key that it is checked with."""
+    """One signature, 64 bytes, the key that it is checked with, and what is claimed besides."""
 
     key: PublicKey
     value: bytes
+    claim: Claim | None = None
 
 
-def sign(private: bytes, manifest: bytes) -> Signature:
+def sign(private: bytes, manifest: bytes, claim: Claim | None = None) -> Signature:
     """Sign the exact bytes of a manifest with a private key of 32 bytes. Equal arguments give equal signatures."""
     key = _ed25519().Ed25519PrivateKey.from_private_bytes(private)
-    return Signature(PublicKey(key.public_key().public_bytes_raw()), key.sign(_DOMAIN + manifest))
+    return Signature(PublicKey(key.public_key().public_bytes_raw()), key.sign(_signed(manifest, claim)), claim)
 
 
 def right(signature: Signature, manifest: bytes) -> bool:
-    """Whether a signature is one of these bytes by its key."""
+    """Whether a signature is one of these bytes by its key, and its key one that only its owner can sign with."""
     ed25519 = _ed25519()
     from cryptography.exceptions import InvalidSignature
 
+    if signature.key.weak:
+        return False
     try:
-        ed25519.Ed25519PublicKey.from_public_bytes(signature.key.raw).verify(signature.value, _DOMAIN + manifest)
+        data = _signed(manifest, signature.claim)
+        ed25519.Ed25519PublicKey.from_public_bytes(signature.key.raw).verify(signature.value, data)
     except (InvalidSignature, ValueError):
         return False
     return True
@@ -79,10 +117,18 @@ def to_bytes(signatures: Iterable[Signature]) -> bytes:
     Raises:
         InputError: there are too many.
     """
-    rows = sorted({signature.key: signature for signature in signatures}.values())
+    found = {signature.key: signature for signature in signatures}
+    rows = [found[key] for key in sorted(found)]
     if len(rows) > MOST:
         raise InputError("too many signatures on one artifact", found=len(rows), limit=MOST)
-    table = [{"key": row.key.text, "signature": base64.b64encode(row.value).decode()} for row in rows]
+    table = [
+        {
+            "key": row.key.text,
+            "signature": base64.b64encode(row.value).decode(),
+            **({"claim": asdict(row.claim)} if row.claim else {}),
+        }
+        for row in rows
+    ]
     return canonical_json({"schema": _SCHEMA, "ed25519": table}).encode()
 
 
@@ -97,7 +143,7 @@ def from_bytes(data: bytes, where: str) -> tuple[Signature, ...]:
             f"{where}: its signatures are too large", found=len(data), limit=f"{LARGEST_SIGNATURE} bytes"
         )
     try:
-        value: Any = json.loads(data)
+        value: Any = parse_json(data)
         rows = [_row(row) for row in value["ed25519"]]
         if not rows or len(rows) > MOST or to_bytes(rows) != data:
             raise ValueError("not in canonical form")
@@ -107,22 +153,31 @@ def from_bytes(data: bytes, where: str) -> tuple[Signature, ...]:
 
 
 def checked(data: bytes | None, manifest: bytes, where: str) -> tuple[PublicKey, ...]:
-    """Who signed: the keys of all signatures in `data`, each of which is right; empty without signatures.
+    """Who signed: the keys of the signatures in `data` that are right; empty without signatures.
+
+    Raises: as `valid`.
+    """
+    return tuple(signature.key for signature in valid(data, manifest, where))
+
+
+def valid(data: bytes | None, manifest: bytes, where: str) -> tuple[Signature, ...]:
+    """The signatures in `data` that are right; empty without signatures.
 
     Raises:
-        ArtifactError: a signature cannot be read, or is none of this manifest.
+        ArtifactError: they cannot be read, or none of them is one of this manifest.
         EnvironmentProblem: the package that checks signatures is not installed.
     """
     if data is None:
         return ()
     signatures = from_bytes(data, where)
-    if wrong := [signature.key.id for signature in signatures if not right(signature, manifest)]:
+    found = tuple(signature for signature in signatures if right(signature, manifest))
+    if not found:
         raise ArtifactError(
             f"{where} is wrongly signed: it was changed after it was signed, or its signature was",
-            problems=[f"key {key} did not sign this manifest" for key in wrong],
+            problems=[f"key {one.key.id} did not sign this manifest" for one in signatures],
             fix="get the artifact again",
         )
-    return tuple(signature.key for signature in signatures)
+    return found
 
 
 def signers(path: Path) -> tuple[PublicKey, ...]:
@@ -130,11 +185,12 @@ def signers(path: Path) -> tuple[PublicKey, ...]:
 
     Raises: as `checked`, and what reading the container raises.
     """
-    return checked(container.signature(path), container.manifest_bytes(path), str(path))
+    manifest, data = container.signed(path)
+    return checked(data, manifest, str(path))
 
 
 def add_signature(path: Path, make: Callable[[bytes], Signature]) -> PublicKey:
-    """Sign an artifact in place with `make(manifest bytes)`; signatures of other keys stay. Returns the key.
+    """Sign an artifact in place with `make(manifest bytes)`; right signatures of other keys stay. Returns the key.
 
     The file is replaced at once, when the new one is complete.
 
@@ -147,9 +203,8 @@ def add_signature(path: Path, make: Callable[[bytes], Signature]) -> PublicKey:
     if problems := container.damage(path):
         raise ArtifactError(f"{path} is damaged, so it is not signed", problems=problems, fix="build it again")
     manifest, data = container.manifest_bytes(path), container.signature(path)
-    checked(data, manifest, str(path))
     added = make(manifest)
-    before = from_bytes(data, str(path)) if data is not None else ()
+    before = [one for one in valid(data, manifest, str(path)) if one.key != added.key]
     container.with_signature(path, to_bytes([*before, added]), path, force=True)
     return added.key
 
@@ -172,8 +227,15 @@ def refusal(where: str, keys: Iterable[PublicKey], trusted: Path) -> GsvError:
     )
 
 
-def _row(row: dict[str, str]) -> Signature:
-    return Signature(PublicKey.from_text(row["key"]), _decoded(row["signature"], _SIGNATURE_BYTES))
+def _row(row: dict[str, Any]) -> Signature:
+    claim = Claim(**row["claim"]) if "claim" in row else None
+    return Signature(PublicKey(_decoded(row["key"], _KEY_BYTES)), _decoded(row["signature"], _SIGNATURE_BYTES), claim)
+
+
+def _signed(manifest: bytes, claim: Claim | None) -> bytes:
+    if claim is None:
+        return _DOMAIN + manifest
+    return _CLAIMING + canonical_json(asdict(claim)).encode() + manifest  # the JSON says where it ends
 
 
 def _decoded(text: str, size: int) -> bytes:

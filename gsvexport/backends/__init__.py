@@ -21,7 +21,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Protocol
 
-from gsvexport.errors import BackendError
+from gsvexport.errors import ArtifactError, BackendError
+from gsvexport.reading import Refused, inside
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -53,26 +54,37 @@ class Session(Protocol):
 
 def runnable() -> tuple[str, ...]:
     """Names of the backends that can run a graph, sorted. Nothing is imported to find out."""
-    return tuple(sorted(path.parent.name for path in Path(__file__).parent.glob("*/session.py")))
+    return _folders("session.py")
+
+
+def _folders(file: str) -> tuple[str, ...]:
+    """The backends that have a file. A name out of an artifact is looked for among them: it is no path."""
+    return tuple(sorted(path.parent.name for path in Path(__file__).parent.glob(f"*/{file}")))
 
 
 def emulation(backend: str) -> ModuleType | None:
     """The `emulate.py` of a backend; None for one whose artifacts run as they are."""
-    if not (Path(__file__).parent / backend / "emulate.py").is_file():
+    if backend not in _folders("emulate.py"):
         return None
     return importlib.import_module(f"{__name__}.{backend}.emulate")
 
 
 def finaliser(backend: str) -> ModuleType | None:
     """The `finalize.py` of a backend; None for one whose artifacts run as they are."""
-    if not (Path(__file__).parent / backend / "finalize.py").is_file():
+    if backend not in _folders("finalize.py"):
         return None
     return importlib.import_module(f"{__name__}.{backend}.finalize")
 
 
+def carrying(backend: str) -> dict[str, Path]:
+    """The code that artifacts of a backend hold, by member's name, and the file of this package that each is."""
+    module = finaliser(backend)
+    return dict(module.carried()) if module is not None else {}
+
+
 def auditor(backend: str) -> ModuleType | None:
     """The `audit.py` of a backend; None for one that measures nothing of its artifacts."""
-    if not (Path(__file__).parent / backend / "audit.py").is_file():
+    if backend not in _folders("audit.py"):
         return None
     return importlib.import_module(f"{__name__}.{backend}.audit")
 
@@ -104,6 +116,7 @@ def open_session(backend: str, folder: Path, file: str, *, threads: int | None =
     `threads` limits the cores one operator may use; None leaves the choice to the backend.
 
     Raises:
+        ArtifactError: the file's name leads out of the folder, or the file is a link or no graph.
         BackendError: no such backend, or it cannot load the file.
         EnvironmentProblem: the backend's own runtime is not installed.
     """
@@ -116,5 +129,9 @@ def open_session(backend: str, folder: Path, file: str, *, threads: int | None =
             fix=f"did you mean '{near[0]}'?" if near else "name one of those",
         )
     module = importlib.import_module(f"{__name__}.{backend}.session")
-    session: Session = module.open_session(folder / file, threads=threads)
+    try:
+        path = inside(folder, file)
+    except Refused as error:
+        raise ArtifactError(f"{folder} {error}", fix="get it again, or build it again") from error
+    session: Session = module.open_session(path, threads=threads)
     return session

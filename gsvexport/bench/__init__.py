@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from gsvexport.artifact.trust import Key
 from gsvexport.bench.child import call
 from gsvexport.bench.machine import describe
 from gsvexport.bench.report import Bench, Figure, Subject
@@ -35,12 +36,14 @@ def bench(
     prompt: int = 125,
     phones: int = 70,
     any_machine: bool = False,
+    key: Key | None = None,
     progress: Progress | None = None,
 ) -> Bench:
     """Measure an artifact (or a source), and a baseline in turn with it, run by run.
 
     Each speaks `tokens` codes (25 are a second) after `prompt` codes and `phones` phones. Where the package `onnx` is
-    installed, the work of the stages is counted in their graphs, too. `any_machine` takes artifacts for other machines.
+    installed, the work of the stages is counted in their graphs, too. `any_machine` takes artifacts for other machines;
+    `key` has to have signed the first one.
 
     Raises:
         InputError: arguments out of range (all listed), or a path that does not exist.
@@ -49,7 +52,7 @@ def bench(
     """
     say = progress or (lambda _: None)
     given = [path] if baseline is None else [path, baseline]
-    folders = [_folder(one, any_machine) for one in given]
+    folders = [_folder(one, any_machine, key if one is path else None) for one in given]
     models = [read_model(folder) for folder in folders]
     _check(models, threads=threads, runs=runs, tokens=tokens, prompt=prompt, phones=phones)
     machine = describe()
@@ -86,17 +89,22 @@ def _limits(threads: int, say: Progress) -> dict[str, list[float]]:
     return call("gsvexport.bench.machine:limits", threads=threads)
 
 
-def _folder(path: Path, any_machine: bool) -> Path:
+def _folder(path: Path, any_machine: bool, key: Key | None = None) -> Path:
     """The folder of a source or of an unpacked artifact, which has to be one for this machine, unless any is taken."""
-    from gsvexport.artifact.container import read_manifest, unpacked
+    from gsvexport.artifact.container import unpacked
     from gsvexport.artifact.manifest import MANIFEST
+    from gsvexport.artifact.trust import prove
 
     if not path.exists():
         raise InputError(f"{path} does not exist", fix="pass a .gsv artifact or a source directory")
-    folder = path if path.is_dir() else unpacked(path)
-    if (folder / MANIFEST).is_file() and not any_machine:
-        check_machine(read_manifest(folder).target, path)
-    return folder
+    if path.is_dir() and not (path / MANIFEST).is_file():
+        if key is not None:
+            raise InputError(f"{path} is no artifact, so nobody signed it", fix="leave --key out, or name a .gsv")
+        return path
+    proven = prove(path, key)
+    if not any_machine:
+        check_machine(proven.manifest.target, path)
+    return path if path.is_dir() else unpacked(path, proven.text)
 
 
 def _check(models: list[Model], **given: int) -> None:

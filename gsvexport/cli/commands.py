@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -15,6 +17,9 @@ from gsvexport.cli.release import release
 from gsvexport.cli.say import bench, say
 from gsvexport.cli.unpack import unpack
 from gsvexport.progress import progress as _progress
+
+if TYPE_CHECKING:
+    from gsvexport.verify.report import Report
 
 _EPILOG = """\b
 Exit codes:
@@ -53,6 +58,9 @@ _level = click.option(
 )
 _any_machine = click.option("--any-machine", is_flag=True, help="Also what was made for another processor.")
 _force = click.option("--force", is_flag=True, help="Replace outputs that exist.")
+_key = click.option(
+    "--key", metavar="KEY", help="This key must have signed it: a trusted one's name, a file, or base64."
+)
 
 
 def _version(context: click.Context, option: click.Parameter, asked: bool) -> None:
@@ -213,7 +221,7 @@ def source(voice: Path | None, out: Path, force: bool, quiet: bool) -> None:
     metavar="[CORE]",
     help="Run it on an emulated aarch64 core (after ARTIFACT; default: the target's), as far as one is set up.",
 )
-@click.option("--key", metavar="KEY", help="This key must have signed it: a trusted one's name, a file, or base64.")
+@_key
 @click.option("--against", type=_PATH, metavar="BASELINE", help="Fail where ARTIFACT is worse than this one, run here.")
 @_margin
 @_growth
@@ -266,10 +274,10 @@ def verify(
         return proof.self_test(artifact, source, depth, emulate, against, progress=_progress(quiet))
     _progress(quiet)(f"{artifact} is {signed_by(artifact, key)}")
     if emulate is None:
-        check = partial(verify_packed, source=source, any_machine=any_machine, depth=depth)
+        check = partial(_checked, verify_packed, artifact, key, source=source, any_machine=any_machine, depth=depth)
     else:
         core = None if emulate == _TARGETS_CORE else emulate
-        check = partial(proof.emulated, core=core, source=source, depth=depth)
+        check = partial(_checked, proof.emulated, artifact, key, core=core, source=source, depth=depth)
     if against is not None:
         tolerance = Tolerance(margin / 100, growth / 100)
         return verify_against(artifact, against, tolerance, check, as_json=as_json, progress=_progress(quiet))
@@ -279,6 +287,11 @@ def verify(
         return 0
     nothing = emulate is not None and all(check.status == "not_run" for check in report.checks)
     return EnvironmentProblem.exit_code if nothing else GateFailed.exit_code
+
+
+def _checked(run: Callable[..., Report], artifact: Path, key: str | None, path: Path, **what: Any) -> Report:
+    """A check of one of the artifacts; that `key` signed is asked of the one that is verified, not of a baseline."""
+    return run(path, key=key if path == artifact else None, **what)
 
 
 @cli.command()
@@ -292,10 +305,17 @@ def verify(
     show_default=True,
     help="What T2S does with its cache; in-place takes TensorRT 10.15, and auto chooses it there.",
 )
+@_key
 @_quiet
 @_any_machine
 def finalize(
-    artifact: Path, out: Path | None, compiled: Path | None, cache: str, quiet: bool, any_machine: bool
+    artifact: Path,
+    out: Path | None,
+    compiled: Path | None,
+    cache: str,
+    key: str | None,
+    quiet: bool,
+    any_machine: bool,
 ) -> int:
     """On the device: build what only it can build, then verify.
 
@@ -315,12 +335,14 @@ def finalize(
     if module := completing(artifact):
         if cache != "auto":
             raise InputError(f"{artifact} has no engine that writes a cache in place", fix="leave --cache out")
-        report, place = complete(artifact, module, out=out, compiled=compiled, progress=_progress(quiet))
+        report, place = complete(artifact, module, out=out, compiled=compiled, key=key, progress=_progress(quiet))
         click.echo(f"{module.summary(report)}\n{module.how_to_send(place)}")
         return 0
     if compiled is not None:
         raise InputError(f"{artifact} has nothing that edgetpu_compiler compiles", fix="leave --compiled out")
-    report, _, told = finish(artifact, out=out, cache=cache, any_machine=any_machine, progress=_progress(quiet))
+    report, _, told = finish(
+        artifact, out=out, cache=cache, any_machine=any_machine, key=key, progress=_progress(quiet)
+    )
     click.echo(told)
     return 0 if report["passed"] else GateFailed.exit_code
 

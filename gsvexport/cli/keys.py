@@ -3,16 +3,10 @@
 from __future__ import annotations
 
 import os
+from datetime import datetime, timezone
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from gsvexport.artifact.keys import TrustedKey
-    from gsvexport.artifact.signature import PublicKey
 
 _PATH = click.Path(path_type=Path)
 
@@ -94,21 +88,32 @@ def remove(name: str) -> None:
 @click.command()
 @click.argument("artifact", type=_PATH)
 @click.option("--key", "name", required=True, metavar="NAME", help="The private key, by the name it was made with.")
-def sign(artifact: Path, name: str) -> None:
+@click.option("--version", metavar="NUMBERS", help="Also sign that it is this version, and the time; publish takes it.")
+def sign(artifact: Path, name: str, version: str | None) -> None:
     """Sign ARTIFACT, in place; signatures of other keys stay.
 
-    A signature covers the manifest, byte for byte, and with it every member.
+    A signature covers the manifest, byte for byte, and with it every member. With --version it also covers the voice's
+    name, that version, and the time: `pull` then needs no repository's word for them.
 
     \b
     Example:
-      gsvexport sign dist/alice-x86-64.gsv --key release
+      gsvexport sign dist/alice-x86-64.gsv --key release --version 1.2.0
     """
     from functools import partial
 
+    from gsvexport.artifact.container import read_manifest
     from gsvexport.artifact.keys import sign_with
-    from gsvexport.artifact.signature import add_signature
+    from gsvexport.artifact.signature import Claim, add_signature
+    from gsvexport.errors import InputError
 
-    made = add_signature(artifact, partial(sign_with, name))
+    claim = None
+    if version is not None:
+        now = datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+        try:
+            claim = Claim(read_manifest(artifact).name, version, now)
+        except ValueError:
+            raise InputError(f"{version[:80]!a} is no version", limit="one to four numbers with dots") from None
+    made = add_signature(artifact, partial(sign_with, name, claim=claim))
     click.echo(f"{artifact}  signed by {name} (key {made.id})")
 
 
@@ -120,26 +125,12 @@ def signed_by(artifact: Path, wanted: str | None = None) -> str:
         InputError: `wanted` is no key.
         EnvironmentProblem: signatures cannot be checked here, and one was asked for.
     """
-    from gsvexport.artifact.keys import public_key, trusted_keys
-    from gsvexport.artifact.signature import signers
-    from gsvexport.errors import ArtifactError, EnvironmentProblem
+    from gsvexport.artifact.trust import names, prove
 
-    try:
-        found = signers(artifact)
-    except EnvironmentProblem as error:
-        if wanted is not None:
-            raise
-        return f"signed, and not checked: {error}"
-    said = names(found, trusted_keys())
-    if wanted is not None and (one := public_key(wanted)).key not in found:
-        raise ArtifactError(
-            f"{artifact} is not signed by {one.name} (key {one.key.id})", found=said, fix="get it from its maker"
-        )
-    return said
-
-
-def names(found: Iterable[PublicKey], trusted: Iterable[TrustedKey]) -> str:
-    """Who signed, in words."""
-    known = {one.key: one.name for one in trusted}
-    said = [f"{known[one]} (key {one.id})" if one in known else f"key {one.id}, not trusted here" for one in found]
-    return f"signed by {'; '.join(said)}" if said else "not signed"
+    found = prove(artifact, wanted)
+    claims = [
+        f"{one.key.id} says: {one.claim.name} {one.claim.version}, {one.claim.time}"
+        for one in found.signatures
+        if one.claim
+    ]
+    return found.unchecked or "; ".join([names(found.keys), *claims])

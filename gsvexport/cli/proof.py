@@ -14,7 +14,9 @@ from gsvexport.verify.report import Report
 Progress = Callable[[str], None]
 
 
-def emulated(artifact: Path, core: str | None, source: Path | None, depth: Depth, progress: Progress) -> Report:
+def emulated(
+    artifact: Path, core: str | None, source: Path | None, depth: Depth, progress: Progress, key: str | None = None
+) -> Report:
     """Verify on an emulated core, up to level 2.
 
     Raises: as `gsvexport.emulate.verify.verify_emulated`, and

@@ -49,6 +49,7 @@ def publish(artifacts: tuple[Path, ...], repository: str, version: str | None, q
 @click.option("-o", "--out", type=_PATH, show_default="NAME-TARGET.gsv", help="File to write, or a folder for it.")
 @click.option("--key", "keys", multiple=True, metavar="KEY", help="Only what this key signed; several allowed.")
 @click.option("--allow-unsigned", is_flag=True, help="Also what no trusted key signed.")
+@click.option("--allow-older", is_flag=True, help="Also an older one than was pulled before; so does NAME@VERSION.")
 @click.option("--force", is_flag=True, help="Replace another file.")
 @_quiet
 def pull(
@@ -58,6 +59,7 @@ def pull(
     out: Path | None,
     keys: tuple[str, ...],
     allow_unsigned: bool,
+    allow_older: bool,
     force: bool,
     quiet: bool,
 ) -> None:
@@ -72,10 +74,13 @@ def pull(
       gsvexport pull https://voices.example.com alice && gsvexport say alice-raspberry-pi-5.gsv "Hello!" -o hello.wav
       gsvexport pull /mnt/voices alice@1.2.0 --target jetson-orin -o /opt/voice.gsv
 
-    Exit code 6 when it is not signed by a trusted key, damaged, or for no such device as this one.
+    Version and time are the repository's word, unless the maker signed them (`gsvexport sign --version`). One that is
+    older than what was pulled from there before, or than what the same key signed, is refused.
+
+    Exit code 6 when it is not signed by a trusted key, damaged, older, or for no such device as this one.
     """
     from gsvexport.artifact.keys import public_key, trusted_keys
-    from gsvexport.cli.keys import names
+    from gsvexport.artifact.trust import names
     from gsvexport.registry import index
     from gsvexport.registry.places import open_place
     from gsvexport.registry.pull import pull as run
@@ -98,7 +103,17 @@ def pull(
     path = out or Path()
     if out is None or path.is_dir():
         path /= f"{item.entry.name}-{item.entry.target}.gsv"
-    done = run(place, item, path, trusted, allow_unsigned=allow_unsigned, force=force, progress=say)
+    done = run(
+        place,
+        item,
+        path,
+        trusted,
+        allow_unsigned=allow_unsigned,
+        allow_older=allow_older or wanted is not None,
+        force=force,
+        progress=say,
+    )
+    say(done.word)
     say(f"{done.received / 1e6:.1f} MB received, {done.reused / 1e6:.1f} MB were here")
     click.echo(f"{path}  {item.entry.title}  {path.stat().st_size / 1e6:.1f} MB  {names(done.keys, trusted)}")
     on_device = done.manifest.target.get("portability") == "build_on_device"

@@ -10,6 +10,9 @@ import click
 from gsvexport.progress import progress as _progress
 
 _PATH = click.Path(path_type=Path)
+_key = click.option(
+    "--key", metavar="KEY", help="This key must have signed it: a trusted one's name, a file, or base64."
+)
 _any_machine = click.option("--any-machine", is_flag=True, help="Also what was made for another processor.")
 
 
@@ -33,6 +36,7 @@ _any_machine = click.option("--any-machine", is_flag=True, help="Also what was m
 @click.option("--no-prompt", is_flag=True, help="Do not lead with the voice's own prompt.")
 @click.option("--max-tokens", type=int, help="Stop after that many codes (25 are a second).")
 @click.option("--threads", type=click.IntRange(1), help="Processor cores to use.")
+@_key
 @_any_machine
 @click.option("--force", is_flag=True, help="Replace outputs that exist.")
 def say(
@@ -63,6 +67,7 @@ def say(
 @click.option("--prompt", type=int, default=125, show_default=True, help="Codes of the prompt before them.")
 @click.option("--phones", type=int, default=70, show_default=True, help="Phones of prompt and sentence together.")
 @click.option("--json", "as_json", is_flag=True, help="The measurements as JSON.")
+@_key
 @_any_machine
 @click.option("-q", "--quiet", is_flag=True, help="No progress on standard error.")
 def bench(artifact: Path, baseline: Path | None, as_json: bool, quiet: bool, **options: Any) -> None:

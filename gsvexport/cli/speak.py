@@ -34,6 +34,7 @@ def speak(
     speed: float,
     noise_scale: float | None,
     stream: bool = False,
+    key: str | None = None,
     steps: int | None = None,
     cfg_rate: float = 0.0,
     **chosen: Any,
@@ -60,7 +61,7 @@ def speak(
     if text is None and not (phones or "").split():
         raise InputError("nothing to say", fix='give a text, or --phones "HH AH0 L OW1 ."')
     limit = MAX_TOKENS if max_tokens is None else max_tokens
-    with load(artifact, threads=threads, any_machine=any_machine) as voice:
+    with load(artifact, threads=threads, any_machine=any_machine, key=key) as voice:
         ids = None if phones is None else phone_ids(_split(phones), voice.model.symbols)
         settings = {name: value for name, value in chosen.items() if value is not None}
         sampling = replace(voice.sampling, greedy=greedy, **settings)

@@ -13,12 +13,17 @@ from gsvexport.progress import progress
 @click.argument("artifact", type=click.Path(path_type=Path))
 @click.option("-o", "--out", type=click.Path(path_type=Path), required=True, help="Folder to write.")
 @click.option("--force", is_flag=True, help="Replace an unpacked artifact that is there.")
+@click.option("--key", metavar="KEY", help="This key must have signed it: a trusted one's name, a file, or base64.")
+@click.option("--allow-unsigned", is_flag=True, help="Also code that no trusted key signed.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress on standard error.")
-def unpack(artifact: Path, out: Path, force: bool, quiet: bool) -> None:
+def unpack(artifact: Path, out: Path, force: bool, key: str | None, allow_unsigned: bool, quiet: bool) -> None:
     """Write ARTIFACT as plain files, for C++, Android, or a device without gsvexport.
 
     Every byte is checked. README.txt lists the stages with their files and ports. The other commands take the folder
     as they take ARTIFACT.
+
+    What is made for NVIDIA devices carries code for them, which has to be this release's own, byte for byte. It is
+    unpacked where a trusted key signed it, or with --allow-unsigned.
 
     \b
     Example:
@@ -26,6 +31,6 @@ def unpack(artifact: Path, out: Path, force: bool, quiet: bool) -> None:
     """
     from gsvexport.unpacking import unpack_to
 
-    manifest = unpack_to(artifact, out, force=force, progress=progress(quiet))
+    manifest = unpack_to(artifact, out, force=force, key=key, allow_unsigned=allow_unsigned, progress=progress(quiet))
     size = sum(member.size for member in manifest.files.values())
     click.echo(f"{out}  {len(manifest.files) + 1} files, {size / 1e6:.1f} MB")

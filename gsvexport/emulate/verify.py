@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from gsvexport.artifact.manifest import Manifest
+from gsvexport.artifact.trust import Key
 from gsvexport.emulate.guest import TIMEOUT, EmulatedVoice, Guest
 from gsvexport.emulate.install import Emulator, find
 from gsvexport.errors import EnvironmentProblem, InputError
@@ -36,6 +37,7 @@ def verify_emulated(
     source: Path | None = None,
     emulator: Callable[[], Emulator] = find,
     timeout: float = TIMEOUT,
+    key: Key | None = None,
     progress: Progress | None = None,
 ) -> Report:
     """Verify an artifact on an emulated `core`, by default the one that its target names, with one thread.
@@ -48,7 +50,7 @@ def verify_emulated(
         ArtifactError: the artifact or the source is damaged; names the files.
     """
     say = progress or (lambda _: None)
-    folder, manifest = intact(path, progress=say)
+    folder, manifest = intact(path, key=key, progress=say)
     asked = core or target_core(manifest.target)
     precision = {stage: entry.precision for stage, entry in manifest.stages.items()}
     gates = resolve(precision, manifest.target.get("gates"))

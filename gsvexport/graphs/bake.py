@@ -12,8 +12,9 @@ import numpy as np
 from gsvexport.cloning import Run, take
 from gsvexport.errors import VoiceError, missing_package
 from gsvexport.model import Model
+from gsvexport.reading import read_bytes
 from gsvexport.stages import POSITIONS
-from gsvexport.text.features import LANGUAGE, text_features, vocabulary
+from gsvexport.text.features import LANGUAGE, LARGEST_VOCABULARY, text_features, vocabulary
 from gsvexport.text.phonemise import read
 from gsvexport.text.symbols import phone_ids
 
@@ -99,7 +100,7 @@ def _features(folder: Path, model: Model, reference: Reference, run: Run) -> np.
     found = read(reference.text, reference.language, model.symbols, limit=POSITIONS)
     if reference.phones != phone_ids([phone for sentence in found for phone in sentence.phones], model.symbols):
         return None  # given phones, whose characters are not known
-    known = vocabulary((folder / model.vocabulary).read_bytes())
+    known = vocabulary(read_bytes(folder / model.vocabulary, LARGEST_VOCABULARY))
     return np.concatenate([text_features(sentence, known, run) for sentence in found], axis=2)
 
 

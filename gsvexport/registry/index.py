@@ -35,7 +35,8 @@ _SCHEMA = 1
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _KEY_ID = re.compile(r"[0-9a-f]{16}")
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]{0,63}")  # of voices and targets
-_VERSION = re.compile(r"(0|[1-9][0-9]{0,8})(\.(0|[1-9][0-9]{0,8})){0,3}")
+VERSION = r"(0|[1-9][0-9]{0,8})(\.(0|[1-9][0-9]{0,8})){0,3}"
+_VERSION = re.compile(VERSION)
 _ENTRY = re.compile(rf"{ENTRIES}/({_NAME.pattern})/({_NAME.pattern})/({_VERSION.pattern})\.json")
 _STATUSES = ("pass", "fail", "not_run")
 

@@ -11,7 +11,7 @@ from typing import IO, Any, cast
 
 from gsvexport.artifact import container
 from gsvexport.artifact.manifest import REPORT, Manifest
-from gsvexport.artifact.signature import Signature, checked, from_bytes, to_bytes
+from gsvexport.artifact.signature import Signature, to_bytes, valid
 from gsvexport.errors import ArtifactError, EnvironmentProblem, GateFailed, GsvError, InputError
 from gsvexport.files import canonical_json, sha256_bytes
 from gsvexport.registry.index import (
@@ -141,7 +141,7 @@ def _artifact(path: Path) -> _Artifact:
     check_name(manifest.name, "voice")
     check_name(manifest.target["name"], "target")
     stored = container.signature(path)
-    checked(stored, data, str(path))
+    signatures = valid(stored, data, str(path))
     report = json.loads(container.read_member(path, REPORT)) if manifest.report else {}
     statuses = [check["status"] for check in report.get("checks", ())]
     gates = {status: statuses.count(status) for status in ("pass", "fail", "not_run")} if report else {}
@@ -151,7 +151,6 @@ def _artifact(path: Path) -> _Artifact:
             found=f"{gates['fail']} checks failed, {gates['not_run']} did not run",
             fix=f"gsvexport inspect {path} shows which",
         )
-    signatures = from_bytes(stored, str(path)) if stored is not None else ()
     return _Artifact(path, data, manifest, signatures, gates, report.get("elsewhere"))
 
 
@@ -226,6 +225,14 @@ def _enter(artifact: _Artifact, size: int, place: Place, version: str | None) ->
 
 def _candidates(artifact: _Artifact, place: Place, version: str | None) -> Iterator[str]:
     """The version that was asked for; else the latest, if it is this artifact, else the numbers after it."""
+    if claims := {one.claim.version for one in artifact.signatures if one.claim}:
+        if len(claims) > 1 or version not in (None, *claims):
+            raise InputError(
+                f"{artifact.path} is signed as version {' and '.join(sorted(claims))}",
+                found=f"--version {version}" if version is not None else None,
+                fix="publish it as that version, or sign it anew",
+            )
+        version = claims.pop()
     if version is not None:
         yield version
         return

@@ -19,10 +19,12 @@ from typing import IO
 from gsvexport.artifact import container
 from gsvexport.artifact.keys import TrustedKey, trusted_file
 from gsvexport.artifact.manifest import LARGEST_MANIFEST, LARGEST_SIGNATURE, Manifest, Member
-from gsvexport.artifact.signature import PublicKey, Signature, checked, from_bytes, refusal, to_bytes
+from gsvexport.artifact.signature import MOST, Claim, PublicKey, Signature, from_bytes, refusal, right, to_bytes
+from gsvexport.carried import unproven
 from gsvexport.errors import ArtifactError, EnvironmentProblem, InputError
 from gsvexport.files import cache_directory, disk_errors, sha256_bytes, sha256_file
-from gsvexport.registry.index import Listed, blob_path, manifest_path, signature_path
+from gsvexport.registry import history
+from gsvexport.registry.index import Entry, Listed, blob_path, manifest_path, signature_path
 from gsvexport.registry.places import Interrupted, Place
 
 MOST_FAILURES = 5  # transfers in a row that brought nothing
@@ -34,7 +36,7 @@ Progress = Callable[[str], None]
 @dataclass(frozen=True)
 class Pulled:
     """A pulled artifact: who signed it (all keys; `trusted` is the one that counted), and how it came about in bytes:
-    `received` now, `reused` from the cache."""
+    `received` now, `reused` from the cache. `word` says in words who vouches for its version."""
 
     path: Path
     manifest: Manifest
@@ -42,6 +44,7 @@ class Pulled:
     trusted: TrustedKey | None
     received: int
     reused: int
+    word: str = ""
 
 
 def pull(
@@ -51,17 +54,20 @@ def pull(
     trusted: tuple[TrustedKey, ...],
     *,
     allow_unsigned: bool = False,
+    allow_older: bool = False,
     force: bool = False,
     progress: Progress | None = None,
 ) -> Pulled:
     """Bring one published artifact to `path`, byte for byte as it was published, with every signature of it.
 
     A file at `path` that is the same already is left as it is. With `allow_unsigned` one that no trusted key signed is
-    taken, too; one whose signature is wrong never is.
+    taken, too; one whose signatures are all wrong never is. With `allow_older` an older version than one that was
+    pulled before is.
 
     Raises:
         InputError: something else is at `path`, and `force` is false.
-        ArtifactError: not signed by a trusted key; or what the repository holds is not what it says.
+        ArtifactError: not signed by a trusted key; signed as another version; older; with other code in it than this
+            package's; or what the repository holds is not what it says.
         EnvironmentProblem: the disk is full, or the repository cannot be read; what came so far is kept for the next
             time.
     """
@@ -69,18 +75,26 @@ def pull(
     entry = item.entry
     where = f"{place.name}: {entry.title}"
     data, manifest = _manifest(place, item, where)
-    signature = _signatures(place, item, data, where)
-    keys = checked(signature, data, where)
+    if reason := unproven(manifest, where):
+        say(f"warning: {reason}")
+    signatures = _signatures(place, item, data, where, trusted)
+    signature = to_bytes(signatures) if signatures else None
+    keys = tuple(one.key for one in signatures)
     known = next((one for one in trusted if one.key in keys), None)
     if known is None and not allow_unsigned:
         raise refusal(where, keys, trusted_file())
+    claim = next((one.claim for one in signatures if known and one.key == known.key), None)
+    word = claimed(claim, entry, where, known)
+    remembered = history.Line(place.name, entry.name, entry.target, known.key.id if known and claim else "")
+    history.refuse_older(remembered, entry.version, where, allowed=allow_older)
     received = len(data) + len(signature or b"")
     same = _same(path, data, signature)
     if same or (path.exists() and not force):
         if not same:
             raise InputError(f"{path} exists already", fix="choose another output with -o, or replace it with --force")
         say(f"{path} is {entry.title} already")
-        return Pulled(path, manifest, keys, known, received, 0)
+        history.remember(remembered, entry.version)
+        return Pulled(path, manifest, keys, known, received, 0, word)
     members = {member.payload_sha256: member for member in manifest.files.values()}
     reused = 0
     for number, member in enumerate(members.values(), 1):
@@ -92,7 +106,8 @@ def pull(
         container.assemble(manifest, files.__getitem__, path, signature=signature, force=force)
     except FileNotFoundError as error:
         raise EnvironmentProblem(f"{error.filename} was removed from the cache meanwhile", fix="try again") from error
-    return Pulled(path, manifest, keys, known, received, reused)
+    history.remember(remembered, entry.version)
+    return Pulled(path, manifest, keys, known, received, reused, word)
 
 
 def prune_members(older_than_days: float) -> int:
@@ -126,15 +141,49 @@ def _manifest(place: Place, item: Listed, where: str) -> tuple[bytes, Manifest]:
     return data, manifest
 
 
-def _signatures(place: Place, item: Listed, manifest: bytes, where: str) -> bytes | None:
-    """All signatures as one `signature.json`; None where there are none."""
+def claimed(claim: Claim | None, entry: Entry, where: str, known: TrustedKey | None) -> str:
+    """Who vouches for an entry's name and version, in words.
+
+    Raises:
+        ArtifactError: it was signed as something else.
+    """
+    if claim is None or known is None:
+        return f"that it is version {entry.version} is the repository's word; nobody signed that"
+    if (claim.name, claim.version) != (entry.name, entry.version):
+        raise ArtifactError(
+            f"{where} is signed as something else",
+            found=f"{claim.name} {claim.version}, signed by {known.name} at {claim.time}",
+            limit=entry.title,
+            fix="ask who runs the repository",
+        )
+    return f"version {claim.version}, signed by {known.name} at {claim.time}"
+
+
+def _signatures(
+    place: Place, item: Listed, manifest: bytes, where: str, trusted: tuple[TrustedKey, ...]
+) -> list[Signature]:
+    """All signatures that are right. Others are passed over, as long as one is: anybody may have put them there.
+
+    Raises:
+        ArtifactError: there are some, and none is right.
+    """
+    ours = [one.key.id for one in trusted]
+    asked = sorted(item.signed, key=lambda key: (key not in ours, key))[: 2 * MOST]
     found: list[Signature] = []
-    for key in item.signed:
+    wrong: list[str] = []
+    for key in asked:
         try:
-            found += from_bytes(place.read(signature_path(item.entry.manifest, key), LARGEST_SIGNATURE), where)
+            read = from_bytes(place.read(signature_path(item.entry.manifest, key), LARGEST_SIGNATURE), where)
         except FileNotFoundError:
             continue
-    return to_bytes(found) if found else None
+        except ArtifactError as error:
+            wrong.append(f"key {key}: {error.what}")
+            continue
+        wrong += [f"key {one.key.id} did not sign this manifest" for one in read if not right(one, manifest)]
+        found += [one for one in read if right(one, manifest) and one.key not in [other.key for other in found]]
+    if wrong and not found:
+        raise ArtifactError(f"{where} is wrongly signed", problems=wrong[:MOST], fix="ask who runs the repository")
+    return found[:MOST]
 
 
 def _same(path: Path, manifest: bytes, signature: bytes | None) -> bool:

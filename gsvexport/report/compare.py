@@ -107,7 +107,7 @@ def _refuse_other_references(before: Stored, after: Stored) -> None:
         {(case.name, case.stage): case for case in golden.read(folder / golden.FOLDER)}
         if (folder / golden.FOLDER).is_dir()
         else {}
-        for folder in (one.path if one.path.is_dir() else unpacked(one.path) for one in (before, after))
+        for folder in (one.path if one.path.is_dir() else unpacked(one.path, one.text) for one in (before, after))
     )
     problems, alike = [], 0
     for key in old.keys() & new.keys():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gsvexport.artifact.manifest import StageEntry
+from gsvexport.carried import code
 from gsvexport.report.markup import plain
 from gsvexport.report.stored import Stored, members, weights
 from gsvexport.report.terminal import columns, number, paint, percent, verdict_lines, wrapped
@@ -41,6 +42,10 @@ def artifact_page(stored: Stored, *, colour: bool = False) -> str:
         ]
         lines += ["", paint("WEIGHTS by the stages that use them", "head", colour)]
         lines += [f"  {line}" for line in columns(cells, right=(2,))]
+    if carried := code(manifest):
+        lines += ["", paint("CODE that finishes it on a device; `sha256sum -c` takes these lines", "head", colour)]
+        lines += [f"  {digest}  {name}" for name, digest in carried.items()]
+    lines += [line for reason in stored.told for line in wrapped(plain(f"warning: {reason}"), indent="")]
     if stored.described:
         lines += ["", paint("PLACEMENT", "head", colour), *(f"  {plain(one)}" for one in stored.described.splitlines())]
     lines.append("")

@@ -50,7 +50,7 @@ def _run(stored: Stored, source: Path | None, say: Progress) -> Here:
 
     manifest = stored.manifest
     opener, elsewhere = _opener(manifest) or (open_session, mismatch(manifest.target))
-    folder = stored.path if stored.path.is_dir() else unpacked(stored.path)
+    folder = stored.path if stored.path.is_dir() else unpacked(stored.path, stored.text)
     precision = {stage: entry.precision for stage, entry in manifest.stages.items()}
     with contextlib.ExitStack() as open_voices:
         original = open_voices.enter_context(load(source)) if source else None

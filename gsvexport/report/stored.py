@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from gsvexport.artifact.container import read_manifest, read_member
+from gsvexport import reading
+from gsvexport.artifact.container import read_member
 from gsvexport.artifact.manifest import REPORT, Manifest, media
+from gsvexport.artifact.trust import prove
 from gsvexport.backends import auditor
+from gsvexport.carried import unproven
 from gsvexport.errors import ArtifactError
 from gsvexport.report.markup import plain
 from gsvexport.verify.report import Report
@@ -17,13 +19,16 @@ from gsvexport.verify.report import Report
 @dataclass(frozen=True)
 class Stored:
     """An artifact's manifest, its report (None where it holds none), its size in bytes, and what its backends say of it
-    in words (empty where they say nothing)."""
+    in words (empty where they say nothing). `text` are the bytes of the manifest as they were read and their signatures
+    checked; `told` says what could not be checked."""
 
     path: Path
     manifest: Manifest
     report: Report | None
     size: int
     described: str = ""
+    text: bytes = b""
+    told: tuple[str, ...] = ()
 
     @property
     def voice(self) -> str:
@@ -40,19 +45,23 @@ def read_stored(path: Path) -> Stored:
     """Read an artifact or an unpacked one.
 
     Raises:
-        ArtifactError: no artifact, damaged, of an unknown schema, or its report contradicts itself.
+        ArtifactError: no artifact, damaged, of an unknown schema, wrongly signed, with other code in it than this
+            package's, or its report contradicts itself.
     """
-    manifest = read_manifest(path)
+    proven = prove(path)
+    manifest = proven.manifest
+    reason = unproven(manifest, str(path))
     size = path.stat().st_size if path.is_file() else sum(item.size for item in manifest.files.values())
     described = _described(path, manifest)
+    told = tuple(filter(None, (reason, proven.unchecked)))
     if manifest.report is None:
-        return Stored(path, manifest, None, size, described)
+        return Stored(path, manifest, None, size, described, proven.text, told)
     where = f"{path}: {REPORT}"
     try:
-        value = json.loads(_member(path, REPORT))
-    except (OSError, ValueError, RecursionError) as error:
-        raise ArtifactError(f"{where} cannot be read: {error}", fix="build the artifact again") from error
-    return Stored(path, manifest, Report.from_json(value, where), size, described)
+        value = reading.parse_json(_member(path, REPORT))
+    except (OSError, ValueError) as error:
+        raise ArtifactError(f"{where} {reading.why(error)}", fix="build the artifact again") from error
+    return Stored(path, manifest, Report.from_json(value, where), size, described, proven.text, told)
 
 
 def _described(path: Path, manifest: Manifest) -> str:
@@ -61,7 +70,9 @@ def _described(path: Path, manifest: Manifest) -> str:
 
 
 def _member(path: Path, name: str) -> bytes:
-    return (path / name).read_bytes() if path.is_dir() else read_member(path, name)
+    if not path.is_dir():
+        return read_member(path, name)
+    return reading.read_bytes(reading.inside(path, name), reading.LARGEST_JSON)
 
 
 def members(manifest: Manifest, *, stored: bool = False) -> dict[str, int]:

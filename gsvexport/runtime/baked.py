@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
-
+from gsvexport import reading
 from gsvexport.errors import ArtifactError
 from gsvexport.model import Model
 from gsvexport.runtime.ports import Array, convert
@@ -37,9 +36,9 @@ def read_baked(folder: Path, model: Model) -> dict[str, Array]:
             problems.append(f"{file}: no stage takes a constant called '{name}'")
             continue
         try:
-            array = np.load(folder / file, allow_pickle=False)
-        except (OSError, ValueError, EOFError) as error:
-            problems.append(f"{file}: {error}")
+            array = reading.read_array(reading.inside(folder, file))
+        except (OSError, ValueError) as error:
+            problems.append(f"{file} {reading.why(error)}")
             continue
         if name == "prompt_phones" and array.size == 0:
             continue  # codes of a reference whose text is unknown: nothing to put in front

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from gsvexport import reading
 from gsvexport.errors import ArtifactError, InputError
 from gsvexport.runtime.ports import Array, as_array, outside
 from gsvexport.stages import POSITIONS, VERSIONS
-from gsvexport.text.features import LANGUAGE, text_features, vocabulary
+from gsvexport.text.features import LANGUAGE, LARGEST_VOCABULARY, text_features, vocabulary
 from gsvexport.text.phonemise import Sentence, read
 from gsvexport.text.symbols import phone_ids
 
@@ -68,13 +69,17 @@ def features_of(voice: LoadedVoice) -> Callable[[Sentence], Array]:
     """
     if voice.model.vocabulary is None:
         raise ArtifactError(f"{voice.path} holds stage bert without its vocabulary", fix="build it again")
-    known = _vocabulary(voice.path / voice.model.vocabulary)
+    try:
+        path = reading.inside(voice.path, voice.model.vocabulary)
+    except reading.Refused as error:
+        raise ArtifactError(f"{voice.path}/model.json {error}", fix="get it again") from error
+    known = _vocabulary(path)
     return lambda sentence: text_features(sentence, known, voice.run)
 
 
 @cache
 def _vocabulary(path: Path) -> dict[str, int]:
     try:
-        return vocabulary(path.read_bytes())
+        return vocabulary(reading.read_bytes(path, LARGEST_VOCABULARY))
     except (OSError, ValueError) as error:
-        raise ArtifactError(f"{path} cannot be read: {error}", fix="build it again") from error
+        raise ArtifactError(f"{path} {reading.why(error)}", fix="build it again") from error

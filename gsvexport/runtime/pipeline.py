@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from copy import copy
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, overload
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 
@@ -25,6 +25,9 @@ from gsvexport.runtime.text import joined, sentences
 from gsvexport.runtime.tokens import Decoder, Generated, generate, new_decoder
 from gsvexport.stages import BERT_WIDTH, MAX_TOKENS, PRETRAINED_STAGES, VERSIONS, Stage, stages
 from gsvexport.text.phonemise import Sentence
+
+if TYPE_CHECKING:
+    from gsvexport.artifact.trust import Key
 
 SOURCE_BACKEND = "onnxruntime"  # a source is ONNX; an artifact's manifest names the backend of each of its stages
 
@@ -357,29 +360,38 @@ class LoadedVoice:
 
 
 def load(
-    path: str | Path, *, threads: int | None = None, any_machine: bool = False, opener: Opener = open_session
+    path: str | Path,
+    *,
+    threads: int | None = None,
+    any_machine: bool = False,
+    opener: Opener = open_session,
+    key: Key | None = None,
 ) -> LoadedVoice:
     """Load a `.gsv` artifact, an unpacked artifact folder or a source directory.
 
     `threads` limits the processor cores a graph may use; None means all of them. `any_machine` opens what was made for
     another processor, too: graphs for ONNX Runtime run everywhere, with other kernels. `opener` opens the stages of an
-    artifact in another way than its backends do, to emulate them.
+    artifact in another way than its backends do, to emulate them. A signature that is there has to be right; with
+    `key` (the name of a trusted one, a file, base64, or the key itself) that one has to have signed.
 
     Raises:
-        InputError: nothing there.
-        ArtifactError: it is none of the three, or damaged, or made for another machine.
+        InputError: nothing there, or `key` is none.
+        ArtifactError: it is none of the three, or damaged, wrongly signed, or made for another machine.
     """
     # Here and not above, because artifacts are built on top of the runtime.
-    from gsvexport.artifact.container import read_manifest, unpacked
+    from gsvexport.artifact.container import unpacked
     from gsvexport.artifact.manifest import MANIFEST
+    from gsvexport.artifact.trust import prove
 
     found = Path(path)
     if not found.exists():
         raise InputError(f"{found} does not exist", fix="pass a .gsv artifact or a source directory")
-    folder = found if found.is_dir() else unpacked(found)
-    if not (folder / MANIFEST).is_file():
-        return LoadedVoice(folder, threads=threads)
-    manifest = read_manifest(folder)
+    if found.is_dir() and not (found / MANIFEST).is_file():
+        if key is not None:
+            raise InputError(f"{found} is no artifact, so nobody signed it", fix="leave key= out, or name a .gsv")
+        return LoadedVoice(found, threads=threads)
+    proven = prove(found, key)
+    folder, manifest = found if found.is_dir() else unpacked(found, proven.text), proven.manifest
     if not any_machine:
         check_machine(manifest.target, found)
     backends = {name: entry.backend for name, entry in manifest.stages.items()}

@@ -17,6 +17,7 @@ from gsvexport.stages import BERT_WIDTH
 from gsvexport.text.phonemise import Sentence
 
 LANGUAGE = "zh"  # upstream gives zeros to every other
+LARGEST_VOCABULARY = 16 << 20  # bytes; upstream's has 0.1 MB
 LONGEST = 510  # characters that BERT reads at once, between [CLS] and [SEP]
 _UNKNOWN, _FIRST, _LAST = "[UNK]", "[CLS]", "[SEP]"
 
@@ -24,8 +25,15 @@ Run = Callable[[str, Mapping[str, Any]], Mapping[str, npt.NDArray[Any]]]
 
 
 def vocabulary(data: bytes) -> dict[str, int]:
-    """Token → id of a `vocab.txt`: a token a line."""
-    return {token: number for number, token in enumerate(data.decode("utf-8").splitlines())}
+    """Token → id of a `vocab.txt`: a token a line.
+
+    Raises:
+        ValueError: not UTF-8, or without the tokens that every text needs.
+    """
+    known = {token: number for number, token in enumerate(data.decode("utf-8").splitlines())}
+    if missing := [token for token in (_FIRST, _LAST, _UNKNOWN) if token not in known]:
+        raise ValueError(f"has no token {', '.join(missing)}")
+    return known
 
 
 def token_ids(text: str, known: Mapping[str, int]) -> npt.NDArray[np.int64]:

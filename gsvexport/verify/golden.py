@@ -9,7 +9,6 @@ row, layer or channel order moves it, and it takes 1/128 of the bytes.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from gsvexport import reading, schema
 from gsvexport.errors import ArtifactError, InputError, VoiceError
 from gsvexport.files import atomic_directory, canonical_json, sha256_file
 from gsvexport.model import Model
@@ -37,6 +37,7 @@ from gsvexport.stages import (
     mel_mask,
 )
 from gsvexport.verify.heldout import spoken
+from gsvexport.verify.ruler import SHAPE as RULER
 from gsvexport.verify.ruler import Ruler
 from gsvexport.verify.sounding import first_step, mel_of
 
@@ -50,6 +51,22 @@ TEACHER = "teacher"  # the case that goes through `prefill` and then `step` with
 COVERS = {TEACHER: ("prefill", "step")}
 DIRECTIONS = 4
 NOISE_SCALE = 0.5  # upstream's own
+_NAME = schema.text(200)
+_ARRAYS = schema.table(_NAME, 64)
+_SHAPE = schema.record(
+    {
+        "schema": schema.one_of(SCHEMA),
+        "seed": schema.whole(0, (1 << 63) - 1),
+        "cases": schema.rows(
+            schema.record({"name": _NAME, "stage": _NAME, "inputs": _ARRAYS, "outputs": _ARRAYS}), 1000
+        ),
+        "files": schema.table(
+            schema.record({"sha256": schema.text(64), "size": schema.whole(0, reading.LARGEST_ARRAY)}),
+            4096,
+        ),
+    },
+    {"ruler": RULER},
+)
 
 
 class Runnable(Protocol):
@@ -176,26 +193,24 @@ def read(folder: Path) -> tuple[Case, ...]:
     Raises:
         ArtifactError: absent, of another schema, or damaged (every file listed).
     """
-    where, fix = folder / INDEX, "build the artifact again"
-    try:
-        value = json.loads(where.read_text(encoding="utf-8"))
-        if not isinstance(value, dict) or value["schema"] != SCHEMA:
-            raise ArtifactError(f"{where} is not an index of golden vectors, schema {SCHEMA}", fix=fix)
-        files, rows = dict(value["files"]), list(value["cases"])
-        expected = {name: str(entry["sha256"]) for name, entry in files.items()}
-        named = {file for row in rows for side in ("inputs", "outputs") for file in row[side].values()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ArtifactError(f"{where} cannot be read: {error!r}", fix=fix) from error
+    fix = "build the artifact again"
+    value = index(folder)
+    rows = value["cases"]
+    expected: dict[str, str] = {name: entry["sha256"] for name, entry in value["files"].items()}
+    named = {file for row in rows for side in ("inputs", "outputs") for file in row[side].values()}
     problems = [f"{name}: not in the index's files" for name in sorted(named - expected.keys())]
     arrays: dict[str, Array] = {}
     for name, digest in sorted(expected.items()):
-        path = folder / name
-        if Path(name).name != name or not path.is_file():
-            problems.append(f"{name}: missing")
-        elif sha256_file(path) != digest:
-            problems.append(f"{name}: has changed (SHA-256 differs)")
-        else:
-            arrays[name] = _full(np.load(path, allow_pickle=False))
+        try:
+            path = reading.inside(folder, name)
+            if not path.is_file():
+                problems.append(f"{name}: missing")
+            elif sha256_file(path) != digest:
+                problems.append(f"{name}: has changed (SHA-256 differs)")
+            else:
+                arrays[name] = _full(reading.read_array(path))
+        except (OSError, ValueError) as error:
+            problems.append(f"{name}: missing from the folder: it {reading.why(error)}")
     if problems:
         raise ArtifactError(f"the golden vectors in {folder} are damaged", problems=problems, fix=fix)
 
@@ -205,18 +220,33 @@ def read(folder: Path) -> tuple[Case, ...]:
     return tuple(Case(str(row["name"]), str(row["stage"]), side(row, "inputs"), side(row, "outputs")) for row in rows)
 
 
+def index(folder: Path) -> dict[str, Any]:
+    """The index of golden vectors in `folder`, checked in every entry.
+
+    Raises:
+        ArtifactError: absent, of another schema, or damaged.
+    """
+    where, fix = folder / INDEX, "build the artifact again"
+    try:
+        value = reading.read_json(reading.inside(folder, INDEX))
+    except (OSError, ValueError) as error:
+        raise ArtifactError(f"{where} {reading.why(error)}", fix=fix) from error
+    if not isinstance(value, dict) or value.get("schema") != SCHEMA:
+        raise ArtifactError(f"{where} is not an index of golden vectors, schema {SCHEMA}", fix=fix)
+    if problems := schema.findings(value, _SHAPE):
+        raise ArtifactError(f"{where} cannot be right", problems=problems, fix=fix)
+    found: dict[str, Any] = value
+    return found
+
+
 def read_ruler(folder: Path) -> Ruler:
     """The ruler that `write` stored; artifacts of earlier releases have none, and it says so.
 
     Raises:
         ArtifactError: damaged.
     """
-    where = folder / INDEX
-    try:
-        value = json.loads(where.read_text(encoding="utf-8")).get("ruler")
-    except (OSError, ValueError, AttributeError) as error:
-        raise ArtifactError(f"{where} cannot be read: {error!r}", fix="build the artifact again") from error
-    return Ruler.from_json(value, str(where)) if value else Ruler(0, reason="the artifact holds no ruler")
+    value = index(folder).get("ruler")
+    return Ruler.from_json(value, str(folder / INDEX)) if value else Ruler(0, reason="the artifact holds no ruler")
 
 
 def cases(voice: Runnable, chosen: Sequence[Size], *, baked_prompt: bool = False) -> tuple[Case, ...]:

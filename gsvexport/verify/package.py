@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import socket
 from collections import Counter
@@ -17,7 +16,7 @@ from gsvexport.backends import auditor, finaliser
 from gsvexport.model import read_model
 from gsvexport.stages import Port, Stage
 from gsvexport.verify.gates import Gates, judge, not_run
-from gsvexport.verify.golden import FOLDER, INDEX
+from gsvexport.verify.golden import FOLDER, INDEX, index
 from gsvexport.verify.report import Check
 
 STAGE, ITSELF = "package", "itself"
@@ -222,10 +221,8 @@ def _unreferenced(folder: Path, manifest: Manifest, graphs: Mapping[str, Any]) -
     for backend in {entry.backend for entry in manifest.stages.values()}:
         if finishing := finaliser(backend):
             used |= {*finishing.carried(), *finishing.reads(folder)}
-    index = folder / FOLDER / INDEX
-    if index.is_file():
-        value = json.loads(index.read_text(encoding="utf-8"))
-        used |= {f"{FOLDER}/{name}" for name in value.get("files", {})}
+    if (folder / FOLDER / INDEX).is_file():
+        used |= {f"{FOLDER}/{name}" for name in index(folder / FOLDER)["files"]}
     return [name for name in manifest.files if name not in used]
 
 

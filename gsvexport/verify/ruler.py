@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gsvexport import schema
 from gsvexport.errors import ArtifactError, InputError
-from gsvexport.loudness import distance
+from gsvexport.loudness import distance, unit
 from gsvexport.runtime.speech import Manner, sound_feeds
 from gsvexport.stages import FRAMES_PER_CODE, VERSIONS
 from gsvexport.verify import audio, pitch
@@ -30,10 +31,6 @@ Array = NDArray[Any]
 
 SENTENCES, MEL_SENTENCES = 4, 2  # flow matching takes ten times as long
 SECONDS = 2.5  # of each, at most
-# A voice that hardly uses its noise is not as easily hurt as that: 0.2 is what a trained VITS decoder moves by, and on
-# that one and on one that moves by 0.03, PESQ leaves 4.4 at half of 0.2.
-FLOOR = 0.2
-MOST = 1.0  # no speech moves by so much
 LEAST_VOICED = 0.1  # share of 10 ms frames; what has less is no speech
 _LEAST = 0.1  # s; a pitch needs so much
 
@@ -66,7 +63,7 @@ class Ruler:
     @property
     def unit(self) -> float | None:
         """The distance of loudness that counts as 1; None without a ruler."""
-        return None if self.loudness is None else min(max(self.loudness.mean, FLOOR), MOST)
+        return None if self.loudness is None else unit(self.loudness.mean)
 
     def own(self, name: str) -> float:
         """The mean of one of the distances; 0 without a ruler."""
@@ -84,20 +81,17 @@ class Ruler:
         Raises:
             ArtifactError: not a ruler, or numbers that no sound has.
         """
-        try:
-            parts = {name: Distance(**value[name]) if value[name] else None for name in DISTANCES}
-            found = cls(int(value["n"]), reason=str(value["reason"]), **parts)
-        except (TypeError, KeyError, ValueError) as error:
-            raise ArtifactError(f"{where} holds no ruler: {error!r}", fix="build the artifact again") from error
-        known = [part for part in parts.values() if part is not None]
-        numbers = [number for part in known for number in (part.mean, part.spread)]
-        wrong = [number for number in numbers if not isinstance(number, (int, float)) or not 0 <= number < np.inf]
-        if wrong or (known and len(known) < len(parts)) or not (known or found.reason):
-            raise ArtifactError(f"{where} holds no ruler that can be right", found=value)
-        return found
+        if problems := schema.findings(value, SHAPE):
+            raise ArtifactError(f"{where} holds no ruler", problems=problems, fix="build the artifact again")
+        parts = {name: Distance(**value[name]) if value[name] else None for name in DISTANCES}
+        if len({part is None for part in parts.values()}) > 1 or not (parts["loudness"] or value["reason"]):
+            raise ArtifactError(f"{where} holds half a ruler", fix="build the artifact again")
+        return cls(int(value["n"]), reason=str(value["reason"]), **parts)
 
 
 DISTANCES = ("loudness", "log_mel", "mr_stft", "f0_cents", "voicing_error")
+_DISTANCE = schema.optional(schema.record({"mean": schema.number(0, 1e4), "spread": schema.number(0, 1e4)}))
+SHAPE = schema.record({"n": schema.whole(0, 1000), "reason": schema.text(1000), **dict.fromkeys(DISTANCES, _DISTANCE)})
 _NONE = Distance(0.0, 0.0)
 FLOORED = Ruler(1, _NONE, _NONE, _NONE, _NONE, _NONE)  # of a voice without noise
 

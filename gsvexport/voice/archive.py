@@ -15,7 +15,7 @@ import zlib
 from collections import Counter
 from dataclasses import dataclass
 
-MAX_DIRECTORY_BYTES = 16 << 20
+MAX_DIRECTORY_BYTES = 2 << 20  # a full-size voice's has 0.1 MB
 MAX_EXPANSION = 16  # of all compressed members together, relative to the file
 MAX_UNPACKED = 1 << 30  # bytes of the same
 _LOCAL_HEADER = struct.Struct("<4s5H3I2H")

@@ -15,9 +15,14 @@ from dataclasses import dataclass
 from typing import Any
 
 MAX_BYTES = 16 << 20  # a full-size voice needs about 0.2 MB
-MAX_OPERATIONS = 1_000_000
+MAX_OPERATIONS = 250_000  # a full-size voice needs 40,000
+# An operation makes a value of a few words, but for those that copy what was made before: they `spend` from what the
+# stream's own bytes allow, because an honest stream writes what it copies, each once.
+COPIES_PER_BYTE = 0.25
 MAX_NODES = 200_000  # of the plain values made from it; shared parts count once for each place
 MAX_DEPTH = 32
+_FREE_COPIES = 1000
+_MOST_NAMES = 50  # of refused globals that a message lists
 
 STORAGE_TYPES = {
     "torch.HalfStorage": "float16",
@@ -150,7 +155,7 @@ def read_pickle(data: bytes) -> Any:
     """
     if len(data) > MAX_BYTES:
         raise PickleError(f"the pickle has {len(data)} bytes, more than {MAX_BYTES}")
-    machine = _Machine()
+    machine = _Machine(len(data))
     for name, argument in operations(data):  # look at the whole stream before any of it gets a meaning
         if name in ("GLOBAL", "INST"):
             machine.named(_dotted(argument))
@@ -183,10 +188,17 @@ def _kind(value: Any) -> str:
 class _Machine:
     """Stack, memo and the globals met so far."""
 
-    def __init__(self) -> None:
+    def __init__(self, size: int = 0) -> None:
         self.stack: list[Any] = []
         self.memo: dict[int, Any] = {}
         self.refused: dict[str, None] = {}
+        self.left = _FREE_COPIES + int(COPIES_PER_BYTE * size)
+
+    def spend(self, values: int) -> None:
+        """Pay for so many copied values or letters, before they are copied."""
+        self.left -= values
+        if self.left < 0:
+            raise PickleError("the pickle copies what it made before over and over, as no voice does")
 
     def run(self, data: bytes) -> Any:
         for name, argument in operations(data):
@@ -199,7 +211,7 @@ class _Machine:
         raise PickleError("the pickle ends before its STOP")
 
     def named(self, name: str) -> Global:
-        if name not in ALLOWED_GLOBALS:
+        if name not in ALLOWED_GLOBALS and len(self.refused) < _MOST_NAMES:
             self.refused[printable(name)] = None
         return Global(name)
 
@@ -242,6 +254,7 @@ class _Machine:
         name, module = self.pop(), self.pop()
         if not (isinstance(name, str) and isinstance(module, str)):
             raise PickleError("the pickle names a global with something that is no string")
+        self.spend(len(module) + len(name))
         self.push(self.named(f"{module}.{name}"))
 
     def reduce(self) -> None:
@@ -264,6 +277,7 @@ class _Machine:
     def build(self) -> None:
         state, target = self.pop(), self.stack[-1]
         if type(target) is Bag and isinstance(state, dict):
+            self.spend(len(state))
             target.update(state)
         elif type(target) is not Ordered:
             raise PickleError(f"the pickle sets the state of a {type(target).__name__}")

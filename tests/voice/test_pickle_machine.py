@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pickle
 import struct
+import time
 import tracemalloc
 from collections import OrderedDict
 
@@ -139,3 +140,43 @@ def test_every_refused_name_is_reported_even_after_damage():
     with pytest.raises(PickleError) as caught:
         read_pickle(stream)
     assert caught.value.names == ("os.system", "builtins.eval")
+
+
+def bombs():
+    """Small streams that copy what they made before, over and over."""
+    keys = b"".join(b"\x8c\x05%05dN" % number for number in range(30_000))
+    bag = b"cutils\nHParams\nq\x01)q\x02"
+    text = b"X" + struct.pack("<I", 1 << 20) + b"m" * (1 << 20)
+    return {
+        "states": PROTO + b"}q\x00(" + keys + b"u" + bag + b"h\x01h\x02\x81h\x00b" * 40_000 + b".",
+        "states of one bag": PROTO + b"}q\x00(" + keys + b"u" + bag + b"h\x01h\x02\x81" + b"h\x00b" * 60_000 + b".",
+        "names": PROTO + text + b"q\x00" + b"h\x00h\x00\x93" * 40_000 + b".",
+        "operations": PROTO + b"N" * 2_000_000 + b".",
+        "lists": PROTO + b"]" * 2_000_000 + b".",
+        "marks": PROTO + b"(" * 2_000_000 + b".",
+        "refused names": PROTO + b"".join(b"cm\nn%d\n" % number for number in range(100_000)) + b".",
+        "memo": PROTO + b"N" + b"".join(b"r" + struct.pack("<I", number) for number in range(240_000)) + b"K\x01s.",
+    }
+
+
+@pytest.mark.parametrize("name", list(bombs()))
+def test_a_small_bomb_ends_at_once_and_takes_no_memory(name):
+    stream = bombs()[name]
+    start = time.process_time()
+    with pytest.raises(PickleError) as caught:
+        read_pickle(stream)
+    assert time.process_time() - start < 1
+    tracemalloc.start()
+    with pytest.raises(PickleError):
+        read_pickle(stream)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 64 << 20
+    assert len(str(caught.value)) < 10_000
+
+
+def test_what_an_honest_stream_copies_is_paid_for_by_its_own_bytes():
+    hparams = [f"key{number}" for number in range(5000)]
+    state = b"}(" + b"".join(b"\x8c" + bytes([len(key)]) + key.encode() + b"N" for key in hparams) + b"u"
+    stream = PROTO + (b"cutils\nHParams\n)\x81" + state + b"b0").replace(b"b0", b"b") + b"."
+    assert len(read_pickle(stream)) == 5000

@@ -9,7 +9,9 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from gsvexport.errors import BackendError, EnvironmentProblem
+from gsvexport.errors import ArtifactError, BackendError, EnvironmentProblem
+from gsvexport.external import NoGraph, check_external
+from gsvexport.reading import Refused
 
 _ERRORS_ONLY = 3
 
@@ -78,6 +80,12 @@ def _load(path: Path, threads: int | None) -> Any:
         raise EnvironmentProblem(
             f"{path.name} runs in ONNX Runtime, which cannot be imported: {error}", fix="pip install onnxruntime"
         ) from error
+    try:
+        check_external(path)
+    except (OSError, NoGraph) as error:
+        raise _failure(path, "load", error) from error
+    except Refused as error:
+        raise ArtifactError(f"{path} {error}", fix="get it again, or build it again") from error
     options = onnxruntime.SessionOptions()
     options.log_severity_level = _ERRORS_ONLY
     options.intra_op_num_threads = threads or 0  # 0: as many as there are cores

@@ -10,12 +10,12 @@ A plan without its `.json` was interrupted, one whose `.json` says something els
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from gsvexport import reading
 from gsvexport.backends.tensorrt.device import Device, release
 from gsvexport.errors import ArtifactError
 from gsvexport.files import atomic_file, cache_directory, canonical_json, sha256_bytes, sha256_file
@@ -55,9 +55,9 @@ def read_json(path: Path) -> dict[str, Any]:
         ArtifactError: absent or no JSON object.
     """
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = reading.read_json(path)
     except (OSError, ValueError) as error:
-        raise ArtifactError(f"{path} cannot be read: {error}", fix="get the artifact again") from error
+        raise ArtifactError(f"{path} {reading.why(error)}", fix="get the artifact again") from error
     if not isinstance(value, dict):
         raise ArtifactError(f"{path} holds no description", fix="get the artifact again")
     return value
@@ -126,7 +126,7 @@ def stale(plan: Plan) -> str:
 def notes_of(plan: Plan) -> dict[str, Any] | None:
     """What is known about a plan; None when nothing is."""
     with contextlib.suppress(OSError, ValueError):
-        value = json.loads(plan.notes.read_text(encoding="utf-8"))
+        value = reading.read_json(plan.notes)
         return value if isinstance(value, dict) else None
     return None
 

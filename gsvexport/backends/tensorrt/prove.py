@@ -6,18 +6,20 @@ limits are those of the artifact's own report.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from gsvexport import reading
 from gsvexport.backends.tensorrt.cuda import Unjudged
 from gsvexport.backends.tensorrt.decoder import T2S, DeviceDecoder
 from gsvexport.backends.tensorrt.engine import Engine
 from gsvexport.backends.tensorrt.ports import KINDS, graph_feeds, stage_results
 from gsvexport.errors import ArtifactError, BackendError, GsvError
+from gsvexport.loudness import distance, unit
+from gsvexport.model import read_model
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -46,10 +48,10 @@ def read_cases(folder: Path) -> list[Case]:
     """
     found = []
     try:
-        index = json.loads((folder / _GOLDEN / "golden.json").read_text(encoding="utf-8"))
+        index = reading.read_json(folder / _GOLDEN / "golden.json")
         for row in index["cases"]:
             sides = {
-                side: {port: _load(folder / _GOLDEN / Path(file).name) for port, file in row[side].items()}
+                side: {port: _load(reading.inside(folder / _GOLDEN, file)) for port, file in row[side].items()}
                 for side in ("inputs", "outputs")
             }
             found.append({**row, **sides, "seed": index["seed"]})
@@ -65,7 +67,7 @@ def read_limits(folder: Path) -> dict[tuple[str, str], tuple[float, str]]:
         ArtifactError: it has none.
     """
     try:
-        rows = json.loads((folder / "report.json").read_text(encoding="utf-8"))["checks"]
+        rows = reading.read_json(folder / "report.json")["checks"]
         return {(r["stage"], r["metric"]): (r["limit"], r["direction"]) for r in rows if r["limit"] is not None}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ArtifactError(f"{folder} has no report with limits: {error!r}", fix="build it again") from error
@@ -82,13 +84,14 @@ def prove(
     T2S goes through `decoder.DeviceDecoder`, so that cache, strided copies and recorded steps are what is proven.
     """
     limits, cases = read_limits(folder), read_cases(folder)
+    heard: list[tuple[Any, Any]] = []
     found: dict[tuple[str, str], list[float]] = {}
     problems: dict[str, str] = {}
     for case in cases:
         stage = str(case["stage"])
         say(f"golden vector {case['name']} of {stage}")
         try:
-            rows = _case(engines, t2s, case, dims)
+            rows = _case(engines, t2s, case, dims, heard)
         except Unjudged:
             raise
         except (GsvError, KeyError) as error:
@@ -97,11 +100,25 @@ def prove(
         for name, metric, value in rows:
             found.setdefault((name, metric), []).append(value)
     checks = [_judged(stage, metric, values, limits.get((stage, metric))) for (stage, metric), values in found.items()]
+    own = _unit(folder)
+    if heard and own is not None:
+        share = distance(heard, read_model(folder).rate) / own
+        checks.append(_judged("vocoder", "sound_share", [share], limits.get(("vocoder", "sound_share"))))
     checks += [
         {"stage": stage, "metric": "valid", "value": 0.0, "limit": 1.0, "n": 1, "status": "fail", "reason": text}
         for stage, text in problems.items()
     ]
     return checks
+
+
+def _unit(folder: Path) -> float | None:
+    """The voice's own ruler, which lies in the index of the golden vectors; None for a voice that has none."""
+    ruler = reading.read_json(folder / _GOLDEN / "golden.json").get("ruler") or {}
+    try:
+        own = ruler.get("loudness")
+        return None if own is None else unit(float(own["mean"]))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ArtifactError(f"the ruler of {folder} cannot be read: {error!r}", fix="build it again") from error
 
 
 def forced(decoder: DeviceDecoder, case: Case) -> NDArray[np.float32]:
@@ -114,10 +131,14 @@ def forced(decoder: DeviceDecoder, case: Case) -> NDArray[np.float32]:
     return np.stack(rows)
 
 
-def _case(engines: Mapping[str, Engine], t2s: T2S | None, case: Case, dims: Dims) -> list[tuple[str, str, float]]:
-    """(stage, metric, value) of one golden vector."""
+def _case(
+    engines: Mapping[str, Engine], t2s: T2S | None, case: Case, dims: Dims, heard: list[tuple[Any, Any]]
+) -> list[tuple[str, str, float]]:
+    """(stage, metric, value) of one golden vector; what there is to hear, expected and found, is added to `heard`."""
     if case["stage"] != "teacher":
         out = stage_results(case["stage"], engines[case["stage"]].run(graph_feeds(case["stage"], case["inputs"], dims)))
+        if "audio" in case["outputs"]:
+            heard.append((case["outputs"]["audio"].reshape(-1), out["audio"].reshape(-1)))
         return _measured(case["stage"], case["outputs"], out)
     if t2s is None:
         raise BackendError("there is no engine for T2S")
@@ -189,5 +210,5 @@ def _project(cache: NDArray[Any], seed: int) -> NDArray[Any]:
 
 
 def _load(path: Path) -> NDArray[Any]:
-    array = np.load(str(path), allow_pickle=False)
+    array = reading.read_array(path)
     return array.astype({"f": np.float32, "i": np.int64}.get(array.dtype.kind, array.dtype))

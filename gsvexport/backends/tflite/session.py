@@ -9,7 +9,6 @@ that sequence is computed by the processor. A processor takes longer windows, to
 
 from __future__ import annotations
 
-import json
 import threading
 import warnings
 from collections.abc import Iterator, Mapping
@@ -20,6 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from gsvexport import reading
 from gsvexport.errors import BackendError, EnvironmentProblem
 
 Array = NDArray[Any]
@@ -141,9 +141,7 @@ def read_recipe(path: Path) -> tuple[str, bool, list[Part]]:
         BackendError: not a recipe of this schema, or with values that none may have; names them.
     """
     try:
-        if path.stat().st_size > _LARGEST_RECIPE:
-            raise ValueError(f"{path.stat().st_size} bytes; at most {_LARGEST_RECIPE} are read")
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = reading.read_json(path, limit=_LARGEST_RECIPE)
         if value["schema"] != SCHEMA:
             raise ValueError(f"schema {value['schema']} instead of {SCHEMA}")
         parts = [Part(**one) for one in value["parts"]]
@@ -157,11 +155,19 @@ def read_recipe(path: Path) -> tuple[str, bool, list[Part]]:
             problems.append(f"{part.file}: windows {numbers}")
         elif part.window <= part.left + part.right:
             problems.append(f"{part.file}: a window of {part.window} frames keeps none of them")
-        if not isinstance(part.file, str) or Path(part.file).name != part.file or not part.file.endswith(".tflite"):
+        if not isinstance(part.file, str) or not safe_part(path.parent, part.file):
             problems.append(f"{part.file!r} is no .tflite file beside it")
     if problems:
         raise BackendError(f"{path} cannot be right", problems=problems)
     return output, samples, parts
+
+
+def safe_part(folder: Path, name: str) -> bool:
+    """Whether a part's name is that of a `.tflite` file in the folder."""
+    try:
+        return "/" not in name and name.endswith(".tflite") and reading.inside(folder, name) is not None
+    except reading.Refused:
+        return False
 
 
 def interpreter(
