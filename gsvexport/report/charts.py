@@ -27,6 +27,25 @@ def margin_bar(share: float | None) -> Html:
     )
 
 
+def own_bar(value: float, limit: float | None, own: float) -> Html:
+    """A value on an axis that holds its limit and the voice's own variation, each with a tick."""
+    span = 1.05 * max(value, limit or 0.0, own, 1e-12)
+    over = limit is not None and value > limit
+    ticks = [
+        element("u", style=f"left:{100 * place / span:.1f}%", class_=name)
+        for name, place in (("limit", limit), ("own", own))
+        if place is not None
+    ]
+    return element(
+        "span",
+        element("i", style=f"width:{100 * value / span:.1f}%", class_="over" if over else "kept"),
+        ticks,
+        class_="margin own",
+        role="img",
+        title=f"{number(value)}; limit {number(limit)}; another seed of the source {number(own)}",
+    )
+
+
 def log_bars(rows: Sequence[tuple[str, float, float | None, str, str]], *, title: str) -> Html:
     """Horizontal bars on a logarithmic axis: (name, value ≥ 0, limit or None, class, what stands at the end).
 

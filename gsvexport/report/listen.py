@@ -6,7 +6,7 @@ Where there is a source, both are given the same codes and the same noise, so th
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,7 +29,8 @@ _SEED = 1
 
 @dataclass(frozen=True, eq=False)
 class Sound:
-    """One utterance: samples [N] of the artifact and, where there are any, of the source, at `rate` Hz.
+    """One utterance: samples [N] of the artifact and, where there are any, of the source and of the source with another
+    noise seed, at `rate` Hz.
 
     `problem` says why there is nothing to hear.
     """
@@ -39,6 +40,7 @@ class Sound:
     rate: int
     artifact: Array | None = None
     reference: Array | None = None
+    other: Array | None = None
     problem: str = ""
 
 
@@ -101,15 +103,16 @@ def _both(voice: LoadedVoice, source: LoadedVoice, text: str, phones: Array) -> 
     about = "The source's codes and the same noise for both, so that only the artifact's arithmetic differs."
     try:
         codes = source.tokens(phones, prompt=None if "prompt" in source.baked else ())
-        expected = _speak(source, source, codes, phones)
+        expected, other = (_speak(source, source, codes, phones, seed) for seed in (_SEED, _SEED + 1))
     except GsvError as error:
         return Sound(text, about, voice.rate, problem=f"the source cannot say it: {' '.join(str(error).split())}")
-    return _sound(text, about, voice.rate, lambda: _speak(voice, source, codes, phones), expected)
+    found = _sound(text, about, voice.rate, lambda: _speak(voice, source, codes, phones, _SEED), expected)
+    return replace(found, other=other)
 
 
-def _speak(voice: LoadedVoice, source: LoadedVoice, codes: Array, phones: Array) -> Array:
+def _speak(voice: LoadedVoice, source: LoadedVoice, codes: Array, phones: Array, seed: int) -> Array:
     """Codes [n] with the source's conditioning and one noise: samples [N]."""
-    random = np.random.Generator(np.random.PCG64(_SEED))
+    random = np.random.Generator(np.random.PCG64(seed))
     feeds = sound_feeds(voice, codes, phones[np.newaxis], source.baked, Manner(), random)
     return np.asarray(voice.run("vocoder", feeds)["audio"].reshape(-1))
 
@@ -119,12 +122,14 @@ def _sound(title: str, about: str, rate: int, speak: Callable[[], Array], refere
     try:
         samples = np.asarray(speak()).reshape(-1)
     except GsvError as error:
-        return Sound(title, about, rate, None, reference, f"the artifact cannot say it: {' '.join(str(error).split())}")
+        problem = f"the artifact cannot say it: {' '.join(str(error).split())}"
+        return Sound(title, about, rate, None, reference, problem=problem)
     if broken := int(np.count_nonzero(~np.isfinite(samples))):
-        return Sound(title, about, rate, None, reference, f"{broken} of {samples.size} samples are NaN or infinite")
+        problem = f"{broken} of {samples.size} samples are NaN or infinite"
+        return Sound(title, about, rate, None, reference, problem=problem)
     if reference is not None and samples.shape != reference.shape:
         problem = f"it has {samples.size} samples instead of {reference.size}"
-        return Sound(title, about, rate, samples, None, problem)
+        return Sound(title, about, rate, samples, problem=problem)
     return Sound(title, about, rate, samples, reference)
 
 

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from gsvexport.report.charts import log_bars, margin_bar, megabytes, size_bars
+from gsvexport.report.charts import log_bars, margin_bar, megabytes, own_bar, size_bars
 from gsvexport.report.document import document
 from gsvexport.report.listen import Sound
 from gsvexport.report.margins import used
@@ -17,10 +17,11 @@ from gsvexport.report.markup import Html, element, plain
 from gsvexport.report.players import scales, sound_card
 from gsvexport.report.stored import Stored, members, weights
 from gsvexport.report.terminal import LEVELS, SIGNS, WORDS, failure, interval, not_run, number, percent, place, verdict
-from gsvexport.verify.gates import METRICS
+from gsvexport.verify.gates import HEARD, METRICS
 from gsvexport.verify.report import Check, Report
 
 _NEAREST = 3
+_RULED = ("sound_share", "log_mel_l1", "mr_stft", "f0_cents", "voicing_error")  # what a ruler knows
 VERDICTS = {"pass": "PASSED", "fail": "FAILED", "not_run": "NOT VERIFIED"}
 _COLUMNS = ("Stage", "Metric", "Value", "Limit", "Used", "Baseline", "n", "Against", "Status")
 _NUMERIC = {"Value", "Limit", "Baseline", "n"}
@@ -50,6 +51,7 @@ def page(stored: Stored, here: Here) -> str:
         _levels(report),
         _facts(stored),
         _nearest(report),
+        _own(report),
         _open_questions(report),
         _sounds(here),
         _errors(report),
@@ -157,6 +159,35 @@ def _nearest(report: Report) -> Html:
         for share, check in shares[:_NEAREST]
     ]
     return element("section", element("h2", "Most of a limit used"), element("ul", rows)) if rows else Html("")
+
+
+def _own(report: Report) -> Html:
+    """How far the sound is from the source's, beside how far another noise seed takes the source from itself."""
+    stage = next((name for name in HEARD[::-1] if any(_ruled(check, name) for check in report.checks)), None)
+    if stage is None:
+        return Html("")
+    rows = [
+        element(
+            "li",
+            own_bar(check.value or 0.0, check.limit, check.baseline or 0.0),
+            f"{check.metric} = {interval(check)}"
+            + (f", limit {number(check.limit)}" if check.limit is not None else ", no limit")
+            + f", another seed {number(check.baseline)}; against {check.against}",
+        )
+        for check in report.checks
+        if _ruled(check, stage)
+    ]
+    about = (
+        "The source draws noise for every sentence, and two seeds of it are the same speech. The bar is this artifact, "
+        "the line its limit, the dotted line another seed of the source."
+    )
+    title = element("h2", "Beside the voice's own variation")
+    return element("section", title, element("p", about, class_="about"), element("ul", rows))
+
+
+def _ruled(check: Check, stage: str) -> bool:
+    known = check.metric in _RULED and check.value is not None and check.baseline is not None
+    return known and check.stage == stage
 
 
 def _open_questions(report: Report) -> Html:

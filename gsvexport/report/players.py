@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gsvexport.loudness import distance
 from gsvexport.report.listen import Sound
 from gsvexport.report.markup import Html, element
 from gsvexport.report.picture import DIFFERENCE_DB, RANGE_DB, decibels, differences, figure, levels
@@ -51,7 +52,14 @@ def sound_card(sound: Sound) -> Html:
         if gain is None
         else _track(f"Difference, amplified by {gain:.0f} dB", error * 10 ** (gain / 20), rate, picture),
     ]
-    rows += [element("p", _figures(expected, found, rate), class_="figures"), element("div", tracks, class_="tracks")]
+    other = None if sound.other is None else sound.other[:limit]
+    if other is not None:
+        picture = figure(levels(decibels(other, rate), top), rate, title="Source, another seed")
+        tracks.append(_track("Source (FP32), another noise seed", other, rate, picture))
+    rows += [
+        element("p", _figures(expected, found, other, rate), class_="figures"),
+        element("div", tracks, class_="tracks"),
+    ]
     return element("article", rows, class_="sound")
 
 
@@ -88,7 +96,10 @@ def _track(title: str, samples: Array, rate: int, picture: Html) -> Html:
     return element("div", element("div", element("b", title), player, class_="player"), picture, class_="track")
 
 
-def _figures(expected: Array, found: Array, rate: int) -> str:
+def _figures(expected: Array, found: Array, other: Array | None, rate: int) -> str:
     ratio = snr_db(expected, found)
     told = "identical" if ratio == SNR_CAP else f"{ratio:.1f} dB signal to noise"
-    return f"{expected.size / rate:.2f} s · {told} · log-mel error {log_mel_l1(expected, found, rate):.4g}"
+    moved = f"loudness moved by {distance([(expected, found)], rate):.3g}"
+    if other is not None and other.shape == expected.shape:
+        moved += f", by another noise seed of the source by {distance([(expected, other)], rate):.3g}"
+    return f"{expected.size / rate:.2f} s · {told} · log-mel error {log_mel_l1(expected, found, rate):.4g} · {moved}"

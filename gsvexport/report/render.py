@@ -55,9 +55,11 @@ def _run(stored: Stored, source: Path | None, say: Progress) -> Here:
     with contextlib.ExitStack() as open_voices:
         original = open_voices.enter_context(load(source)) if source else None
         try:
-            gates = resolve(precision, manifest.target.get("gates"))
+            held = (folder / golden.FOLDER).is_dir()
+            ruler = golden.read_ruler(folder / golden.FOLDER) if held else None
+            gates = resolve(precision, manifest.target.get("gates"), ruler)
             voice = open_voices.enter_context(load(folder, any_machine=True, opener=opener))
-            cases = golden.read(folder / golden.FOLDER) if (folder / golden.FOLDER).is_dir() else ()
+            cases = golden.read(folder / golden.FOLDER) if held else ()
             found = checks.compare(voice, cases, gates, GOLDEN, say)
             say("listening")
             sounds = (*golden_sounds(voice, cases), *spoken_sounds(voice, original, say))

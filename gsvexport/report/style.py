@@ -37,6 +37,9 @@ td .reason{display:block;color:var(--soft);font-weight:400}
 overflow:hidden;margin-right:6px}
 .margin i{display:block;height:100%}.margin .kept{background:var(--pass)}.margin .near{background:var(--idle)}
 .margin .over{background:var(--fail)}
+.margin.own{position:relative;width:220px;max-width:60%;height:12px;overflow:visible}
+.margin.own u{position:absolute;top:-3px;height:18px;width:0;border-left:2px solid var(--text)}
+.margin.own u.own{border-left-style:dotted;border-color:var(--idle)}
 .sound{background:var(--panel);border:1px solid var(--line);border-radius:6px;padding:12px 14px;margin:12px 0}
 .figures{font-variant-numeric:tabular-nums;font-weight:600}
 .tracks{display:grid;grid-template-columns:repeat(auto-fit,minmax(290px,1fr));gap:14px}

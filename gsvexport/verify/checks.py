@@ -88,6 +88,12 @@ def in_a_row(
     return _judge_all(gates, "pipeline", SOUND, against, ran, voice.model.rate)
 
 
+def of_sound(gates: Gates, pairs: Sequence[Pair], rate: int) -> list[Check]:
+    """Every check of level 2 of sounds, each pair expected and found, as those of all stages in a row."""
+    ran = [_Ran({"audio": pair}) for pair in pairs]
+    return _judge_all(gates, "pipeline", SOUND, "what was expected", ran, rate, valid=False)
+
+
 def constants(gates: Gates, baked: Mapping[str, Array], reference: Mapping[str, Array], against: str) -> list[Check]:
     """The stored constants of a baked voice beside the reference's."""
     ran = {name: _run(Case(name, "baked", {}, {name: array}), lambda: baked) for name, array in reference.items()}
@@ -237,7 +243,8 @@ def _sound_share(gates: Gates, stage: str, against: str, pairs: Sequence[Pair], 
         reason = f"{gates.ruler.reason}; absolute limits of SNR, log-mel and STFT stand in"
         return not_run(gates, stage, "sound_share", against, reason)
     flat = [(r.reshape(-1), x.reshape(-1)) for r, x in pairs]
-    return judge(gates, stage, "sound_share", against, distance(flat, rate) / unit, len(flat))
+    own = gates.ruler.own("loudness") / unit  # below 1 for a voice that hardly uses its noise
+    return judge(gates, stage, "sound_share", against, distance(flat, rate) / unit, len(flat), baseline=own)
 
 
 # Metrics that a ruler knows, by its names for them.

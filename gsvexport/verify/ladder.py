@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gsvexport.backends import Opener, open_session
+from gsvexport.backends import Opener
 from gsvexport.verify import checks, damage
 from gsvexport.verify.gates import Gates
-from gsvexport.verify.golden import Case
+from gsvexport.verify.golden import Case, Runnable
 from gsvexport.verify.report import Check
+from gsvexport.verify.sounding import chains, speak
 
 if TYPE_CHECKING:
     from gsvexport.runtime.pipeline import LoadedVoice
@@ -51,12 +52,16 @@ class Kind:
 
 @dataclass(frozen=True)
 class Trial:
-    """What the gates said of one damage: `values` of all checks by metric, and the metrics that `fired`."""
+    """What the gates said of one damage: `values` of all checks by metric, and the metrics that `fired`.
+
+    `pairs` are the sounds, intact and damaged, [N] each.
+    """
 
     kind: Kind
     strength: float
     values: dict[str, float]
     fired: tuple[str, ...]
+    pairs: tuple[checks.Pair, ...] = field(default=(), repr=False, compare=False)
 
     @property
     def pesq(self) -> float | None:
@@ -103,20 +108,28 @@ def climb(
                 with tempfile.TemporaryDirectory() as work:
                     folder = damage.patched(source, Path(work) / "source", dict.fromkeys(regions, change))
                     with load(folder) as bad:
-                        found = checks.in_a_row(bad, cases, gates, "the intact source")
+                        pairs = heard(bad, cases)
             else:
                 with LoadedVoice(source, opener=_opener(kind.stage, change)) as bad:
-                    found = checks.in_a_row(bad, cases, gates, "the intact source")
-            yield _trial(kind, strength, found)
+                    pairs = heard(bad, cases)
+            yield _trial(kind, strength, checks.of_sound(gates, pairs, voice.rate), pairs)
 
 
 def _changed(kind: Kind, strength: float, array: Array) -> Array:
     return kind.change(array, strength)
 
 
-def _trial(kind: Kind, strength: float, found: Sequence[Check]) -> Trial:
+def heard(voice: Runnable, cases: Sequence[Case]) -> tuple[checks.Pair, ...]:
+    """The sound of each case from its codes on, expected and found, [N] each."""
+    return tuple(
+        (chain["vocoder"].outputs["audio"].reshape(-1), speak(voice, chain)["audio"].reshape(-1))
+        for chain in chains(cases)
+    )
+
+
+def _trial(kind: Kind, strength: float, found: Sequence[Check], pairs: tuple[checks.Pair, ...]) -> Trial:
     values = {check.metric: check.value for check in found if check.value is not None}
-    return Trial(kind, strength, values, tuple(check.metric for check in found if check.status == "fail"))
+    return Trial(kind, strength, values, tuple(check.metric for check in found if check.status == "fail"), pairs)
 
 
 def _opener(stage: str, change: Callable[[Array], Array]) -> Opener:
@@ -125,7 +138,7 @@ def _opener(stage: str, change: Callable[[Array], Array]) -> Opener:
     def changed(outputs: Any) -> dict[str, Array]:
         return {name: change(array[0])[None] for name, array in outputs.items()}
 
-    return damage.opener({stage: changed}) if stage else open_session
+    return damage.opener({stage: changed})
 
 
 def _rounded(weights: Array, bits: float) -> Array:

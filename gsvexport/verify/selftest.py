@@ -9,7 +9,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,12 +21,14 @@ from gsvexport.verify.depth import Depth
 from gsvexport.verify.gates import Gates, resolve
 from gsvexport.verify.golden import TEACHER, Case
 from gsvexport.verify.heldout import sentences
+from gsvexport.verify.ladder import Kind, Trial, climb
 from gsvexport.verify.report import Check
 
 if TYPE_CHECKING:
     from gsvexport.runtime.pipeline import LoadedVoice
 
 Progress = Callable[[str], None]
+WITNESS = "pipeline.pesq_mean"
 QUIET = "rounding to float16"
 _T2S, _SOUND = (TEACHER,), ("acoustic", "features", "cfm", "vocoder")
 _CONVOLUTIONS, _PRODUCTS = ("Conv", "ConvTranspose"), ("MatMul", "Gemm")
@@ -44,6 +46,7 @@ class Row:
     meant: tuple[str, ...]
     fired: tuple[str, ...]
     not_run: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()
 
     @property
     def ran(self) -> bool:
@@ -54,6 +57,8 @@ class Row:
     def passed(self) -> bool:
         """Every gate meant that could be tried fired; where there is none, nothing did."""
         wanted = [name for name in self.meant if name not in self.not_run]
+        if self.problems:
+            return False
         return all(name in self.fired for name in wanted) if self.meant else not self.fired
 
 
@@ -89,6 +94,7 @@ def self_test(source: Path, gates: Gates, depth: Depth | None = None, *, progres
                 limits = gates if meant else resolve("fp16", ruler=gates.ruler)
                 found = _compare(bad, cases, kinds if operators else _T2S + _SOUND, limits)
                 rows.append(_row(name, meant, found))
+        rows += _climbed(source, voice, cases, gates, say)
         if depth.deep:
             rows += _spoken(voice, Path(work) / QUIET.replace(" ", "-"), gates, depth, say)
     return [_insisted(row, depth.required) for row in rows]
@@ -103,7 +109,7 @@ def table(rows: Sequence[Row]) -> str:
         absent = f"; not run: {', '.join(row.not_run)}" if row.not_run else ""
         status = "FAIL" if not row.passed else "pass" if row.ran else "NOT RUN"
         fired = (", ".join(wanted) or ("none of these" if others else "nothing")) + others + absent
-        cells.append((row.name, ", ".join(row.meant) or "nothing", fired, status))
+        cells.append((row.name, ", ".join(row.meant) or "nothing", "; ".join((fired, *row.problems)), status))
     widths = [max(len(one[column]) for one in cells) for column in range(3)]
     lines = ["  ".join((*(cell.ljust(w) for cell, w in zip(one, widths, strict=False)), one[3])) for one in cells]
     count = {name: [one[3] for one in cells[1:]].count(name) for name in ("pass", "FAIL", "NOT RUN")}
@@ -123,9 +129,28 @@ def _row(name: str, meant: tuple[str, ...], found: Sequence[Check]) -> Row:
     return Row(name, meant, names("fail"), tuple(one for one in names("not_run") if one in meant))
 
 
+def _climbed(source: Path, voice: LoadedVoice, cases: Sequence[Case], gates: Gates, say: Progress) -> list[Row]:
+    """One row for each kind of damage in growing strength: what PESQ hears has to be refused, and nothing else."""
+    if gates.ruler.unit is None:
+        return [Row("damages in growing strength", (WITNESS,), (), (WITNESS,))]
+    spoken = [case for case in cases if case.name.startswith("said")]
+    kinds: dict[Kind, list[Trial]] = {}
+    for trial in climb(source, voice, spoken, gates, lambda text: say(f"self-test: {text}")):
+        kinds.setdefault(trial.kind, []).append(trial)
+    rows = []
+    for kind, trials in kinds.items():
+        name = f"{kind.name}, {kind.strengths[0]:g} to {kind.strengths[-1]:g} {kind.unit}"
+        first = next((trial for trial in trials if trial.fired), None)
+        fired = tuple(f"pipeline.{metric}" for metric in first.fired) if first else ()
+        problems = tuple(f"{trial.name}: {trial.problem}" for trial in trials if trial.problem)
+        absent = (WITNESS,) if all(trial.pesq is None for trial in trials) else ()
+        rows.append(Row(name, (*fired, *absent), fired, absent, problems))
+    return rows
+
+
 def _insisted(row: Row, required: Sequence[str]) -> Row:
     """The row with no excuse for the gates that are required."""
-    return Row(row.name, row.meant, row.fired, tuple(n for n in row.not_run if n.partition(".")[2] not in required))
+    return replace(row, not_run=tuple(name for name in row.not_run if name.partition(".")[2] not in required))
 
 
 def _spoken(voice: LoadedVoice, rounded: Path, gates: Gates, depth: Depth, say: Progress) -> list[Row]:
