@@ -8,28 +8,28 @@ utterance is scored alone, and the scores are compared in pairs.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gsvexport.errors import BackendError, EnvironmentProblem, GsvError
+from gsvexport.errors import BackendError, GsvError
 from gsvexport.runtime.speech import Manner, sound_feeds
-from gsvexport.verify import audio, speech, transcript
+from gsvexport.verify import audio, transcript
 from gsvexport.verify.gates import METRICS, Gates, judge, not_run
 from gsvexport.verify.heldout import Sentence
+from gsvexport.verify.listening import RATED, Ears, Scores, Utterance, listeners, loop_share, scores
 from gsvexport.verify.paired import Estimate, as_ratio, estimate
-from gsvexport.verify.recogniser import WORKERS, Recogniser
 from gsvexport.verify.report import Check
-from gsvexport.verify.speaker import SpeakerEncoder
 
 if TYPE_CHECKING:
     from gsvexport.runtime.pipeline import LoadedVoice
+
+__all__ = ["HEARD", "PAIRED", "RATED", "SOUND", "Ears", "Scores", "Utterance", "checks", "compare", "listeners"]
+__all__ += ["loop_share", "repeated", "scores", "utterances"]
 
 Array = NDArray[Any]
 Progress = Callable[[str], None]
@@ -37,78 +37,9 @@ Progress = Callable[[str], None]
 STAGE, SOUND, SOURCE = "free_run", "pipeline", "source"
 # An utterance that has not ended after so many codes never will: speech has some 2 codes a phone.
 ENDLESS, CODES_PER_PHONE = 40, 5
-LOOP_TIMES, LOOP_CODES, LONGEST_LOOP = 3, 15, 25  # a loop: a block of at most 25 codes, 3 times or more, 0.6 s in all
 DEAF = 0.5  # the source's error rate above which the recogniser can tell nothing: what is lost cannot get lost again
 _EARS = {"p808_drop": "dnsmos", "ovr_drop": "dnsmos", "speaker_drop": "speaker"}
 _EARS |= {"wer_rise": "recogniser", "cer_rise": "recogniser"}
-
-
-@dataclass(frozen=True, eq=False)
-class Utterance:
-    """What was said: place of the sentence, codes [n], whether the voice ended by itself, samples [N] at `rate` Hz."""
-
-    sentence: int
-    codes: Array
-    ended: bool
-    samples: Array
-    rate: int
-
-
-@dataclass(frozen=True, eq=False)
-class Scores:
-    """What is measured of one utterance; NaN (None: the embedding) where the package is absent.
-
-    `errors` of `words` and `misheard` of `letters` are what the recogniser got wrong (`transcript`), at most all of
-    them: a recogniser that babbles on over a lost sentence would otherwise outweigh a hundred others. `heard` is the
-    text.
-    """
-
-    sentence: int
-    seconds: float
-    ended: float
-    repeats: float
-    silence: float
-    clipping: float
-    p808: float = np.nan
-    ovr: float = np.nan
-    errors: float = np.nan
-    words: int = 0
-    misheard: float = np.nan
-    letters: int = 0
-    heard: str = ""
-    speaker: Array | None = None
-
-
-@dataclass(frozen=True)
-class Ears:
-    """The listeners that are installed; `missing` says of each other one why it is not."""
-
-    dnsmos: speech.Dnsmos | None
-    recogniser: Recogniser | None
-    speaker: SpeakerEncoder | None
-    missing: Mapping[str, str]
-    language: str = "en"
-
-
-def listeners(language: str, recogniser: Path | None = None) -> Ears:
-    """All listeners that this machine has. `recogniser` is the folder of another model than the package's.
-
-    Raises:
-        InputError: a folder that was named holds no recogniser.
-    """
-    missing: dict[str, str] = {}
-    found: dict[str, Any] = {}
-    kinds: dict[str, Callable[[], Any]] = {
-        "dnsmos": speech.Dnsmos,
-        "recogniser": partial(Recogniser, language, recogniser),
-        "speaker": SpeakerEncoder,
-    }
-    for name, kind in kinds.items():
-        try:
-            found[name] = kind()
-        except EnvironmentProblem as problem:
-            found[name], missing[name] = None, " ".join(str(problem).split())
-    return Ears(**found, missing=missing, language=language)
 
 
 def compare(
@@ -226,70 +157,6 @@ def repeated(
     return found
 
 
-def scores(
-    spoken: Sequence[Utterance],
-    sentences: Sequence[Sentence],
-    ears: Ears,
-    say: Progress,
-    known: Mapping[int, Scores] | None = None,
-) -> list[Scores]:
-    """What each listener makes of each utterance, `WORKERS` at a time. `known` are scores by the id of an utterance."""
-    known = known or {}
-    new = [one for one in spoken if id(one) not in known]
-    heard = [speech.narrow(one.samples, one.rate) for one in new]
-    with ThreadPoolExecutor(WORKERS) as pool:
-        try:
-            waiting = [
-                pool.submit(_score, one, sentences[one.sentence].text, sound, ears)
-                for one, sound in zip(new, heard, strict=True)
-            ]
-            speakers = ears.speaker(heard) if ears.speaker else [None] * len(heard)
-            found = {}
-            for index, (one, row, speaker) in enumerate(zip(new, waiting, speakers, strict=True)):
-                say(f"listening to {index + 1} of {len(new)}")
-                found[id(one)] = replace(row.result(), speaker=speaker)
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)  # after an interruption nothing more is started
-    return [found.get(id(one)) or known[id(one)] for one in spoken]
-
-
-def _score(one: Utterance, text: str, sound: Array, ears: Ears) -> Scores:
-    """Everything of one utterance but its speaker; `sound` is at 16 kHz."""
-    p808, ovr = ears.dnsmos(sound) if ears.dnsmos else (np.nan, np.nan)
-    heard = ears.recogniser(sound) if ears.recogniser else ""
-    errors = []
-    for parts in (transcript.words, transcript.letters):
-        wanted = parts(text, ears.language)
-        errors += [min(transcript.edits(wanted, parts(heard, ears.language)), len(wanted)), len(wanted)]
-    return Scores(
-        sentence=one.sentence,
-        seconds=one.samples.size / one.rate,
-        ended=float(one.ended),
-        repeats=loop_share(one.codes),
-        silence=audio.silence_share(one.samples, one.rate),
-        clipping=audio.clipping_share(one.samples),
-        p808=p808,
-        ovr=ovr,
-        errors=errors[0] if ears.recogniser else np.nan,
-        words=errors[1],
-        misheard=errors[2] if ears.recogniser else np.nan,
-        letters=errors[3],
-        heard=heard,
-    )
-
-
-def loop_share(codes: Array) -> float:
-    """Share of codes [n] inside a loop: a block that is said at least `LOOP_TIMES` in a row, `LOOP_CODES` in all."""
-    inside = np.zeros(len(codes), bool)
-    for period in range(1, min(LONGEST_LOOP, len(codes) // LOOP_TIMES) + 1):
-        again = np.concatenate([[False], codes[period:] == codes[:-period], [False]])
-        edges = np.flatnonzero(again[1:] != again[:-1])
-        for start, stop in zip(edges[::2], edges[1::2], strict=True):
-            if stop - start + period >= max(LOOP_TIMES * period, LOOP_CODES):
-                inside[start : stop + period] = True
-    return float(np.mean(inside)) if len(codes) else 0.0
-
-
 def checks(
     source: Sequence[Scores], found: Sequence[Scores], ears: Ears, gates: Gates, stage: str = STAGE
 ) -> list[Check]:
@@ -306,6 +173,8 @@ def _check(
 ) -> Check:
     reason = ears.missing.get(_EARS.get(metric, ""), "")
     kind = PAIRED[metric]
+    if metric in RATINGS:
+        source, found = ([one for one in rows if one.rated] for rows in (source, found))
     if not reason and metric == "wer_rise" and ears.language in transcript.UNSPACED:
         reason = f"words are not counted in language '{ears.language}', letters are: cer_rise"
     if not reason:
@@ -388,6 +257,7 @@ PAIRED: dict[str, _Kind] = {
     "silence_rise": _fall("silence", -1.0),
     "clipping_rise": _fall("clipping", -1.0),
 }
+RATINGS = ("p808_drop", "ovr_drop", "speaker_drop")
 HEARD = ("p808_drop", "ovr_drop", "wer_rise", "cer_rise", "speaker_drop")  # where codes and noise are the source's
 assert PAIRED.keys() <= METRICS.keys()
 

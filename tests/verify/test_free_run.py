@@ -158,6 +158,25 @@ def test_one_word_in_a_hundred_is_seen_on_equal_codes() -> None:
         assert (check.stage, check.status) == ("pipeline", status)
 
 
+def test_quality_is_rated_on_the_first_utterances_alone_and_only_those_are_compared() -> None:
+    class Falling:
+        count = 0
+
+        def __call__(self, samples: object) -> tuple[float, float]:
+            self.count += 1
+            return 4.0, 3.0
+
+    falling = Falling()
+    ears = replace(DEAF, dnsmos=falling, missing={"recogniser": "absent", "speaker": "absent"})  # type: ignore[arg-type]
+    many = [one for _ in range(freerun.RATED) for one in _utterances()]
+    many = [replace(one, samples=one.samples[: RATE // 2]) for one in many]
+    rows = freerun.scores(many, TEXTS, ears, _say)
+    assert falling.count == freerun.RATED == sum(row.rated for row in rows) < len(rows)
+    found = _by_metric(freerun.checks(rows, rows, ears, resolve("int8")))
+    assert (found["p808_drop"].n, found["p808_drop"].value, found["p808_drop"].status) == (freerun.RATED, 0.0, "pass")
+    assert found["silence_rise"].n == len(rows)
+
+
 def test_the_sources_codes_are_said_again_and_only_what_sounds_otherwise_is_heard_again(loaded: LoadedVoice) -> None:
     said = freerun.utterances(loaded, TEXTS, 2, _say)
     for free in (said, [replace(one, codes=one.codes[::-1]) for one in said]):  # with its own codes, or other ones
