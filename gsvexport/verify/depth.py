@@ -9,6 +9,7 @@ from pathlib import Path
 from gsvexport.errors import InputError
 from gsvexport.tables import nearest
 from gsvexport.verify.gates import METRICS
+from gsvexport.verify.recogniser import unusable
 from gsvexport.verify.report import Check, Report
 
 LEVELS = (2, 3)
@@ -19,6 +20,8 @@ _LEVEL = re.compile(r"L([0-4])")
 class Depth:
     """Levels of proof up to `level`, 2 or 3; level 3 says the `sentences` of a file, or the voice's own, `seeds` times.
 
+    `recogniser` is the folder of a Whisper model in CTranslate2's format to hear words with, in place of the one of the
+    extra `quality` (or of the one that the variable GSVEXPORT_RECOGNISER names).
     `required` are metrics ("pesq") and levels ("L3"): what of them does not run fails.
 
     Raises:
@@ -26,13 +29,16 @@ class Depth:
     """
 
     level: int = 2
-    seeds: int = 2
+    seeds: int = 1
     sentences: Path | None = None
     required: tuple[str, ...] = ()
+    recogniser: Path | None = None
 
     def __post_init__(self) -> None:
         problems = [] if self.level in LEVELS else [f"level {self.level}; there are {LEVELS[0]} and {LEVELS[1]}"]
         problems += [] if self.seeds >= 1 else [f"{self.seeds} seeds; at least 1 is needed"]
+        if self.recogniser is not None:
+            problems += [f"--recogniser {self.recogniser}: {problem}" for problem in unusable(self.recogniser)]
         for name in self.required:
             if name not in METRICS and not _LEVEL.fullmatch(name):
                 close = nearest(name, METRICS) or f"; there are {', '.join(METRICS)}"

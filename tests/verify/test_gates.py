@@ -12,13 +12,15 @@ from gsvexport.verify.gates import GATED, LIMITS, METRICS, STAGES, judge, not_ru
 def test_every_precision_of_a_target_has_limits_for_known_metrics() -> None:
     assert set(LIMITS) == set(PRECISIONS)
     for values in LIMITS.values():
-        assert set(values) <= set(GATED)
-    assert set(LIMITS["fp32"]) == set(GATED)
+        assert {key.rpartition(".")[2] for key in values} <= set(GATED)
+        assert {key.partition(".")[0] for key in values if "." in key} <= set(STAGES)
+    assert {key for key in LIMITS["fp32"] if "." not in key} == set(GATED)
 
 
 def test_lower_precisions_never_ask_for_more_than_higher_ones() -> None:
     order = ["fp32", "fp16", "int8", "int4-weights"]
-    for metric, kind in METRICS.items():
+    for metric in LIMITS["fp32"]:
+        kind = METRICS[metric.rpartition(".")[2]]
         limits = [LIMITS[name][metric] for name in order if metric in LIMITS[name]]
         assert limits == sorted(limits, reverse=kind.direction == "min"), metric
 
@@ -29,6 +31,14 @@ def test_a_gate_for_one_stage_wins_over_a_gate_for_all_whatever_the_order() -> N
         assert limits.limit("vocoder", "snr_db") == 30
         assert limits.limit("pipeline", "snr_db") == 50
         assert limits.limit("vocoder", "log_mel_l1") == LIMITS["fp32"]["log_mel_l1"]
+
+
+def test_a_default_for_one_stage_goes_before_the_default_for_all_and_a_targets_gate_before_both() -> None:
+    limits = resolve("int8")
+    assert limits.limit("pipeline", "wer_rise") == LIMITS["int8"]["pipeline.wer_rise"] < LIMITS["int8"]["wer_rise"]
+    assert limits.limit("free_run", "wer_rise") == LIMITS["int8"]["wer_rise"]
+    limits = resolve("int8", {"wer_rise": 0.3})
+    assert limits.limit("pipeline", "wer_rise") == limits.limit("free_run", "wer_rise") == 0.3
 
 
 def test_stages_of_mixed_precision_have_their_own_limits_and_the_pipeline_the_loosest() -> None:

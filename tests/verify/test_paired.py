@@ -33,6 +33,24 @@ def test_the_interval_holds_the_truth_about_19_times_in_20() -> None:
     assert 0.88 <= inside / 200 <= 0.99
 
 
+def test_seeds_of_one_sentence_are_not_taken_for_more_sentences() -> None:
+    """Each sentence is said four times and fails each time alike: the interval is that of the sentences alone."""
+    random = np.random.default_rng(1)
+    inside: dict[bool, int] = {False: 0, True: 0}
+    for _ in range(150):
+        sentences = random.normal(0.1, 0.2, 24)
+        differences, places = np.tile(sentences, 4), np.tile(np.arange(24), 4)
+        once = estimate(sentences.tolist())
+        for clusters in inside:
+            found = estimate(differences.tolist(), clusters=places.tolist() if clusters else None)
+            inside[clusters] += found.low <= 0.1 <= found.high
+            if clusters:
+                assert (found.n, found.value) == (96, pytest.approx(once.value))
+                assert (found.low, found.high) == (pytest.approx(once.low), pytest.approx(once.high))
+    assert inside[True] / 150 >= 0.88
+    assert inside[False] / 150 < 0.75  # half as wide as it should be
+
+
 def test_weights_make_it_a_ratio_of_sums() -> None:
     assert estimate([1, 0, 2], [10, 5, 15]).value == pytest.approx(0.1)
 
