@@ -14,7 +14,8 @@ def test_every_precision_of_a_target_has_limits_for_known_metrics() -> None:
     for values in LIMITS.values():
         assert {key.rpartition(".")[2] for key in values} <= set(GATED)
         assert {key.partition(".")[0] for key in values if "." in key} <= set(STAGES)
-    assert {key for key in LIMITS["fp32"] if "." not in key} == set(GATED)
+    planned = {"kernels", "scratch_mb"}  # figures that a target may limit; nothing is asked of everybody
+    assert {key for key in LIMITS["fp32"] if "." not in key} == set(GATED) - planned
 
 
 def test_lower_precisions_never_ask_for_more_than_higher_ones() -> None:
