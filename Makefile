@@ -4,6 +4,8 @@
 # make reproducible  build the demo voice twice, in different surroundings, and compare the bytes
 # make bench     measure a full-size voice against its FP32 source
 # make emulator  fetch the emulated aarch64 machine that some of them use
+# make every-target  build VOICE for one of each kind of target, and tell what each gate measured
+# make sensitivity  damage SOURCES in every known way, and tell what each gate notices
 # make crosscheck-onnx2tf  convert the vocoder with onnx2tf, too, and compare (3 GB of packages)
 # make demo-voice  train the demo voice anew (hours; needs Debian's festival and festvox-us-slt-hts)
 # They make the virtual environment they need in .venv; nothing outside this folder is touched but gsvexport's cache.
@@ -31,7 +33,7 @@ BIN := .venv/bin
 ARTIFACT := $(DIST)/demo-$(TARGET).gsv
 WAV := $(DIST)/demo.wav
 
-.PHONY: demo test check golden release reproducible bench emulator demo-voice clean
+.PHONY: demo test check golden release reproducible bench emulator demo-voice every-target sensitivity clean
 
 demo: .venv/.compile
 	$(BIN)/gsvexport --target $(TARGET) -o $(DIST) --force
@@ -79,6 +81,14 @@ crosscheck-onnx2tf: .venv/.compile .venv-onnx2tf/.done
 	$(PYTHON) -m venv .venv-onnx2tf
 	.venv-onnx2tf/bin/python -m pip install --quiet onnx2tf==1.29.24 tensorflow==2.19.0 tf-keras==2.19.0
 	@touch $@
+
+# One of each distinct build behind all targets and tiers, of VOICE=DIR or the demo voice: what each gate measured.
+every-target: .venv/.dev
+	$(BIN)/python tests/distinct.py $(VOICE) -o $(DIST)/distinct --build
+
+# What each gate of sound notices: the sources that SOURCES names (gsvexport source VOICE -o DIR).
+sensitivity: .venv/.compile
+	$(BIN)/python -m gsvexport.verify.sensitivity $(SOURCES)
 
 # Continues where it was stopped. DEVICE=cuda trains on a GPU.
 demo-voice: .venv/.train

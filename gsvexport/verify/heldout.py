@@ -18,7 +18,7 @@ from gsvexport.text.symbols import phone_ids, symbols
 FOLDER = Path(__file__).parent / "heldout"
 DEMO = "demo"
 _SHORTEST = 12  # phones: half a second, of which something is voiced
-MOST = 80
+MOST = 60
 
 
 @dataclass(frozen=True)
