@@ -94,7 +94,7 @@ def test_a_broken_note_of_what_was_pulled_is_named(home, text):
 def test_signatures_of_strangers_in_a_repository_block_nobody(place, root, alice, key, tmp_path):
     [done] = publish([alice], place)
     weak = PublicKey(bytes([1, *bytes(31)]))
-    wrong, many = sign(STRANGER, b"another manifest"), range(99)
+    wrong = sign(STRANGER, b"another manifest")
     for stranger, data in (
         (wrong.key.id, to_bytes([wrong])),
         (weak.id, to_bytes([Signature(weak, bytes([1, *bytes(63)]))])),
