@@ -11,6 +11,7 @@ from pathlib import Path
 
 from gsvexport.errors import InputError
 from gsvexport.model import Model
+from gsvexport.reading import read_text, why
 from gsvexport.text.phonemise import phonemise
 from gsvexport.text.symbols import phone_ids
 
@@ -47,9 +48,9 @@ def sentences(model: Model, path: Path | None = None) -> tuple[Sentence, ...]:
 
 def _from_file(path: Path, model: Model) -> tuple[Sentence, ...]:
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = read_text(path, 1 << 20, mark=True).splitlines()
     except (OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be read as text: {error}") from error
+        raise InputError(f"{path} cannot be read as text: {why(error)}") from error
     found, problems = [], []
     for number, line in enumerate(lines, 1):
         if not line.strip():
