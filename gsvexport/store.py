@@ -12,18 +12,20 @@ An entry that fails the check is made again.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import re
 import shutil
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from gsvexport import reading
 from gsvexport.errors import EnvironmentProblem, GsvError, missing_package
 from gsvexport.files import cache_directory, canonical_json, disk_errors, sha256_file
+from gsvexport.held import alone, hold, release
 
 _SCHEMA = 1
 _KEY = re.compile(r"[0-9a-f]{16,64}")
@@ -44,15 +46,16 @@ class Store:
     """The store below `root`; any number of processes may use it at once."""
 
     def __init__(self, root: Path | None = None, note: Callable[[str], None] | None = None) -> None:
-        self.root = root or cache_directory() / "store"
+        self.root = root or cache_directory("store")
         self._note = note or (lambda _: None)
         self._hashed: set[str] = set()
+        self._passing: set[str] = set()
 
-    def obtain(self, key: str, make: Callable[[Path], None], label: str = "") -> Path:
+    def obtain(self, key: str, make: Callable[[Path], object], label: str = "") -> Path:
         """The folder of `key`, made by `make(empty folder)` if the store does not hold it whole.
 
         `key` is a hexadecimal digest of everything that the result depends on. When `make` raises, or the process dies,
-        no entry is left.
+        no entry is left. What it returns True for is used by this `Store` alone: another one makes it again.
 
         Raises:
             EnvironmentProblem: the disk is full or the store cannot be written.
@@ -66,19 +69,26 @@ class Store:
             if entry.exists():
                 if (damage := self._damage(key)) is None:
                     os.utime(entry / "index.json")
+                    self._hold(entry)
                     return entry / "content"
                 self._note(f"the stored result {label or key[:12]} is damaged ({damage}): making it again")
                 shutil.rmtree(entry)
             self._make(key, make, label)
             self._hashed.add(key)
+            self._hold(entry)
             return entry / "content"
+
+    def _hold(self, entry: Path) -> None:
+        """Keep a result from being pruned for as long as this store lives."""
+        if hold(entry):
+            weakref.finalize(self, release, entry)
 
     def entries(self) -> list[Entry]:
         """Everything that is stored, the most recently used first."""
         found = []
         for path in self.root.glob("*/index.json") if self.root.is_dir() else ():
             with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-                index = json.loads(path.read_text(encoding="utf-8"))
+                index = reading.read_json(path)
                 size = sum(file["size"] for file in index["files"].values())
                 found.append(Entry(path.parent.name, index["label"], size, path.stat().st_mtime))
         return sorted(found, key=lambda item: -item.used)
@@ -86,8 +96,8 @@ class Store:
     def prune(self, older_than_days: float = 0) -> int:
         """Remove what has not been used for that long, and what dead processes left; returns the bytes freed.
 
-        An entry that a process is making or checking at this moment stays. A time of use in the future, from a clock
-        that was set back, counts as now.
+        An entry that a process is making, checking or using at this moment stays. A time of use in the future, from a
+        clock that was set back, counts as now.
         """
         if not self.root.is_dir():
             return 0
@@ -97,9 +107,11 @@ class Store:
             freed += self._sweep()
             for entry in self.entries():
                 if max(now - entry.used, 0) >= older_than_days * 86400:
-                    with contextlib.suppress(_Busy), self.locked(entry.key, wait=False):
-                        shutil.rmtree(self.root / entry.key)
-                        freed += entry.size
+                    folder = self.root / entry.key
+                    with contextlib.suppress(_Busy), self.locked(entry.key, wait=False), alone(folder) as unused:
+                        if unused:
+                            shutil.rmtree(folder)
+                            freed += entry.size
         return freed
 
     @contextlib.contextmanager
@@ -124,14 +136,21 @@ class Store:
         finally:
             lock.release()
 
-    def _make(self, key: str, make: Callable[[Path], None], label: str) -> None:
+    def passing(self, key: str) -> bool:
+        """Whether a result is this `Store`'s alone, because something that has nothing to do with its key failed."""
+        return key in self._passing
+
+    def _make(self, key: str, make: Callable[[Path], object], label: str) -> None:
         work = self.root / f"{key}{_PARTIAL}"
         shutil.rmtree(work, ignore_errors=True)
         try:
             content = work / "content"
             content.mkdir(parents=True)
-            make(content)
-            index = {"schema": _SCHEMA, "label": label, "files": _inventory(content)}
+            passing = make(content) is True
+            index: dict[str, Any] = {"schema": _SCHEMA, "label": label, "files": _inventory(content)}
+            if passing:
+                index["passing"] = True
+                self._passing.add(key)
             (work / "index.json").write_text(canonical_json(index), encoding="utf-8")
             for path in (*_files(work), work, content):
                 _sync(path)
@@ -144,7 +163,9 @@ class Store:
         """What is wrong with an entry, or None."""
         content = self.root / key / "content"
         try:
-            index = json.loads((self.root / key / "index.json").read_text(encoding="utf-8"))
+            index = reading.read_json(self.root / key / "index.json")
+            if index.get("passing") and key not in self._passing:
+                return "a tool failed when it was made"
             listed: dict[str, Any] = index["files"] if index["schema"] == _SCHEMA else {}
             present = {path.relative_to(content).as_posix(): path for path in _files(content)}
             if listed.keys() != present.keys() or not listed:

@@ -23,12 +23,15 @@ from gsvexport.artifact.signature import MOST, Claim, PublicKey, Signature, from
 from gsvexport.carried import unproven
 from gsvexport.errors import ArtifactError, EnvironmentProblem, InputError
 from gsvexport.files import cache_directory, disk_errors, sha256_bytes, sha256_file
+from gsvexport.held import alone, hold, release
 from gsvexport.registry import history
 from gsvexport.registry.index import Entry, Listed, blob_path, manifest_path, signature_path
+from gsvexport.registry.pace import CHUNK, Pace, pieces
 from gsvexport.registry.places import Interrupted, Place
 
-MOST_FAILURES = 5  # transfers in a row that brought nothing
-_CHUNK = 1 << 20
+MOST_FAILURES = 5  # transfers in a row that brought nothing new
+_CONNECTIONS, _BYTES_EACH = 30, 1 << 16  # so many for a member, and one more for each so many bytes of it
+_CHUNK = CHUNK
 _TOLD = 2.0  # seconds between lines of progress
 Progress = Callable[[str], None]
 
@@ -97,31 +100,50 @@ def pull(
         return Pulled(path, manifest, keys, known, received, 0, word)
     members = {member.payload_sha256: member for member in manifest.files.values()}
     reused = 0
-    for number, member in enumerate(members.values(), 1):
-        got = _obtain(place, member, _Told(say, f"member {number} of {len(members)}"))
-        received += got
-        reused += member.payload_size - min(got, member.payload_size)
-    files = {name: _kept(member.payload_sha256) for name, member in manifest.files.items()}
-    try:
-        container.assemble(manifest, files.__getitem__, path, signature=signature, force=force)
-    except FileNotFoundError as error:
-        raise EnvironmentProblem(f"{error.filename} was removed from the cache meanwhile", fix="try again") from error
+    with _held():
+        for number, member in enumerate(members.values(), 1):
+            got = _obtain(place, member, _Told(say, f"member {number} of {len(members)}"))
+            received += got
+            reused += member.payload_size - min(got, member.payload_size)
+        files = {name: _kept(member.payload_sha256) for name, member in manifest.files.items()}
+        try:
+            container.assemble(manifest, files.__getitem__, path, signature=signature, force=force)
+        except FileNotFoundError as error:
+            what = f"{error.filename} was removed from the cache meanwhile"
+            raise EnvironmentProblem(what, fix="try again") from error
     history.remember(remembered, entry.version)
     return Pulled(path, manifest, keys, known, received, reused, word)
 
 
 def prune_members(older_than_days: float) -> int:
-    """Remove the members that no pull has used for that long; returns the bytes freed. A pull that wants one of them
-    just then transfers it again."""
+    """Remove the members that no pull has used for that long; returns the bytes freed. None go while a pull runs, and
+    of a link only itself."""
     freed = 0
-    root = cache_directory() / "members"
-    with disk_errors(root):
-        for path in root.glob("*/*"):
-            with contextlib.suppress(FileNotFoundError):
-                if max(time.time() - path.stat().st_mtime, 0) >= older_than_days * 86400:
-                    freed += path.stat().st_size
-                    path.unlink()
+    root = _members()
+    with disk_errors(root), alone(root) as unused:
+        for folder in root.glob("*") if unused else ():
+            inside = () if folder.is_symlink() or not folder.is_dir() else folder.glob("*")  # not through a link
+            for path in inside or (folder,):
+                with contextlib.suppress(FileNotFoundError, IsADirectoryError, PermissionError):
+                    found = path.lstat()
+                    if max(time.time() - found.st_mtime, 0) >= older_than_days * 86400 and not path.is_dir():
+                        path.unlink()
+                        freed += found.st_size
     return freed
+
+
+@contextlib.contextmanager
+def _held() -> Iterator[None]:
+    """Keep the members from being pruned."""
+    root = _members()
+    with contextlib.suppress(OSError):  # told of when a member is written
+        root.mkdir(parents=True, exist_ok=True)
+    held = hold(root)
+    try:
+        yield
+    finally:
+        if held:
+            release(root)
 
 
 def _manifest(place: Place, item: Listed, where: str) -> tuple[bytes, Manifest]:
@@ -200,7 +222,11 @@ def _same(path: Path, manifest: bytes, signature: bytes | None) -> bool:
 
 
 def _kept(digest: str) -> Path:
-    return cache_directory() / "members" / digest[:2] / digest
+    return _members() / digest[:2] / digest
+
+
+def _members() -> Path:
+    return cache_directory("members")
 
 
 def _obtain(place: Place, member: Member, told: _Told) -> int:
@@ -214,10 +240,17 @@ def _obtain(place: Place, member: Member, told: _Told) -> int:
         with _alone(path.parent, told):
             if _whole(path, member):
                 return 0
-            with open(path.with_name(f"{path.name}.part"), "a+b") as part:
+            with _part(path.with_name(f"{path.name}.part")) as part:
                 received = _fetch(place, member, part, told)
             os.replace(part.name, path)
             return received
+
+
+def _part(path: Path) -> IO[bytes]:
+    """The beginning of a member, to go on with; a link in its place is not followed, and goes."""
+    if path.is_symlink() or (path.exists() and not path.is_file()):
+        path.unlink()
+    return open(path, "a+b", opener=lambda name, flags: os.open(name, flags | getattr(os, "O_NOFOLLOW", 0), 0o666))
 
 
 def _whole(path: Path, member: Member) -> bool:
@@ -253,37 +286,42 @@ def _fetch(place: Place, member: Member, part: IO[bytes], told: _Told) -> int:
 
 
 def _complete(place: Place, name: str, size: int, part: IO[bytes], told: _Told) -> int:
-    """Read on until `part` has `size` bytes, over interruptions; returns what came over."""
+    """Read on until `part` has `size` bytes, over interruptions; returns what came over.
+
+    Progress is what goes beyond the furthest byte: a server that begins anew each time, because it knows no ranges, is
+    read up to there for nothing.
+    """
     received = failures = 0
+    pace, connections = Pace(size, f"{place.name}/{name}"), _CONNECTIONS + size // _BYTES_EACH
     while True:
         have = part.seek(0, os.SEEK_END)
         if have > size:
             have = part.truncate(0) or part.seek(0)
         if have == size:
             return received
-        got, reason = 0, "the transfer ended early"
+        at, reason = have, "the transfer ended early"
         try:
             with place.stream(name, have) as (stream, start):
-                if start != have:
-                    part.truncate(part.seek(start))
-                while start + got < size and (chunk := stream.read(min(_CHUNK, size - start - got))):
-                    part.write(chunk)
-                    got += len(chunk)
-                    told(start + got, size)
+                skip = have - start
+                for piece in pieces(stream, size - start, pace, _CHUNK):
+                    received += len(piece)
+                    part.write(piece[skip:] if skip > 0 else piece)
+                    at += max(len(piece) - max(skip, 0), 0)
+                    skip -= len(piece)
+                    told(at, size)
         except FileNotFoundError:
             raise ArtifactError(f"{place.name}/{name} is gone", fix="ask who runs the repository") from None
         except Interrupted as error:
             reason = str(error)
-        received += got
-        failures = 0 if got else failures + 1
-        if failures == MOST_FAILURES:
+        connections -= 1
+        failures = 0 if at > have else failures + 1
+        if failures == MOST_FAILURES or not connections:
             raise EnvironmentProblem(
                 f"{place.name}/{name} cannot be read: {reason}",
                 found=f"{part.tell()} of {size} bytes, kept for the next time",
                 fix="try again: what is here is not transferred once more",
             )
-        if failures:
-            time.sleep(0.1 * 3**failures)
+        pace.pause(0.1 * 3**failures if failures else 0.05)
 
 
 @contextlib.contextmanager
