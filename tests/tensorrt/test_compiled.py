@@ -1,9 +1,11 @@
 """NVIDIA's own builder as a level of an artifact's proof: what it says, what is kept of that, and what is not."""
 
 import json
+import sys
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -198,8 +200,10 @@ def test_without_the_package_nothing_is_judged_and_requiring_it_fails(
     rows = list(compiled.judge(unpacked, manifest, Store(tmp_path / "store").obtain, quiet))
     assert {(row[1], row[2]) for row in rows} == {("compiled", None)}
     assert all(text in row[4] and "pip install 'gsvexport[nvidia-check]'" in row[4] for row in rows)
-    with pytest.raises(EnvironmentProblem, match="cannot be used"):
-        rtx.adapter(["8.9"])
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "tensorrt_rtx", found and SimpleNamespace(__version__=found))
+        with pytest.raises(EnvironmentProblem, match=r"cannot be loaded|is 1\.5\.0"):
+            rtx.adapter(["8.9"])
     monkeypatch.setenv("GSVEXPORT_CACHE", str(tmp_path))
     checks, name = pack._compiled(unpacked, manifest, quiet)
     assert name is None

@@ -27,10 +27,10 @@ GOOD = {"x": [[1, 1, 4], [1, 3, 4], [1, 9, 4]], "y": [[1, 1, 4], [1, 3, 4], [1, 
 
 
 @pytest.fixture(params=["the double", pytest.param("tensorrt_rtx", marks=needs_library)])
-def trt(request, device):
+def trt(request):
     if request.param == "tensorrt_rtx":
         return rtx.adapter(["8.9"])
-    device(version="11.4.1")
+    request.getfixturevalue("device")(version="11.4.1")
     return sys.modules["tensorrt"]
 
 
