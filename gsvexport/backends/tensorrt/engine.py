@@ -39,9 +39,12 @@ _HALF, _FLOAT = re.compile(r"half|fp16|float16", re.IGNORECASE), re.compile(r"fl
 # What TensorRT says of a plan that no other day will open: it has to be built again.
 _SPOILT = re.compile(
     r"Version tag does not match|Magic tag does not match|incompatible device|Serialization assertion|stdVersionRead"
-    r"|Serialization \(",
+    r"|Serialization \(|bufferSize >= minBufferSize",
     re.IGNORECASE,
 )
+
+
+_DRIVER = re.compile(r"cudaError|Cuda Runtime|CUDA initialization|out of memory", re.IGNORECASE)
 
 
 class NotItsGraph(BackendError):
@@ -212,12 +215,13 @@ class Engine:
             found = self._runtime.deserialize_cuda_engine(data)
         if found is None:
             said = self._logger.errors()
-            spoilt = any(map(_SPOILT.search, said)) or self._invalid(plan)
+            spoilt = any(map(_SPOILT.search, said)) or (not any(map(_DRIVER.search, said)) and self._invalid(plan))
             raise self._not_opened(readable(said) or said, spoilt=spoilt)
         return found
 
     def _invalid(self, plan: Path) -> bool:
-        """Whether TensorRT for RTX says that no driver would help: a plan of another release, or for other GPUs."""
+        """Whether TensorRT for RTX calls a plan invalid, as of another release or for other GPUs. Without a driver it
+        calls every plan that."""
         if not hasattr(self._runtime, "get_engine_validity"):
             return False
         with contextlib.suppress(RuntimeError, TypeError):
