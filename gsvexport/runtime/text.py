@@ -37,7 +37,8 @@ def sentences(
 ) -> list[Spoken]:
     """Each sentence of `text`, or the one sentence that `phones` are.
 
-    `language` is the text's ("auto": each part's own), by default the voice's; `features` makes those of a Mandarin text, given BERT.
+    `language` is the text's ("auto": each part's own), by default the voice's; `features` makes those of a Mandarin
+    text, given BERT.
 
     Raises:
         InputError: neither or both are given, features of a text that is not cut into sentences yet, or a text that

@@ -20,7 +20,7 @@ from types import ModuleType
 from gsvexport.errors import InputError
 from gsvexport.text.runs import AUTO, Run, runs
 from gsvexport.text.symbols import phone_ids
-from gsvexport.text.words import ENDS, SIGNS, Word
+from gsvexport.text.words import AFTER_LETTER, ENDS, SIGNS, Word
 
 __all__ = ["AUTO", "LIMIT", "SIGNS", "Sentence", "languages", "phonemise", "read"]
 
@@ -86,7 +86,7 @@ def read(text: str, language: str, version: str, *, limit: int = LIMIT, prompt: 
     parts = runs(text, language, _module(language).UNITS if language != AUTO else frozenset())
     _check(parts, language, version)
     parts = parts if prompt else _begun(parts, text)
-    words = [word for run in parts for word in _words(run, version)]
+    words = [word for run in _touching(parts) for word in _words(run, version)]
     if not any(_sounds(word) for word in words):
         raise InputError("the text has no sound in it", found=repr(text[:60]), fix="write at least one word")
     found = []
@@ -151,6 +151,15 @@ def _begun(parts: list[Run], text: str) -> list[Run]:
     if len(first) >= SHORTEST_CLAUSE:
         return parts
     return [parts[0]._replace(text="。" + parts[0].text), *parts[1:]]
+
+
+def _touching(parts: list[Run]) -> Iterator[Run]:
+    """The runs, with a mark where a number touches the English letter before it, which makes it a code."""
+    letter = False
+    for run in parts:
+        code = letter and run.language in ("zh", "yue") and run.text[:1].isdigit()
+        yield run._replace(text=AFTER_LETTER + run.text) if code else run
+        letter = run.language == "en" and run.text[-1:].isalpha()
 
 
 def _words(run: Run, version: str) -> list[Word]:

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 STRENGTH = {"?": 4, "!": 4, ".": 3, "…": 2, ",": 1, "-": 0}  # of several signs in a row the strongest is kept
 SIGNS = frozenset(STRENGTH)
+AFTER_LETTER = "\x02"  # before a run whose digits touch the English run before it: K711
 ENDS = frozenset(".!?")  # of a sentence
 
 

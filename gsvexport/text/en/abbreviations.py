@@ -58,6 +58,10 @@ _BEFORE_NUMBERS |= {
 _NUMBERED = "Chapter|Part|Volume|Book|Act|Scene|Section|Article|Appendix|Phase|Stage|Type|Class|War|Bowl|Table|Figure"
 _RULERS = "Henry|Louis|George|Edward|Richard|William|Charles|James|Elizabeth|Mary|Catherine|John|Paul|Pius|Benedict"
 _RULERS += "|Francis|Gregory|Leo|Innocent|Alexander|Nicholas|Frederick|Philip|Peter|Ivan|Napoleon|Wilhelm|Otto|Gustav"
+_DAYS = {
+    day[:3].capitalize(): day for day in ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
+}
+_DAYS |= {"Tues": "tuesday", "Thur": "thursday", "Thurs": "thursday"}
 _SHORT_MONTHS = {month[:3].capitalize(): month for month in MONTHS} | {"Sept": "september"}
 _ENDING = r"(?=\s+[A-Z]|\s*$)"
 
@@ -88,6 +92,10 @@ RULES: list[Rule] = [
         (rf"\b({'|'.join(_SHORT_MONTHS)})\.(?=,? ?\d| \d|,)", lambda m: _SHORT_MONTHS[m[1]]),
         (rf"\b({'|'.join(set(_SHORT_MONTHS) - {'May', 'Mar'})})\.(?!\w)", lambda m: _SHORT_MONTHS[m[1]]),
         (rf"\b((?i:{'|'.join(_BEFORE_NUMBERS)}))\. ?(?=\d)", lambda m: f"{_BEFORE_NUMBERS[m[1].lower()]} "),
+        (rf"\b({'|'.join(_DAYS)})\.(?!\w)", lambda m: _DAYS[m[1]]),
+        (r"(?<=day)\s?-\s?(?=[A-Z]?[a-z]+day\b)", " to "),
+        (r"\bTel\.", "telephone"),
+        (r"\b([BM])\.Sc\b\.?", lambda m: spell(m[1] + "sc")),
         (r"\bWWII\b", "world war two"),
         (r"\bWWI\b", "world war one"),
         (r"\bPh\.? ?D\b\.?" + _ENDING, f"{spell('phd')}."),
@@ -101,6 +109,7 @@ RULES: list[Rule] = [
         (r"\b[Ii]\.e\.,?", "that is"),
         (rf"\b({_NUMBERED}) ([IVXLC]+)\b(?!')", _numbered),
         (rf"\b({_RULERS}) ((?=[IVX]{{2}}|[VX]|I[,.;:!?)])[IVX]+)\b", _ruler),
+        (r"\b([A-Z][a-z]+) (III?|IV|VI{1,3}|IX|XI{1,3}|XIV|XV)\b(?!')", _numbered),
         (r"(?<![A-Za-z])([ap])\. ?m\.(?=\s+[A-Z]|\s*$)", lambda m: f"{spell(m[1] + 'm')}."),
         (r"\b((?:[A-Za-z]\. ?)+[A-Za-z])\.(?=\s*$)", lambda m: f" {spell(m[1])}."),
         (r"\b((?:[A-Za-z]\.)+[A-Za-z])\b\.?", lambda m: f" {spell(m[1])} "),

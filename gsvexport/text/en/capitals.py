@@ -94,6 +94,7 @@ _NAME = re.compile(rf"\b(?:{'|'.join(_NAMES)})(?=\b|s)")
 def spoken_capitals(text: str) -> str:
     """The text with capitals spelled, and words apart that are written together ("YouTube", "OpenAI")."""
     text = _NAME.sub(lambda match: _NAMES[match[0]], text)
+    text = re.sub(r"\b([A-F])-(?=[\s.,!?]|$)", r"\1 minus", text)  # a grade
     text = re.sub(r"(?<=[A-Za-z])-(?=[A-Z])", " - ", text)  # Yo-Yo, USB-C: upstream sets capitals apart
     text = re.sub(r"\b([A-Z]{2,})('?s)?\b", lambda match: _capitals(match[1], match[2] or ""), text)
     text = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", text)

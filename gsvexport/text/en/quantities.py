@@ -26,7 +26,14 @@ _UNITS |= {
 }
 _UNITS |= {"ghz": "gigahertz", "kb": "kilobyte", "mb": "megabyte", "gb": "gigabyte", "tb": "terabyte", "oz": "ounce"}
 _UNITS |= {"mph": "mile per hour", "km/h": "kilometer per hour", "kw": "kilowatt", "kwh": "kilowatt hour", "ft": "foot"}
-_UNITS |= {"kph": "kilometer per hour", "m/s": "meter per second", "yd": "yard", "mi": "mile", "tsp": "teaspoon"}
+_UNITS |= {
+    "kcal": "kilocalorie",
+    "kph": "kilometer per hour",
+    "m/s": "meter per second",
+    "yd": "yard",
+    "mi": "mile",
+    "tsp": "teaspoon",
+}
 _UNITS |= {"tbsp": "tablespoon", "gal": "gallon", "qt": "quart", "sec": "second", "secs": "second", "min": "minute"}
 _UNITS |= {
     "hr": "hour",
@@ -86,9 +93,9 @@ def _counted(number: str, unit: str) -> str:
 
 
 def _unit(match: Match) -> str:
-    number, unit, dot = match.groups()
+    number, hyphen, unit, dot = match.groups()
     name = _LETTERS.get(unit) or _UNITS[unit.lower()]
-    return _counted(number, name) + (dot or "")
+    return (f" {_number(number)} {name} " if hyphen == "-" else _counted(number, name)) + (dot or "")
 
 
 def _unit_range(match: Match) -> str:
@@ -139,6 +146,8 @@ def _day_of(month: str, day: str, of_year: str) -> str:
 
 def _fraction(match: Match) -> str:
     whole, above, below = match.groups()
+    if not whole and int(above) >= int(below):
+        return f" {cardinal(above)} out of {cardinal(below)} "
     if whole:
         many, _, parts = fraction(above, below).partition(" ")
         return f" {cardinal(whole)} and {'a' if above == '1' else many} {parts} "
@@ -158,17 +167,25 @@ RULES: list[Rule] = [
     for pattern, put in (
         (r"(?<![\d-])([12]\d{3})-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])(?![\d-])", _iso_date),
         (r"(?<![\d/])(0?[1-9]|1[0-2])/(0?[1-9]|[12]\d|3[01])/([12]\d{3})(?![\d/])", _american_date),
+        (
+            r"(?<=\bon )(0?[1-9]|1[0-2])/(0?[1-9]|[12]\d|3[01])(?![\d/])(?<!9/11)",
+            lambda m: f"{MONTHS[int(m[1]) - 1]} {ordinal(str(int(m[2])))}",
+        ),
+        (r"(?<=\d[ap]m)\s?-\s?(?=\d)|(?<=\d [ap]m)\s?-\s?(?=\d)", " to "),
         (r"(?<=:[0-5]\d)(\s?[AaPp]\.?[Mm]\.?)?\s?-\s?(?=\d\d?:[0-5]\d)", r"\1 to "),
         (rf"\b{_TIME}(?:{_HALF_DAY})?(?!\d)", _time),
         (
             rf"\b(\d\d?)\s?-\s?(\d\d?){_HALF_DAY}",
             lambda m: f" {cardinal(m[1])} to {cardinal(m[2])} {spell(m[3] + 'm')} ",
         ),
+        (r"(?<![\d:])(\d+):(\d+)(?![\d:])", lambda m: f" {cardinal(m[1])} to {cardinal(m[2])} "),
         (rf"\b(\d\d?){_HALF_DAY}", lambda m: f" {cardinal(m[1])} {spell(m[2] + 'm')} "),
         (r"(?<![\d-])(?:\+?1[- ])?(?:\d{3} \s*)?\d{3}-\d{4}(?![\d-])|\b(?:1-)?(?:\d{3}-)+\d{4}\b", _telephone),
+        (r"(?<!\d)0\d{2,4} +\d{3,4} \d{3,4}(?!\d)", _telephone),
+        (r"\$\.(\d\d)(?!\d)", lambda m: _counted(str(int(m[1])), "cent")),
         (r"(?<![\d$€£¥.,#])(?:911|411|999|112)(?![\d.,]*\d|%)(?= |[.!?,]|$)", lambda m: f" {digits(m[0])} "),
         (
-            r"\b((?i:code|pin|password|passcode|zip)(?: is)? )(\d{3,})(?![\d,.]*\d)",
+            r"\b((?i:code|pin|password|passcode|zip)(?: is|:)? )(\d{3,})(?![\d,.]*\d)",
             lambda m: f"{m[1]} {digits(m[2])} ",
         ),
         (
@@ -186,6 +203,7 @@ RULES: list[Rule] = [
             _money,
         ),
         (r"(?<![\w.])-(?=[\d.])", " minus "),
+        (r"(?<=\d)\s?x\s?(?=\d)", " by "),
         (r"\b24/7\b", " twenty-four seven "),
         (r"(?<![\d/.])(?:(\d+) )?(\d{1,2})/(\d{1,2})(?![\d/])(?<!9/11)", _fraction),
         (rf"({_NUMBER})(?:st|nd|rd|th)\b", lambda m: f" {ordinal(m[1].replace(',', ''))} "),
@@ -197,13 +215,19 @@ RULES: list[Rule] = [
             _unit_range,
         ),
         (
-            rf"({_DECIMAL}|\.\d+)[ -]?((?i:{_UNIT})|[mglLWV])(?![A-Za-z²³'-])(?:\.(?=\s+[a-z])|(\.)(?=\s|$))?",
+            rf"({_DECIMAL}|\.\d+)([ -])?((?i:{_UNIT})|[mglLWV])(?![A-Za-z²³'-])(?:\.(?=\s+[a-z\d])|(\.)(?=\s|$))?",
             _unit,
         ),
         (r"(?<=\d)%?\s?[-–]\s?(?=\d+(?:\.\d+)?%)", " to "),
         (r"(?<=\d)-(?=\d)", " to "),
         (r"(?<=\d) - (?=\d)", " minus "),
-        (r"(?<=\d)\s?\*\s?(?=\d)", " times "),
+        (r"(?<=\d)\s?\*\s?(?=\d)|(?<=\d)x\b(?!\s?\d)", " times "),
+        (r"(?<=\d) / (?=\d)", " divided by "),
+        (r"\b(\d+) in\.(?=\s+[a-z])", lambda m: _counted(m[1], "inch")),
+        (r"\b(\d+) in\.$", lambda m: _counted(m[1], "inch") + "."),
+        (r"\b(tsp|tbsp|oz)\b\.?", lambda m: _UNITS[m[1]]),
+        (r"(?<=\w)\s?/(?=(?:month|mo|year|yr|day|week|hour|hr|person|night|kg|lb)\b)", " per "),
+        (r"(?<= per )(?:mo|yr|hr)\b", lambda m: {"mo": "month", "yr": "year", "hr": "hour"}[m[0]]),
         (r"(?<=[A-Za-z])-(?=\d)", " "),
         (r"(?<=[A-Za-z])(?=\d)|(?<=\d)(?=[A-Za-z])", " "),
         (r"(?<!\w)\.(\d+)", lambda m: f" point {digits(m[1])} "),

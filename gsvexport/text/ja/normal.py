@@ -217,6 +217,8 @@ _RULES: list[tuple[re.Pattern[str], str | Callable[[Match], str]]] = [
         (rf"([¥$€£])\s?({_NUMBER})\s?([百千万億兆]+)?", lambda m: f"{m[2]}{m[3] or ''}{_MONEY[m[1]]}"),
         (r"(?<!\d)24/7(?!\d)", "24時間年中無休"),
         (r"(?<![\d/])(\d{1,3})[/⁄](\d{1,3})(?![\d/])", r"\2分の\1"),
+        (r"(?<=\d)分の(?=\d)", "ぶんの"),  # not minutes
+        (r"(\d+)-(\d+)(?=で[勝負終敗優])|(?<=スコアは)(\d+)-(\d+)", lambda m: "対".join(filter(None, m.groups()))),
         (rf"({_NUMBER}){_TO}({_NUMBER})\s?({_UNIT})(?![A-Za-z])", lambda m: f"{m[1]}から{m[2]}{_UNITS[m[3]]}"),
         (rf"({_NUMBER})\s?({_UNIT})(?![A-Za-z])", lambda m: m[1] + _UNITS[m[2]]),
         (r"(?<=\d)\s?°[CF]", "度"),

@@ -158,6 +158,10 @@ def _time(match: Match) -> str:
     return f"{int(match[1])}시" + (f" {int(match[2])}분" if int(match[2]) else "")
 
 
+def _score(match: Match) -> str:
+    return " 대 ".join(sino(one) for one in match.groups() if one)
+
+
 def _money(match: Match) -> str:
     sign, low, high, scale = match.groups()
     said = f"{decimal(low)}에서 {decimal(high)}" if high else decimal(low)
@@ -186,6 +190,8 @@ _RULES: list[tuple[re.Pattern[str], str | Callable[[Match], str]]] = [
         (r"(?<!\d)(?:119|112|114|1330|120)(?=에|로|번|에서)", lambda m: digits(m[0])),
         (rf"((?:{_CODES})[ :]?)(\d{{3,}})(?![\d,.]*\d|[개명원])", lambda m: m[1] + digits(m[2])),
         (r"(?<![\d:])([01]?\d|2[0-4]):([0-5]\d)(?![\d:])", _time),
+        (r"(?<![\d.])(\d+)(?:대 ?|-)(\d+)(?=로\s?[이졌끝승비패지])|(?<!\d)(\d+)대(\d+)(?!\d)", _score),
+        (r"(\d+)(?=번\s(?:버스|출구|문제|선수|트랙|홈|게이트|국도))", lambda m: sino(m[1])),
         (r"(?<![\d:])(\d+):(\d+)(?![\d:])", lambda m: f"{sino(m[1])} 대 {sino(m[2])}"),
         (rf"([$€£¥₩])\s?({_NUMBER})(?:{_TO}[$€£¥₩]?({_NUMBER}))?(?:\s?([백천만억조]+))?", _money),
         (rf"(?<![\d.A-Za-z])(-)?({_NUMBER})(?:{_TO}({_NUMBER}))?\s?({_UNIT}|°\s?[CF]?)(?![A-Za-z])", _measured),

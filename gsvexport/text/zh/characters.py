@@ -8,6 +8,8 @@ from __future__ import annotations
 import re
 import unicodedata
 
+from gsvexport.text.words import AFTER_LETTER
+
 HAN = "\u3007\u3400-\u4dbf\u4e00-\u9fff\U00020000-\U0003ffff"  # for a character class
 STOP = "\x01"  # a full stop, as 。 is, between whatever it stands
 GREEK = dict(
@@ -43,7 +45,9 @@ GREEK = dict(
     )
 )
 _KNOWN = frozenset(
-    "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789 \n'.,!?…:-/$€£¥&%‰@+=#°℃²³<>×÷±~^*" + STOP
+    "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789 \n'.,!?…:-/$€£¥&%‰@+=#°℃²³<>×÷±~^*"
+    + STOP
+    + AFTER_LETTER
 )
 _PLAIN = {
     **dict.fromkeys("‘’‛ʼ`´'", ""),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from gsvexport.text.words import merged
+from gsvexport.text.words import AFTER_LETTER, merged
 from gsvexport.text.zh.characters import HAN, STOP
 from gsvexport.text.zh.numbers import cardinal, decimal, digits
 
@@ -84,13 +84,13 @@ _SIGNS |= {"$": "美元", "€": "欧元", "£": "英镑", "¥": "元", "~": "�
 _MEASURES = (
     "个位只条张把件本杯瓶座台辆次天年周种家双对间份块片遍层岁分钟小时秒米支枝千克公里斤吨升元倍代头匹首篇步口根朵棵颗"
 )
-_MEASURES += "名亿万千"
+_MEASURES += "名亿万千勺局盘场群堆碗罐箱袋包盒道节"
 # After these a number is a code, said digit by digit; before those, too, from three digits on.
 _CODES = (
     "密码|验证码|校验码|编号|编码|代码|尾号|账号|帐号|卡号|学号|工号|单号|订单号|热线|电话|邮编|口令|房间号|车牌号?"
 )
 _CODES += "|航班|车次|型号|[打拨](?:打|通)?|QQ号?|号码"
-_NAMED = "号房间?|号线|路公交车?|路车|次列车|次航班|号航班|次高铁|房间?(?!子|屋|价|租)"
+_NAMED = "室|号房间?|号线|路公交车?|路车|次列车|次航班|号航班|次高铁|房间?(?!子|屋|价|租)"
 _SOME_YEARS = "了过近约有达用花等满前后来内间的多以余"  # 21年 is a time beside them, else 2021
 
 _NUMBER = r"\d+(?:\.\d+)?"
@@ -165,6 +165,13 @@ def _telephone(match: Match) -> str:
     return ",".join(digits(part, one="幺") for part in re.findall(r"\d+", match[0]))
 
 
+def _fraction(match: Match) -> str:
+    whole, above, below = match.groups()
+    if not whole and int(above) > int(below):
+        return f"{cardinal(above)},{cardinal(below)}"  # a blood pressure
+    return (f"{cardinal(whole)}又" if whole else "") + f"{cardinal(below)}分之{cardinal(above)}"
+
+
 def _score(match: Match) -> str:
     return "比".join(cardinal(one) for one in match.groups() if one)
 
@@ -176,6 +183,7 @@ def _alone(match: Match) -> str:
 _RULES: list[tuple[re.Pattern[str], str | Callable[[Match], str]]] = [
     (re.compile(pattern), put)
     for pattern, put in (
+        (rf"{AFTER_LETTER}(\d{{3,}})(?![\d.]|[个元年月])", lambda m: digits(m[1], one="幺")),
         (rf"(?<=[^\s.,!?…:{STOP}-])[ ]*\n\s*", STOP),  # a line without an end
         (r"\s+", " "),
         (r"(?<![\d.])((?:1[5-9]|20)\d\d)([-/.])(1[0-2]|0?[1-9])\2(3[01]|[12]\d|0?[1-9])(?![\d.])", _date),
@@ -195,17 +203,18 @@ _RULES: list[tuple[re.Pattern[str], str | Callable[[Match], str]]] = [
             _telephone,
         ),
         (
-            r"(?<!\d)(?:110|119|120|122|10086|10010|10000|12306|12345|114|911)(?=报警|急救|火警|电话|热线|来|查|[,.!?…\x01]|$)",
+            r"(?<!\d)(?:110|119|120|122|10086|10010|10000|12306|12345|114|911)(?=报警|急救|火警|电话|热线|来|查|都|[,.!?…\x01]|$)",
             _code,
         ),
         (rf"((?:{_CODES})(?:是|为|系|:|,|\s)?)(\d[\d-]{{2,}})(?![\d.]|[个元位人])", _after_code),
         (rf"(?<![\d.])\d{{3,}}(?={_NAMED})", _code),
-        (r"(?<=[A-Z])\d{3,}(?![\d.])", _code),
+        (r"(?<=号)\d{5,}(?![\d.])", _code),
+        (r"(?<!\d)\d0(?=后(?![来面]))", lambda m: digits(m[0])),  # born in the eighties
         (r"(?<=\d:[0-5]\d)(?:-|~)(?=\d{1,2}:[0-5]\d)", "至"),
         (r"(?<![\d:])([01]?\d|2[0-4]):([0-5]\d)(?::([0-5]\d))?(?![\d:])", _time),
         (r"(?<![\d:])(\d+):(\d+)(?![\d:])", lambda m: f"{cardinal(m[1])}比{cardinal(m[2])}"),
         (
-            r"(?<=[比分输赢胜负以])(\d+)-(\d+)(?![\d.])|(?<![\d.])(\d+)-(\d+)(?=的?比分|获胜|取胜|战胜|击败|领先|[胜负])",
+            r"(?<=[比分输赢胜负以])(\d+)-(\d+)(?![\d.])|(?<=分[是为])(\d+)-(\d+)(?![\d.])|(?<![\d.])(\d+)-(\d+)(?=的?比分|获胜|取胜|战胜|击败|领先|[胜负])",
             _score,
         ),
         (rf"(?<![A-Za-z\d.])(-?)({_NUMBER})%?(?:{_TO}({_NUMBER}))?\s?([%‰])", _share),
@@ -221,16 +230,14 @@ _RULES: list[tuple[re.Pattern[str], str | Callable[[Match], str]]] = [
             "每",
         ),
         (r"(?<!\d)24/7(?!\d)", "全天候"),
-        (
-            r"(?<![\d/])(?:(\d+)又)?(\d{1,3})/(\d{1,3})(?![\d/])",
-            lambda m: (f"{cardinal(m[1])}又" if m[1] else "") + f"{cardinal(m[3])}分之{cardinal(m[2])}",
-        ),
+        (r"(?<=\d)/(?=\d+\s?=)", "除以"),
+        (r"(?<![\d/])(?:(\d+)又)?(\d{1,3})/(\d{1,3})(?![\d/])", _fraction),
         (r"(?<![\d.])\d+(?:\.\d+){2,}", lambda m: "点".join(cardinal(part) for part in m[0].split("."))),  # a version
         (r"(?<=\d)-(?=\d+(?:\.\d+)?\s?(?:=|等于|是多少|得))", "减"),
         (rf"(?<=\d){_TO}(?=\d)", "到"),
         (r"(?<![A-Za-z\d.])-(?=\d)", "负"),
         (r"(?<=\d)\s?\*\s?(?=\d)", "乘"),
-        (rf"(?<![\d.])2(?=[{_MEASURES}])(?!分之|月|号|日|[百十])", "两"),
+        (rf"(?<![\d.第])2(?=[{_MEASURES}])(?!分之|月|号|日|[百十])", "两"),
         (r"(?<![\d.])2(?=点)", "两"),
         (r"(?:\d*\.\d+|\d+)", _alone),
         (r"(?<=[A-Za-z0-9])\.(?=[A-Za-z0-9])", "点"),
