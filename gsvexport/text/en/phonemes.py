@@ -63,7 +63,9 @@ def word(spelling: str) -> Phones:
     if len(letters) > _LONGEST:
         return sound_out(letters)
     parts = segment(letters)
-    return predict(letters) or sound_out(letters) if len(parts) == 1 else tuple(p for one in parts for p in word(one))
+    if len(parts) == 1:
+        return predict(spelling) or sound_out(letters)
+    return tuple(phone for one in parts for phone in (_LETTERS[one] if len(one) == 1 else word(one)))
 
 
 def _known(spelling: str) -> Phones | None:

@@ -20,10 +20,12 @@ __all__ = ["UNITS", "unreadable", "words"]
 
 SPACE = "空"
 # Counters that take native numerals; others take Sino-Korean ones.
-_NATIVE = frozenset(
+_COUNTERS = (
     "군데 권 개 그루 닢 대 두 마리 모 모금 뭇 발 발짝 방 번 벌 보루 살 수 술 시 쌈 움큼 정 짝 채 척 첩 축 켤레 톨 통 "
-    "시간 달 가지 송이 자루 그릇 곳 사람".split()
+    "가지 송이 자루 그릇"
 )
+_NOUNS = frozenset(("시간", "달", "곳", "사람"))  # which count, too
+_NATIVE = frozenset(_COUNTERS.split()) | _NOUNS
 _VOWELS = dict(
     zip(
         "ㅘㅙㅚㅝㅞㅟㅢㅑㅒㅕㅖㅛㅠ",
@@ -82,7 +84,7 @@ def _marked(text: str) -> str:
         last = tag.split("+")[-1]
         end = place + len(token)
         coda = unicodedata.normalize("NFD", token[-1])[2:]
-        if last == "NNBC":
+        if last == "NNBC" or token in _NOUNS:
             counters[place] = token
         elif last[0] == "E" and coda == "ᆯ":
             marks[end - 1] = "/E"
