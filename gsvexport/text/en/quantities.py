@@ -27,6 +27,7 @@ _UNITS |= {
 _UNITS |= {"ghz": "gigahertz", "kb": "kilobyte", "mb": "megabyte", "gb": "gigabyte", "tb": "terabyte", "oz": "ounce"}
 _UNITS |= {"mph": "mile per hour", "km/h": "kilometer per hour", "kw": "kilowatt", "kwh": "kilowatt hour", "ft": "foot"}
 _UNITS |= {
+    "sq ft": "square foot",
     "kcal": "kilocalorie",
     "kph": "kilometer per hour",
     "m/s": "meter per second",
@@ -50,10 +51,16 @@ _UNITS |= {
     "m³": "cubic meter",
     "mbps": "megabit per second",
 }
-_LETTERS = {"m": "meter", "g": "gram", "l": "liter", "L": "liter", "W": "watt", "V": "volt"}
+_LETTERS = {"h": "hour", "m": "meter", "g": "gram", "l": "liter", "L": "liter", "W": "watt", "V": "volt"}
 _MONEY = {"$": ("dollar", "cent"), "€": ("euro", "cent"), "£": ("pound", "penny"), "¥": ("yen", "sen")}
 _PLURALS = {word: word for word in ("yen", "sen", "hertz", "kilohertz", "megahertz", "gigahertz")}
-_PLURALS |= {"penny": "pence", "foot": "feet", "kilowatt hour": "kilowatt hours", "inch": "inches"}
+_PLURALS |= {
+    "penny": "pence",
+    "foot": "feet",
+    "kilowatt hour": "kilowatt hours",
+    "inch": "inches",
+    "square foot": "square feet",
+}
 _PLURALS |= {
     f"{first} {unit}": f"{first} {unit}s"
     for first in ("square", "cubic")
@@ -215,7 +222,7 @@ RULES: list[Rule] = [
             _unit_range,
         ),
         (
-            rf"({_DECIMAL}|\.\d+)([ -])?((?i:{_UNIT})|[mglLWV])(?![A-Za-z²³'-])(?:\.(?=\s+[a-z\d])|(\.)(?=\s|$))?",
+            rf"({_DECIMAL}|\.\d+)([ -])?((?i:{_UNIT})|[mglLWVh])(?![A-Za-z²³'-])(?:\.(?=\s+[a-z\d])|(\.)(?=\s|$))?",
             _unit,
         ),
         (r"(?<=\d)%?\s?[-–]\s?(?=\d+(?:\.\d+)?%)", " to "),

@@ -191,7 +191,7 @@ _RULES: list[tuple[re.Pattern[str], str | Callable[[Match], str]]] = [
         (rf"((?:{_CODES})[ :]?)(\d{{3,}})(?![\d,.]*\d|[개명원])", lambda m: m[1] + digits(m[2])),
         (r"(?<![\d:])([01]?\d|2[0-4]):([0-5]\d)(?![\d:])", _time),
         (r"(?<![\d.])(\d+)(?:대 ?|-)(\d+)(?=로\s?[이졌끝승비패지])|(?<!\d)(\d+)대(\d+)(?!\d)", _score),
-        (r"(\d+)(?=번\s(?:버스|출구|문제|선수|트랙|홈|게이트|국도))", lambda m: sino(m[1])),
+        (r"(\d+)(?=번\s(?:버스|출구|교실|창구|문제|선수|트랙|홈|게이트|국도))", lambda m: sino(m[1])),
         (r"(?<![\d:])(\d+):(\d+)(?![\d:])", lambda m: f"{sino(m[1])} 대 {sino(m[2])}"),
         (rf"([$€£¥₩])\s?({_NUMBER})(?:{_TO}[$€£¥₩]?({_NUMBER}))?(?:\s?([백천만억조]+))?", _money),
         (rf"(?<![\d.A-Za-z])(-)?({_NUMBER})(?:{_TO}({_NUMBER}))?\s?({_UNIT}|°\s?[CF]?)(?![A-Za-z])", _measured),

@@ -209,7 +209,7 @@ _RULES: list[tuple[re.Pattern[str], str | Callable[[Match], str]]] = [
         (rf"((?:{_CODES})(?:是|为|系|:|,|\s)?)(\d[\d-]{{2,}})(?![\d.]|[个元位人])", _after_code),
         (rf"(?<![\d.])\d{{3,}}(?={_NAMED})", _code),
         (r"(?<=号)\d{5,}(?![\d.])", _code),
-        (r"(?<!\d)\d0(?=后(?![来面]))", lambda m: digits(m[0])),  # born in the eighties
+        (r"(?<![\d:])\d0(?=后(?![来面]))", lambda m: digits(m[0])),  # born in the eighties
         (r"(?<=\d:[0-5]\d)(?:-|~)(?=\d{1,2}:[0-5]\d)", "至"),
         (r"(?<![\d:])([01]?\d|2[0-4]):([0-5]\d)(?::([0-5]\d))?(?![\d:])", _time),
         (r"(?<![\d:])(\d+):(\d+)(?![\d:])", lambda m: f"{cardinal(m[1])}比{cardinal(m[2])}"),
