@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import hashlib
 import json
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,6 +19,7 @@ from gsvexport.errors import EnvironmentProblem, InputError
 
 TEMPORARY_PREFIX = ".partial-"
 _CHUNK = 1 << 20
+_OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
 
 def canonical_json(value: Any) -> str:
@@ -39,6 +42,18 @@ def sha256_file(path: Path) -> str:
         while chunk := stream.read(_CHUNK):
             digest.update(chunk)
     return digest.hexdigest()
+
+
+def sha256_once(path: Path) -> str:
+    """SHA-256 of a file's content, read once in a process for as long as the file stays what it is: its place, size and
+    the times of its last changes, of which nobody can set one back."""
+    found = os.stat(path)
+    return _sha256_of(path, (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns))
+
+
+@functools.lru_cache(maxsize=4096)
+def _sha256_of(path: Path, identity: tuple[int, ...]) -> str:
+    return sha256_file(path)
 
 
 @contextlib.contextmanager
@@ -147,14 +162,23 @@ def remove_dead(folder: Path, prefix: str = TEMPORARY_PREFIX) -> int:
     freed = 0
     for left in folder.glob(f"{prefix}*"):
         with contextlib.suppress(OSError):
-            held = os.open(left, os.O_RDONLY)
+            if left.is_symlink():
+                left.unlink()
+                continue
+            held = os.open(left, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
             try:
                 if _hold(held):
-                    freed += sum(path.stat().st_size for path in (left, *left.rglob("*")) if path.is_file())
+                    freed += tree_size(left) if left.is_dir() else left.stat().st_size
                     _remove(left)
             finally:
                 os.close(held)
     return freed
+
+
+def tree_size(folder: Path) -> int:
+    """Bytes of the plain files below a folder; links count for nothing."""
+    found = (os.lstat(Path(place, name)) for place, _, names in os.walk(folder) for name in names)
+    return sum(one.st_size for one in found if stat.S_ISREG(one.st_mode))
 
 
 def free_space(path: Path) -> int:
@@ -168,12 +192,67 @@ def refuse_existing(path: Path, *, force: bool) -> None:
         raise InputError(f"{path} exists already", fix="choose another output with -o, or replace it with --force")
 
 
-def cache_directory() -> Path:
-    """Where derived files live: `GSVEXPORT_CACHE`, else `XDG_CACHE_HOME/gsvexport`, else `~/.cache/gsvexport`."""
-    if chosen := os.environ.get("GSVEXPORT_CACHE"):
+def cache_directory(*names: str) -> Path:
+    """Where derived files live: `GSVEXPORT_CACHE`, else `XDG_CACHE_HOME/gsvexport`, else `~/.cache/gsvexport`; or what
+    is called so below it.
+
+    What lies there is believed later, so it has to be this user's, or root's, and nobody else may write to it.
+
+    Raises:
+        EnvironmentProblem: another user made the folder; or there is no home, and none of the variables is set.
+    """
+    folder = home_directory("GSVEXPORT_CACHE", "XDG_CACHE_HOME", ".cache")
+    _refuse_foreign(folder)
+    for name in names:
+        folder = folder / name
+        _refuse_foreign(folder)
+    return folder
+
+
+def home_directory(variable: str, base: str, hidden: str) -> Path:
+    """The folder that `variable` names, else `gsvexport` in the one that `base` names or in `~/`hidden.
+
+    Raises:
+        EnvironmentProblem: there is no home.
+    """
+    if chosen := os.environ.get(variable):
         return Path(chosen)
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "gsvexport"
+    if given := os.environ.get(base):
+        return Path(given) / "gsvexport"
+    try:
+        return Path.home() / hidden / "gsvexport"
+    except (RuntimeError, KeyError):
+        raise EnvironmentProblem(
+            "this user has no home folder, so there is no place to keep anything", fix=f"set {variable} to a folder"
+        ) from None
+
+
+def _refuse_foreign(folder: Path) -> None:
+    """Raise where somebody else could put something into a folder; one of one's own is closed to others."""
+    try:
+        found = os.lstat(folder)
+        if stat.S_ISLNK(found.st_mode):  # one's own may lie on another disk
+            linked, found = found, os.stat(folder)
+            owners = {linked.st_uid, found.st_uid}
+        else:
+            owners = {found.st_uid}
+    except (OSError, ValueError):
+        return  # not there yet, or no name at all: whoever makes it tells
+    if os.name != "posix":
+        return
+    foreign = owners - {0, os.geteuid()}
+    if not foreign and found.st_mode & _OTHERS_WRITE and found.st_uid == os.geteuid() and stat.S_ISDIR(found.st_mode):
+        with contextlib.suppress(OSError):
+            os.chmod(folder, stat.S_IMODE(found.st_mode) & ~_OTHERS_WRITE)
+            found = os.stat(folder)
+    if foreign or found.st_mode & _OTHERS_WRITE:
+        owner = f"user {sorted(foreign)[0]}" if foreign else f"mode {stat.S_IMODE(found.st_mode):o}"
+        raise EnvironmentProblem(
+            f"{folder} belongs to another user, or others can write to it, so what lies there is not believed",
+            found=owner,
+            limit=f"a folder of user {os.geteuid()}, or of root, that nobody else can write to",
+            fix="set GSVEXPORT_CACHE to a folder of your own",
+        )
 
 
 def _beside(path: Path, make: Callable[[str, Path], str]) -> tuple[Path, int]:

@@ -12,7 +12,6 @@ An entry that fails the check is made again.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import re
 import shutil
@@ -22,8 +21,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from gsvexport import reading
 from gsvexport.errors import EnvironmentProblem, GsvError, missing_package
 from gsvexport.files import cache_directory, canonical_json, disk_errors, sha256_file
+from gsvexport.held import alone, hold
 
 _SCHEMA = 1
 _KEY = re.compile(r"[0-9a-f]{16,64}")
@@ -44,7 +45,7 @@ class Store:
     """The store below `root`; any number of processes may use it at once."""
 
     def __init__(self, root: Path | None = None, note: Callable[[str], None] | None = None) -> None:
-        self.root = root or cache_directory() / "store"
+        self.root = root or cache_directory("store")
         self._note = note or (lambda _: None)
         self._hashed: set[str] = set()
 
@@ -66,11 +67,13 @@ class Store:
             if entry.exists():
                 if (damage := self._damage(key)) is None:
                     os.utime(entry / "index.json")
+                    hold(entry)
                     return entry / "content"
                 self._note(f"the stored result {label or key[:12]} is damaged ({damage}): making it again")
                 shutil.rmtree(entry)
             self._make(key, make, label)
             self._hashed.add(key)
+            hold(entry)
             return entry / "content"
 
     def entries(self) -> list[Entry]:
@@ -78,7 +81,7 @@ class Store:
         found = []
         for path in self.root.glob("*/index.json") if self.root.is_dir() else ():
             with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-                index = json.loads(path.read_text(encoding="utf-8"))
+                index = reading.read_json(path)
                 size = sum(file["size"] for file in index["files"].values())
                 found.append(Entry(path.parent.name, index["label"], size, path.stat().st_mtime))
         return sorted(found, key=lambda item: -item.used)
@@ -86,8 +89,8 @@ class Store:
     def prune(self, older_than_days: float = 0) -> int:
         """Remove what has not been used for that long, and what dead processes left; returns the bytes freed.
 
-        An entry that a process is making or checking at this moment stays. A time of use in the future, from a clock
-        that was set back, counts as now.
+        An entry that a process is making, checking or using at this moment stays. A time of use in the future, from a
+        clock that was set back, counts as now.
         """
         if not self.root.is_dir():
             return 0
@@ -97,9 +100,11 @@ class Store:
             freed += self._sweep()
             for entry in self.entries():
                 if max(now - entry.used, 0) >= older_than_days * 86400:
-                    with contextlib.suppress(_Busy), self.locked(entry.key, wait=False):
-                        shutil.rmtree(self.root / entry.key)
-                        freed += entry.size
+                    folder = self.root / entry.key
+                    with contextlib.suppress(_Busy), self.locked(entry.key, wait=False), alone(folder) as unused:
+                        if unused:
+                            shutil.rmtree(folder)
+                            freed += entry.size
         return freed
 
     @contextlib.contextmanager
@@ -144,7 +149,7 @@ class Store:
         """What is wrong with an entry, or None."""
         content = self.root / key / "content"
         try:
-            index = json.loads((self.root / key / "index.json").read_text(encoding="utf-8"))
+            index = reading.read_json(self.root / key / "index.json")
             listed: dict[str, Any] = index["files"] if index["schema"] == _SCHEMA else {}
             present = {path.relative_to(content).as_posix(): path for path in _files(content)}
             if listed.keys() != present.keys() or not listed:

@@ -9,7 +9,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / "gsvexport"
 LAYERS = (
     ("errors",),
     ("reading", "schema"),
-    ("external", "files", "progress"),
+    ("external", "files", "held", "progress"),
     ("stages", "tables"),
     ("model", "target", "artifact", "text", "demo"),
     ("audio", "fbank", "loudness"),

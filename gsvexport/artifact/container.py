@@ -32,7 +32,7 @@ from gsvexport.artifact.manifest import (
     Member,
 )
 from gsvexport.errors import ArtifactError, EnvironmentProblem
-from gsvexport.files import atomic_file, canonical_json, disk_errors, free_space, sha256_bytes, sha256_file
+from gsvexport.files import atomic_file, canonical_json, disk_errors, free_space, sha256_bytes, sha256_file, sha256_once
 from gsvexport.reading import inside, opened, read_bytes, safe_name, why
 
 SUFFIX = ".gsv"
@@ -238,34 +238,49 @@ def unpacked(path: Path, text: bytes | None = None) -> Path:
     """The folder that a container is unpacked to, once, in the user's cache; it is named by SHA-256 of the manifest,
     whose bytes are `text` where it was read and checked before.
 
-    Unpacking checks every hash. A folder that is there already has its file list and sizes checked, which takes no
-    time, and is unpacked again when they differ; `differences` with `hashes=True` checks every byte.
+    Unpacking checks every hash. A folder that is there already is checked in every byte, too, once in a process, and
+    unpacked again when it differs. It is held (see `held`) until the process ends, or `release` is called.
 
     Raises: as `unpack`.
     """
     text = manifest_bytes(path) if text is None else text
     pinned, manifest = text, Manifest.from_bytes(text, str(path))
     return kept(
-        sha256_bytes(text), lambda folder: not differences(folder, manifest), lambda new: unpack(path, new, pinned)
+        sha256_bytes(text),
+        lambda folder: not differences(folder, manifest, hashes=sha256_once),
+        lambda new: unpack(path, new, pinned),
     )
 
 
-def differences(folder: Path, manifest: Manifest, *, hashes: bool = False) -> list[str]:
-    """What in an unpacked folder is not as its manifest says: files and sizes; with `hashes` every byte."""
-    found = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if not path.is_dir()}
+def differences(folder: Path, manifest: Manifest, *, hashes: Callable[[Path], str] | bool | None = None) -> list[str]:
+    """What in an unpacked folder is not as its manifest says: files and sizes; with `hashes` every byte, as that
+    function reads them (True: all, now)."""
+    found = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if not _plain_folder(path)}
+    sha256 = sha256_file if hashes is True else hashes or None
     wanted = {**manifest.files, MANIFEST: None}
     problems = [f"{name} is missing" for name in wanted if name not in found]
     problems += [f"{name} does not belong to it" for name in found if name not in (*wanted, SIGNATURE, README)]
-    if MANIFEST in found and found[MANIFEST].read_bytes() != canonical_json(manifest.to_json()).encode():
+    if MANIFEST in found and not _same(found[MANIFEST], canonical_json(manifest.to_json()).encode()):
         problems.append(f"{MANIFEST} is another one")
     for name, member in manifest.files.items():
         if (path := found.get(name)) is None:
             continue
-        if path.is_symlink() or path.stat().st_size != member.size:
+        if path.is_symlink() or not path.is_file() or path.stat().st_size != member.size:
             problems.append(f"{name} has another size")
-        elif hashes and sha256_file(path) != member.sha256:
+        elif sha256 is not None and sha256(path) != member.sha256:
             problems.append(f"{name} has changed (SHA-256 differs)")
     return problems
+
+
+def _plain_folder(path: Path) -> bool:
+    return path.is_dir() and not path.is_symlink()
+
+
+def _same(path: Path, data: bytes) -> bool:
+    try:
+        return not path.is_symlink() and read_bytes(path, LARGEST_MANIFEST) == data
+    except (OSError, ValueError):
+        return False
 
 
 def damage(path: Path) -> list[str]:

@@ -11,20 +11,24 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from gsvexport.files import cache_directory, disk_errors, remove_dead, sync_tree, temporary_directory
+from gsvexport.errors import EnvironmentProblem
+from gsvexport.files import cache_directory, disk_errors, remove_dead, sync_tree, temporary_directory, tree_size
+from gsvexport.held import alone, hold, release
 
 _UNPACKED = "unpacked"
+_TRIES = 20
 
 
 def unpacked_root() -> Path:
     """Where artifacts are unpacked to."""
-    return cache_directory() / _UNPACKED
+    return cache_directory(_UNPACKED)
 
 
 def kept(key: str, whole: Callable[[Path], bool], make: Callable[[Path], object]) -> Path:
     """The folder called `key`, made by `make(empty folder)` unless it is there and `whole(folder)`.
 
     It appears complete or not at all. A damaged one is replaced; what others have open of it stays readable to them.
+    It is held, so that nobody prunes it, until `held.release(folder)` or the end of the process.
     What is there already needs no writing, so the cache may lie on a read-only file system.
 
     Raises:
@@ -33,22 +37,27 @@ def kept(key: str, whole: Callable[[Path], bool], make: Callable[[Path], object]
     """
     root = unpacked_root()
     folder = root / key
-    if whole(folder):
-        with contextlib.suppress(OSError):
-            os.utime(folder)  # pruning goes by the last use
-        return folder
-    with disk_errors(root), temporary_directory(folder) as work:
-        remove_dead(root)
-        make(work / "new")
-        sync_tree(work / "new")
-        _put(work, folder, whole)
-    return folder
+    for _ in range(_TRIES):
+        cache_directory(_UNPACKED, key)  # not somebody else's
+        if hold(folder):
+            if whole(folder):
+                with contextlib.suppress(OSError):
+                    os.utime(folder)  # pruning goes by the last use
+                return folder
+            release(folder)
+        with disk_errors(root), temporary_directory(folder) as work:
+            remove_dead(root)
+            make(work / "new")
+            sync_tree(work / "new")
+            _put(work, folder, whole)
+    raise EnvironmentProblem(f"{folder} was changed or removed {_TRIES} times while it was unpacked", fix="try again")
 
 
 def prune_unpacked(older_than_days: float) -> int:
     """Remove what has not been used for that long, and what dead processes left; returns the bytes freed.
 
-    A time of use in the future, from a clock that was set back, counts as now. What is being unpacked stays.
+    A time of use in the future, from a clock that was set back, counts as now. What is being unpacked, and what some
+    process uses, stays; a link goes, and not what it points to.
     """
     root = unpacked_root()
     freed = 0
@@ -56,9 +65,13 @@ def prune_unpacked(older_than_days: float) -> int:
         freed += remove_dead(root)
         for folder in root.glob("[!.]*"):
             with contextlib.suppress(FileNotFoundError):
-                if max(time.time() - folder.stat().st_mtime, 0) >= older_than_days * 86400:
-                    freed += sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-                    shutil.rmtree(folder)
+                if folder.is_symlink() or not folder.is_dir():
+                    folder.unlink()
+                elif max(time.time() - folder.stat().st_mtime, 0) >= older_than_days * 86400:
+                    with alone(folder) as unused:
+                        if unused:
+                            freed += tree_size(folder)
+                            shutil.rmtree(folder)
     return freed
 
 

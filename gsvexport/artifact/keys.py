@@ -16,7 +16,7 @@ from typing import Any
 
 from gsvexport.artifact.signature import Claim, PublicKey, Signature, sign
 from gsvexport.errors import EnvironmentProblem, InputError
-from gsvexport.files import atomic_file, disk_errors
+from gsvexport.files import atomic_file, disk_errors, home_directory
 from gsvexport.reading import read_bytes, read_text, why
 
 _KIND = "ed25519"
@@ -39,11 +39,12 @@ class TrustedKey:
 
 
 def config_directory() -> Path:
-    """Where a user's keys are."""
-    if chosen := os.environ.get("GSVEXPORT_CONFIG"):
-        return Path(chosen)
-    base = os.environ.get("XDG_CONFIG_HOME")
-    return (Path(base) if base else Path.home() / ".config") / "gsvexport"
+    """Where a user's keys are.
+
+    Raises:
+        EnvironmentProblem: there is no home, and no variable that names a folder.
+    """
+    return home_directory("GSVEXPORT_CONFIG", "XDG_CONFIG_HOME", ".config")
 
 
 def trusted_file() -> Path:

@@ -19,7 +19,7 @@ from gsvexport.errors import EnvironmentProblem, InputError
 from gsvexport.pack import intact
 from gsvexport.runtime.pipeline import LoadedVoice, load
 from gsvexport.tables import nearest
-from gsvexport.verify import GOLDEN, checks, golden, verify_voice
+from gsvexport.verify import GOLDEN, checks, golden, package, verify_voice
 from gsvexport.verify.gates import Gates, not_run, resolve
 from gsvexport.verify.golden import Case
 from gsvexport.verify.report import Check, Report
@@ -122,7 +122,8 @@ def _verify(
             with load(source) as original:
                 found = verify_voice(voice, gates, cases, original, progress=say)
         with load(folder, threads=1, any_machine=True) as here:
-            return (*found.checks, *compare_kernels(here, voice, cases, say))
+            held = package.vectors(here.model, cases, gates)
+            return (*held, *found.checks, *compare_kernels(here, voice, cases, say))
 
 
 def _not_run(manifest: Manifest, gates: Gates, core: str, problem: EnvironmentProblem) -> Report:

@@ -23,6 +23,7 @@ from gsvexport.artifact.signature import MOST, Claim, PublicKey, Signature, from
 from gsvexport.carried import unproven
 from gsvexport.errors import ArtifactError, EnvironmentProblem, InputError
 from gsvexport.files import cache_directory, disk_errors, sha256_bytes, sha256_file
+from gsvexport.held import alone, hold, release
 from gsvexport.registry import history
 from gsvexport.registry.index import Entry, Listed, blob_path, manifest_path, signature_path
 from gsvexport.registry.places import Interrupted, Place
@@ -97,31 +98,50 @@ def pull(
         return Pulled(path, manifest, keys, known, received, 0, word)
     members = {member.payload_sha256: member for member in manifest.files.values()}
     reused = 0
-    for number, member in enumerate(members.values(), 1):
-        got = _obtain(place, member, _Told(say, f"member {number} of {len(members)}"))
-        received += got
-        reused += member.payload_size - min(got, member.payload_size)
-    files = {name: _kept(member.payload_sha256) for name, member in manifest.files.items()}
-    try:
-        container.assemble(manifest, files.__getitem__, path, signature=signature, force=force)
-    except FileNotFoundError as error:
-        raise EnvironmentProblem(f"{error.filename} was removed from the cache meanwhile", fix="try again") from error
+    with _held():
+        for number, member in enumerate(members.values(), 1):
+            got = _obtain(place, member, _Told(say, f"member {number} of {len(members)}"))
+            received += got
+            reused += member.payload_size - min(got, member.payload_size)
+        files = {name: _kept(member.payload_sha256) for name, member in manifest.files.items()}
+        try:
+            container.assemble(manifest, files.__getitem__, path, signature=signature, force=force)
+        except FileNotFoundError as error:
+            what = f"{error.filename} was removed from the cache meanwhile"
+            raise EnvironmentProblem(what, fix="try again") from error
     history.remember(remembered, entry.version)
     return Pulled(path, manifest, keys, known, received, reused, word)
 
 
 def prune_members(older_than_days: float) -> int:
-    """Remove the members that no pull has used for that long; returns the bytes freed. A pull that wants one of them
-    just then transfers it again."""
+    """Remove the members that no pull has used for that long; returns the bytes freed. None go while a pull runs, and
+    of a link only itself."""
     freed = 0
-    root = cache_directory() / "members"
-    with disk_errors(root):
-        for path in root.glob("*/*"):
-            with contextlib.suppress(FileNotFoundError):
-                if max(time.time() - path.stat().st_mtime, 0) >= older_than_days * 86400:
-                    freed += path.stat().st_size
-                    path.unlink()
+    root = _members()
+    with disk_errors(root), alone(root) as unused:
+        for folder in root.glob("*") if unused else ():
+            inside = () if folder.is_symlink() or not folder.is_dir() else folder.glob("*")  # not through a link
+            for path in inside or (folder,):
+                with contextlib.suppress(FileNotFoundError, IsADirectoryError, PermissionError):
+                    found = path.lstat()
+                    if max(time.time() - found.st_mtime, 0) >= older_than_days * 86400 and not path.is_dir():
+                        path.unlink()
+                        freed += found.st_size
     return freed
+
+
+@contextlib.contextmanager
+def _held() -> Iterator[None]:
+    """Keep the members from being pruned."""
+    root = _members()
+    with disk_errors(root), contextlib.suppress(FileExistsError, NotADirectoryError):  # told of when one is written
+        root.mkdir(parents=True, exist_ok=True)
+    held = hold(root)
+    try:
+        yield
+    finally:
+        if held:
+            release(root)
 
 
 def _manifest(place: Place, item: Listed, where: str) -> tuple[bytes, Manifest]:
@@ -200,7 +220,11 @@ def _same(path: Path, manifest: bytes, signature: bytes | None) -> bool:
 
 
 def _kept(digest: str) -> Path:
-    return cache_directory() / "members" / digest[:2] / digest
+    return _members() / digest[:2] / digest
+
+
+def _members() -> Path:
+    return cache_directory("members")
 
 
 def _obtain(place: Place, member: Member, told: _Told) -> int:
@@ -214,10 +238,17 @@ def _obtain(place: Place, member: Member, told: _Told) -> int:
         with _alone(path.parent, told):
             if _whole(path, member):
                 return 0
-            with open(path.with_name(f"{path.name}.part"), "a+b") as part:
+            with _part(path.with_name(f"{path.name}.part")) as part:
                 received = _fetch(place, member, part, told)
             os.replace(part.name, path)
             return received
+
+
+def _part(path: Path) -> IO[bytes]:
+    """The beginning of a member, to go on with; a link in its place is not followed, and goes."""
+    if path.is_symlink() or (path.exists() and not path.is_file()):
+        path.unlink()
+    return open(path, "a+b", opener=lambda name, flags: os.open(name, flags | getattr(os, "O_NOFOLLOW", 0), 0o666))
 
 
 def _whole(path: Path, member: Member) -> bool:

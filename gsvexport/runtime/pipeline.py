@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import weakref
 from collections.abc import Callable, Iterator, Mapping
 from copy import copy
 from pathlib import Path
@@ -12,7 +13,9 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 import numpy as np
 
 from gsvexport.backends import Opener, Session, open_session
-from gsvexport.errors import InputError
+from gsvexport.errors import ArtifactError, InputError
+from gsvexport.files import sha256_once
+from gsvexport.held import release
 from gsvexport.model import Model, read_model
 from gsvexport.runtime.audio import Audio
 from gsvexport.runtime.baked import read_baked
@@ -379,7 +382,7 @@ def load(
         ArtifactError: it is none of the three, or damaged, wrongly signed, or made for another machine.
     """
     # Here and not above, because artifacts are built on top of the runtime.
-    from gsvexport.artifact.container import unpacked
+    from gsvexport.artifact.container import differences, unpacked
     from gsvexport.artifact.manifest import MANIFEST
     from gsvexport.artifact.trust import prove
 
@@ -392,10 +395,15 @@ def load(
         return LoadedVoice(found, threads=threads)
     proven = prove(found, key)
     folder, manifest = found if found.is_dir() else unpacked(found, proven.text), proven.manifest
+    if found.is_dir() and (problems := differences(found, manifest, hashes=sha256_once)):
+        raise ArtifactError(f"{found} is damaged", problems=problems, fix="unpack it again")
     if not any_machine:
         check_machine(manifest.target, found)
     backends = {name: entry.backend for name, entry in manifest.stages.items()}
-    return LoadedVoice(folder, backends=backends, threads=threads, opener=opener)
+    voice = LoadedVoice(folder, backends=backends, threads=threads, opener=opener)
+    if folder != found:
+        weakref.finalize(voice, release, folder)  # nobody prunes what it was unpacked to while it lives
+    return voice
 
 
 def _row(value: Any) -> Array:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from gsvexport.artifact.manifest import MANIFEST
 from gsvexport.backends import Opener, open_session
 from gsvexport.errors import GsvError, InputError
 from gsvexport.model import Model
@@ -81,7 +82,8 @@ def verify_artifact(
         else:
             with load(source) as original:
                 report = verify_voice(voice, limits, cases, original, references, progress, depth)
-    return replace(report, checks=(*package.audit(folder, limits), *report.checks))
+        held = package.vectors(voice.model, cases, limits) if (folder / MANIFEST).is_file() else []
+    return replace(report, checks=(*package.audit(folder, limits), *held, *report.checks))
 
 
 def verify_voice(
@@ -171,6 +173,8 @@ def _free_run(voice: LoadedVoice, source: LoadedVoice | None, gates: Gates, say:
             problem = " ".join(str(error).split())
     if count := audio.nonfinite_count(sound):
         problem = f"{count} of {sound.size} samples are NaN or infinite"
+    elif not problem and audio.silence_share(sound, voice.rate) == 1:
+        problem = f"{sound.size / voice.rate:.2f} s of speech are silent"
     found = [judge(gates, "free_run", "valid", ITSELF, 0.0 if problem else 1.0, 1, reason=problem, level=3)]
     metrics = ("token_prefix", "length_ratio", "clipping_rise")
     if problem or source is None:

@@ -36,6 +36,7 @@ METRICS: dict[str, Metric] = {
     "ports": Metric(0, "max", "inputs and outputs of a graph that are not those of its stage"),
     "external_data": Metric(0, "max", "weights of a graph that are outside their file, or in a file of no member"),
     "machine_local": Metric(0, "max", "members and graphs that name a path or the name of the machine that built them"),
+    "golden_cases": Metric(0, "max", "golden vectors that a stage has to have, and that are absent or say nothing"),
     "declared_precision": Metric(0, "min", "share of a graph's weights that are stored as its precision says"),
     "integer_faults": Metric(0, "max", "tensors and operators of an integer graph that are not static integers"),
     "mapped_share": Metric(

@@ -36,6 +36,7 @@ from gsvexport.stages import (
     frames,
     mel_mask,
 )
+from gsvexport.verify.audio import silence_share
 from gsvexport.verify.heldout import spoken
 from gsvexport.verify.ruler import SHAPE as RULER
 from gsvexport.verify.ruler import Ruler
@@ -49,6 +50,7 @@ INDEX = "golden.json"
 FOLDER = "golden"  # inside an artifact
 TEACHER = "teacher"  # the case that goes through `prefill` and then `step` with given tokens
 COVERS = {TEACHER: ("prefill", "step")}
+_TEACHER_INPUTS, _TEACHER_OUTPUTS = {"phones", "bert", "prompt", "tokens"}, {"logits", "keys", "values"}
 DIRECTIONS = 4
 NOISE_SCALE = 0.5  # upstream's own
 _NAME = schema.text(200)
@@ -247,6 +249,39 @@ def read_ruler(folder: Path) -> Ruler:
     """
     value = index(folder).get("ruler")
     return Ruler.from_json(value, str(folder / INDEX)) if value else Ruler(0, reason="the artifact holds no ruler")
+
+
+def lacking(model: Model, stages: Mapping[str, Stage], found: Sequence[Case]) -> dict[str, list[str]]:
+    """For each of these stages the golden vectors that it has to have and has not, in words.
+
+    Whatever else there is, every stage has a case of each of the sizes `GOLDEN`, with its inputs in their lengths and
+    all of its outputs, and sound is heard in it: weights of zeros would agree with vectors of zeros.
+    """
+    rows: dict[tuple[str, str], Case] = {(case.stage, case.name): case for case in found}
+    problems: dict[str, list[str]] = {name: [] for name in stages}
+    for size in GOLDEN:
+        given = {**inputs(model, size, np.random.Generator(np.random.PCG64(SEED))), "tokens": np.empty(size.tokens)}
+        for name, stage in stages.items():
+            kind = next((key for key, covered in COVERS.items() if name in covered), name)
+            outputs = _TEACHER_OUTPUTS if kind == TEACHER else {port.name for port in stage.outputs}
+            needed = _TEACHER_INPUTS if kind == TEACHER else {port.name for port in stage.inputs}
+            case = rows.get((kind, size.name))
+            if case is None:
+                problems[name].append(f"case {size.name} is absent")
+                continue
+            problems[name] += [
+                f"case {size.name} has no {port}"
+                for port in sorted((needed - case.inputs.keys()) | (outputs - case.outputs.keys()))
+            ]
+            problems[name] += [
+                f"case {size.name}: {port} is {list(case.inputs[port].shape)}, not {list(given[port].shape)}"
+                for port in sorted(needed & case.inputs.keys() & given.keys())
+                if case.inputs[port].shape != given[port].shape
+            ]
+            sound = case.outputs.get("audio")
+            if sound is not None and silence_share(sound.reshape(-1), model.rate) == 1:
+                problems[name].append(f"case {size.name} is silent")
+    return problems
 
 
 def cases(voice: Runnable, chosen: Sequence[Size], *, baked_prompt: bool = False) -> tuple[Case, ...]:

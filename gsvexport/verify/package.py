@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import socket
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -13,10 +13,10 @@ from typing import Any
 from gsvexport.artifact import container
 from gsvexport.artifact.manifest import MANIFEST, Decisions, Manifest, StageEntry
 from gsvexport.backends import auditor, finaliser
-from gsvexport.model import read_model
+from gsvexport.model import Model, read_model
 from gsvexport.stages import Port, Stage
 from gsvexport.verify.gates import Gates, judge, not_run
-from gsvexport.verify.golden import FOLDER, INDEX, index
+from gsvexport.verify.golden import FOLDER, INDEX, Case, index, lacking
 from gsvexport.verify.report import Check
 
 STAGE, ITSELF = "package", "itself"
@@ -71,6 +71,12 @@ def audit(folder: Path, gates: Gates) -> list[Check]:
             _precision(gates, stage, graph, manifest.stages[stage]),
         ]
     return checks
+
+
+def vectors(model: Model, cases: Sequence[Case], gates: Gates) -> list[Check]:
+    """Whether every stage of an artifact has the golden vectors that it has to have."""
+    missing = lacking(model, model.stages, cases)
+    return [_faults(gates, stage, "golden_cases", found, len(cases)) for stage, found in missing.items()]
 
 
 def _faults(gates: Gates, stage: str, metric: str, found: list[str], n: int) -> Check:

@@ -45,7 +45,7 @@ class Plan:
 
 def plan_folder() -> Path:
     """`engines` in the user's cache; it may not exist yet."""
-    return cache_directory() / FOLDER
+    return cache_directory(FOLDER)
 
 
 def read_json(path: Path) -> dict[str, Any]:
