@@ -91,6 +91,16 @@ class BackendError(GsvError):
     exit_code = 9
 
 
+def printable(text: str) -> str:
+    """Text from anywhere, safe to show: what is not printable becomes its escape, but for line breaks.
+
+    Nothing in it steers a terminal, turns the direction of writing around, or is half of a character.
+    """
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(one if one.isprintable() or one == "\n" else ascii(one)[1:-1] for one in text)
+
+
 def missing_package(package: str, needed_for: str, extra: str) -> EnvironmentProblem:
     """The error for an optional dependency that is absent; names the extra that brings it."""
     return EnvironmentProblem(

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import sys
 import time
 from collections.abc import Callable
+
+from gsvexport.errors import printable
 
 _LINE = re.compile(r" *\d+\.\d s  (.*)")
 
@@ -15,7 +18,9 @@ def progress(quiet: bool) -> Callable[[str], None]:
     start = time.monotonic()
 
     def say(text: str) -> None:
-        print(f"{time.monotonic() - start:7.1f} s  {text}", file=sys.stderr, flush=True)  # noqa: T201
+        with contextlib.suppress(OSError, ValueError):  # nobody listens any more, and the work goes on
+            line = printable(text).replace("\n", " ")
+            print(f"{time.monotonic() - start:7.1f} s  {line}", file=sys.stderr, flush=True)  # noqa: T201
 
     return (lambda _: None) if quiet else say
 

@@ -147,7 +147,10 @@ def parse_json(data: bytes, *, most: int = MOST_VALUES, limit: int = LARGEST_JSO
         raise Refused(f"has {len(data)} bytes of JSON; at most {limit} are read")
     if sum(map(data.count, (b",", b"[", b"{", b":"))) > most:  # before it is parsed: each value takes 50 times its text
         raise Refused(f"has more than {most} values")
-    text = utf8(data)
+    try:
+        text = utf8(data)
+    except Refused as error:
+        raise Refused(f"is not JSON: it {error}") from None
     try:
         value = json.loads(
             text, object_pairs_hook=_table, parse_int=_whole, parse_float=_real, parse_constant=_no_number
@@ -157,9 +160,9 @@ def parse_json(data: bytes, *, most: int = MOST_VALUES, limit: int = LARGEST_JSO
     except ValueError as error:
         raise Refused(f"is not JSON: {error}") from None
     except RecursionError:
-        raise Refused(f"is deeper than {MOST_DEPTH} lists and tables") from None
+        raise Refused(f"is not JSON that is read: it is deeper than {MOST_DEPTH} lists and tables") from None
     if _deeper(value, MOST_DEPTH):
-        raise Refused(f"is deeper than {MOST_DEPTH} lists and tables")
+        raise Refused(f"is not JSON that is read: it is deeper than {MOST_DEPTH} lists and tables")
     return value
 
 

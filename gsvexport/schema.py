@@ -131,15 +131,15 @@ def table(shape: Shape, most: int, key: Shape | None = None) -> Shape:
     return check
 
 
-def record(needed: Mapping[str, Shape], maybe: Mapping[str, Shape] = NOTHING) -> Shape:
-    """A table with exactly the entries `needed`, and perhaps some of `maybe`."""
+def record(needed: Mapping[str, Shape], maybe: Mapping[str, Shape] = NOTHING, *, more: bool = False) -> Shape:
+    """A table with exactly the entries `needed`, perhaps some of `maybe`, and with `more` any others."""
 
     def check(value: Any, where: str) -> Iterator[str]:
         if not isinstance(value, dict):
             yield f"{where or 'it'} is no table"
             return
         for name in value:
-            if name not in needed and name not in maybe:
+            if not more and name not in needed and name not in maybe:
                 yield f"{where or 'it'} has an entry {str(name)[:80]!a} that is not known"
         for name, shape in (*needed.items(), *maybe.items()):
             if name in value:

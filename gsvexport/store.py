@@ -16,6 +16,7 @@ import os
 import re
 import shutil
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +25,7 @@ from typing import Any
 from gsvexport import reading
 from gsvexport.errors import EnvironmentProblem, GsvError, missing_package
 from gsvexport.files import cache_directory, canonical_json, disk_errors, sha256_file
-from gsvexport.held import alone, hold
+from gsvexport.held import alone, hold, release
 
 _SCHEMA = 1
 _KEY = re.compile(r"[0-9a-f]{16,64}")
@@ -67,14 +68,19 @@ class Store:
             if entry.exists():
                 if (damage := self._damage(key)) is None:
                     os.utime(entry / "index.json")
-                    hold(entry)
+                    self._hold(entry)
                     return entry / "content"
                 self._note(f"the stored result {label or key[:12]} is damaged ({damage}): making it again")
                 shutil.rmtree(entry)
             self._make(key, make, label)
             self._hashed.add(key)
-            hold(entry)
+            self._hold(entry)
             return entry / "content"
+
+    def _hold(self, entry: Path) -> None:
+        """Keep a result from being pruned for as long as this store lives."""
+        if hold(entry):
+            weakref.finalize(self, release, entry)
 
     def entries(self) -> list[Entry]:
         """Everything that is stored, the most recently used first."""

@@ -9,6 +9,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from gsvexport.errors import EnvironmentProblem
@@ -37,10 +38,11 @@ def kept(key: str, whole: Callable[[Path], bool], make: Callable[[Path], object]
     """
     root = unpacked_root()
     folder = root / key
+    complete = partial(_whole, whole)
     for _ in range(_TRIES):
         cache_directory(_UNPACKED, key)  # not somebody else's
         if hold(folder):
-            if whole(folder):
+            if complete(folder):
                 with contextlib.suppress(OSError):
                     os.utime(folder)  # pruning goes by the last use
                 return folder
@@ -49,8 +51,16 @@ def kept(key: str, whole: Callable[[Path], bool], make: Callable[[Path], object]
             remove_dead(root)
             make(work / "new")
             sync_tree(work / "new")
-            _put(work, folder, whole)
+            _put(work, folder, complete)
     raise EnvironmentProblem(f"{folder} was changed or removed {_TRIES} times while it was unpacked", fix="try again")
+
+
+def _whole(whole: Callable[[Path], bool], folder: Path) -> bool:
+    """Whether a folder is whole; not while another process replaces it."""
+    try:
+        return whole(folder)
+    except OSError:
+        return False
 
 
 def prune_unpacked(older_than_days: float) -> int:

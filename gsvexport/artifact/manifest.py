@@ -8,15 +8,15 @@ SHA-256 of the whole manifest covers every byte.
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import asdict, dataclass, replace
 from pathlib import PurePosixPath
 from typing import Any
 
+from gsvexport import schema
 from gsvexport.errors import ArtifactError
 from gsvexport.files import canonical_json, sha256_bytes
-from gsvexport.reading import safe_name
+from gsvexport.reading import parse_json, safe_name
 
 SCHEMA = 2
 MANIFEST = "manifest.json"
@@ -32,6 +32,38 @@ LARGEST_SIGNATURE = 16 << 10  # bytes
 MOST_EXPANSION = 100  # times its stored bytes that an artifact may unpack to, beyond the first SLACK; real ones reach 5
 SLACK = 256 << 20  # bytes
 
+_TEXTS = schema.rows(schema.text(), 1000)
+_DEVICE = {
+    "arch": schema.text(),
+    "core": schema.optional(schema.text()),
+    "features": _TEXTS,
+    "os": schema.text(),
+    "memory_mb": schema.optional(schema.number()),
+    "gpu": schema.optional(schema.table(schema.anything, 100)),
+    "tpu": schema.optional(schema.table(schema.anything, 100)),
+    "runtimes": schema.table(schema.text(), 100),
+}
+# What of a resolved target is looked at without its class, and what `_problems` does not look at itself.
+_SHAPE = schema.record(
+    {
+        "target": schema.record(
+            {"name": schema.text(200)},
+            {
+                "title": schema.text(),
+                "device": schema.record({}, _DEVICE, more=True),
+                "gates": schema.table(schema.number(), 1000),
+                "placement": schema.table(schema.table(schema.text(), 10), 100),
+                "portability": schema.text(),
+                "emulator": schema.optional(schema.text()),
+            },
+            more=True,
+        ),
+        "baked_key": schema.optional(schema.text(64)),
+        "weights": schema.rows(
+            schema.record({"stages": _TEXTS, "kind": schema.text(40), "bytes": schema.whole(0, LARGEST_TOTAL)}), 10_000
+        ),
+    }
+)
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -183,9 +215,9 @@ class Manifest:
             ArtifactError: not canonical JSON of this schema, or it lists names or sizes that no artifact may have.
         """
         try:
-            value = json.loads(data)
-        except (ValueError, RecursionError) as error:
-            raise ArtifactError(f"{where}: the manifest is not JSON: {error}") from error
+            value = parse_json(data, limit=LARGEST_MANIFEST)
+        except ValueError as error:
+            raise ArtifactError(f"{where}: the manifest {error}") from error
         if not isinstance(value, dict) or value.get("schema") != SCHEMA:
             found = value.get("schema") if isinstance(value, dict) else type(value).__name__
             raise ArtifactError(
@@ -222,6 +254,10 @@ class Manifest:
     def _problems(self) -> list[str]:
         texts = {"name": self.name, "version": self.version, "source": self.source}
         problems = [f"{key} is not a string" for key, value in texts.items() if not isinstance(value, str)]
+        told = {"target": self.target, "baked_key": self.baked_key, "weights": [asdict(one) for one in self.weights]}
+        for one in told["weights"]:
+            one["stages"] = list(one["stages"])
+        problems += schema.findings(told, _SHAPE)
         if not isinstance(self.tools, dict) or not all(isinstance(item, str) for item in self.tools.values()):
             problems.append("tools are not versions by name")
         for name, entry in self.stages.items():

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
+import errno
 import os
 import signal
 import sys
@@ -12,15 +14,21 @@ from typing import Any, NoReturn
 
 import click
 
-from gsvexport.errors import GsvError
+from gsvexport.cli.echo import echo
+from gsvexport.errors import EnvironmentProblem, GsvError
 
-INTERRUPTED, TERMINATED, DEFECT, USAGE = 130, 143, 70, 2
+INTERRUPTED, TERMINATED, DEFECT, USAGE, MACHINE = 130, 143, 70, 2, EnvironmentProblem.exit_code
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run one command and leave the process with its exit code."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _stop)
+    with contextlib.suppress(AttributeError, ValueError, OSError):
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # ulimit -f: an error to tell, not an end without a word
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(AttributeError, ValueError, OSError):
+            stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     sys.exit(run(list(sys.argv[1:] if arguments is None else arguments)))
 
 
@@ -30,33 +38,85 @@ def run(arguments: Sequence[str]) -> int:
         from gsvexport.cli.commands import cli
 
         result = cli.main(_with_default(arguments, cli), prog_name="gsvexport", standalone_mode=False)
+        _flush()
         return result if isinstance(result, int) else 0
     except click.exceptions.Exit as error:
         return error.exit_code
     except click.UsageError as error:
-        error.show()
+        _usage(error)
         return USAGE
     except click.ClickException as error:
-        error.show()
+        _say(f"Error: {error.format_message()}")
         return error.exit_code
     except (KeyboardInterrupt, click.Abort):
-        click.echo("gsvexport: interrupted; nothing unfinished was left behind", err=True)
+        _say("gsvexport: interrupted; nothing unfinished was left behind")
         return INTERRUPTED
     except GsvError as error:
         _debug()
-        click.echo(f"gsvexport: {error}", err=True)
+        _say(f"gsvexport: {error}")
         return error.exit_code
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains once more at exit
-        return 0
+    except MemoryError:
+        _debug()
+        _say("gsvexport: memory ran out\n  fix:   close other programs, or use a machine with more memory")
+        return MACHINE
+    except OSError as error:
+        _debug()
+        return _machine(error)
     except Exception as error:
         _debug()
-        click.echo(
+        _say(
             f"gsvexport: a defect in gsvexport: {type(error).__name__}: {error}\n"
-            "  fix:   please report it, with what GSVEXPORT_DEBUG=1 in the environment prints for the same command",
-            err=True,
+            "  fix:   please report it, with what GSVEXPORT_DEBUG=1 in the environment prints for the same command"
         )
         return DEFECT
+
+
+def _machine(error: OSError) -> int:
+    """What the machine did not do, and nothing above has words for; the exit code."""
+    if isinstance(error, BrokenPipeError):
+        _silence()  # or Python complains once more at exit
+        return 0
+    known = {
+        errno.ENOSPC: "the disk is full",
+        errno.EDQUOT: "the disk's quota is used up",
+        errno.EFBIG: "a file became larger than is allowed here (ulimit -f)",
+        errno.EMFILE: "too many files are open (ulimit -n)",
+        errno.ENFILE: "the system has too many files open",
+        errno.EBADF: "standard output, or another file that is written to, is closed",
+        errno.EIO: "a disk, or a device, failed",
+    }
+    place = f": {error.filename}" if error.filename else ""
+    _say(
+        f"gsvexport: {known.get(error.errno or 0, error.strerror or type(error).__name__)}{place}\n"
+        "  fix:   free some space, or write to another place"
+    )
+    _silence()
+    return MACHINE
+
+
+def _flush() -> None:
+    """Write out what was printed, while an error of it can still be told."""
+    if sys.stdout is not None and not sys.stdout.closed:
+        sys.stdout.flush()
+
+
+def _silence() -> None:
+    """Let nothing more be written to standard output: it is closed, full, or nobody reads it."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, sys.stdout.fileno())
+        os.close(null)
+
+
+def _say(text: str) -> None:
+    """A message on standard error, as far as there is one."""
+    with contextlib.suppress(OSError, ValueError):
+        echo(text, err=True)
+
+
+def _usage(error: click.UsageError) -> None:
+    usage = f"{error.ctx.get_usage()}\n" if error.ctx is not None else ""
+    _say(f"{usage}Error: {error.format_message()}")
 
 
 def _with_default(arguments: Sequence[str], group: click.Group) -> list[str]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from gsvexport.cli.echo import echo
 from gsvexport.progress import progress
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ def bake(
     assert given is not None
     if (what / "source.json").is_file():
         made = rebake_source(what, given, out, progress=progress(quiet))
-        click.echo(f"{made.path}  digest {made.digest}")
+        echo(f"{made.path}  digest {made.digest}")
         return
     path = rebake_artifact(what, given, out, source=source, force=force, progress=progress(quiet))
-    click.echo(f"{path}  {path.stat().st_size / 1e6:.1f} MB")
+    echo(f"{path}  {path.stat().st_size / 1e6:.1f} MB")

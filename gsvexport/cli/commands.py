@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gsvexport.cli.bake import bake, given_by, reference_options
+from gsvexport.cli.echo import echo
 from gsvexport.cli.inspect import inspect
 from gsvexport.cli.keys import key, sign
 from gsvexport.cli.registry import gc, publish, pull
@@ -67,7 +68,7 @@ def _version(context: click.Context, option: click.Parameter, asked: bool) -> No
     if asked:
         from gsvexport import __version__
 
-        click.echo(f"gsvexport {__version__}")
+        echo(f"gsvexport {__version__}")
         context.exit()
 
 
@@ -144,7 +145,7 @@ def build(
         progress=_progress(quiet),
     )
     for path in made:
-        click.echo(f"{path}  {path.stat().st_size / 1e6:.1f} MB")
+        echo(f"{path}  {path.stat().st_size / 1e6:.1f} MB")
 
 
 @cli.command()
@@ -153,7 +154,7 @@ def targets(name: str | None) -> None:
     """List the devices, or show one profile and its plan."""
     from gsvexport.cli.targets import target_list, target_page
 
-    click.echo(target_page(name) if name else target_list(), nl=False)
+    echo(target_page(name) if name else target_list(), nl=False)
 
 
 @cli.command()
@@ -182,7 +183,7 @@ def plan(targets: tuple[str, ...], voice: Path | None, keys: bool, explain: bool
     pages = [
         one.text(keys=keys) + verdicts(one, opened) + (reasons.explain(one, sizes) if sizes else "") for one in plans
     ]
-    click.echo("\n".join(pages), nl=False)
+    echo("\n".join(pages), nl=False)
 
 
 @cli.command()
@@ -198,7 +199,7 @@ def source(voice: Path | None, out: Path, force: bool, quiet: bool) -> None:
     from gsvexport.inputs import export_source
 
     written = export_source(voice, out, force=force, progress=_progress(quiet))
-    click.echo(f"{written.path}  {', '.join(written.model.files)}  digest {written.digest}")
+    echo(f"{written.path}  {', '.join(written.model.files)}  digest {written.digest}")
 
 
 @cli.command()
@@ -339,14 +340,14 @@ def finalize(
         if cache != "auto":
             raise InputError(f"{artifact} has no engine that writes a cache in place", fix="leave --cache out")
         report, place = complete(artifact, module, out=out, compiled=compiled, key=key, progress=_progress(quiet))
-        click.echo(f"{module.summary(report)}\n{module.how_to_send(place)}")
+        echo(f"{module.summary(report)}\n{module.how_to_send(place)}")
         return 0
     if compiled is not None:
         raise InputError(f"{artifact} has nothing that edgetpu_compiler compiles", fix="leave --compiled out")
     report, _, told = finish(
         artifact, out=out, cache=cache, any_machine=any_machine, key=key, progress=_progress(quiet)
     )
-    click.echo(told)
+    echo(told)
     return 0 if report["passed"] else GateFailed.exit_code
 
 
@@ -404,7 +405,7 @@ def cache(prune: bool, older_than: float) -> None:
     """Show, or prune, what is kept to be made only once."""
     from gsvexport.cli.show import cache_page, prune_cache
 
-    click.echo(prune_cache(older_than) if prune else cache_page(), nl=False)
+    echo(prune_cache(older_than) if prune else cache_page(), nl=False)
 
 
 for _command in (bake, unpack, release, key, sign, publish, pull, gc):

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from gsvexport.cli.echo import echo
 from gsvexport.progress import progress as _progress
 
 _PATH = click.Path(path_type=Path)
@@ -35,7 +36,7 @@ def inspect(artifact: Path, as_json: bool, html: Path | None, source: Path | Non
     from gsvexport.cli import reports
 
     if html is not None:
-        click.echo(reports.write_html(artifact, html, source, force=force, progress=_progress(quiet)))
+        echo(reports.write_html(artifact, html, source, force=force, progress=_progress(quiet)))
         return
     reports.needs_html(source, force=force)
     reports.show_artifact(artifact, as_json=as_json)

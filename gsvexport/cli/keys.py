@@ -8,6 +8,8 @@ from pathlib import Path
 
 import click
 
+from gsvexport.cli.echo import echo
+
 _PATH = click.Path(path_type=Path)
 
 
@@ -32,8 +34,8 @@ def new(name: str) -> None:
     from gsvexport.artifact.keys import new_key, private_file
 
     made = new_key(name)
-    click.echo(f"{private_file(name)} is yours alone: keep a copy in a safe place", err=True)
-    click.echo(made.line)
+    echo(f"{private_file(name)} is yours alone: keep a copy in a safe place", err=True)
+    echo(made.line)
 
 
 @key.command("list")
@@ -44,10 +46,10 @@ def list_keys() -> None:
 
     own = private_names()
     rows = [(one.name, one.key.id, one.key.text, "signs" if one.name in own else "") for one in trusted_keys()]
-    click.echo(table([("NAME", "KEY ID", "PUBLIC KEY", ""), *rows]) if rows else "no trusted keys\n", nl=False)
+    echo(table([("NAME", "KEY ID", "PUBLIC KEY", ""), *rows]) if rows else "no trusted keys\n", nl=False)
     for name in sorted({*own} - {row[0] for row in rows}):
-        click.echo(f"{name}: signs here, is not trusted")
-    click.echo(f"\n{trusted_file()}")
+        echo(f"{name}: signs here, is not trusted")
+    echo(f"\n{trusted_file()}")
 
 
 @key.command("trust")
@@ -70,7 +72,7 @@ def trust(public: str, name: str | None) -> None:
     for one in found:
         one = keys.TrustedKey(name or one.name, one.key)
         keys.trust(one)
-        click.echo(f"trusted from now on: {one.name} (key {one.key.id})")
+        echo(f"trusted from now on: {one.name} (key {one.key.id})")
 
 
 @key.command("remove")
@@ -80,9 +82,9 @@ def remove(name: str) -> None:
     from gsvexport.artifact.keys import distrust, private_file, private_names
 
     gone = distrust(name)
-    click.echo(f"not trusted any more: {gone.name} (key {gone.key.id})")
+    echo(f"not trusted any more: {gone.name} (key {gone.key.id})")
     if gone.name in private_names():
-        click.echo(f"its private key stays in {private_file(gone.name)}", err=True)
+        echo(f"its private key stays in {private_file(gone.name)}", err=True)
 
 
 @click.command()
@@ -114,7 +116,7 @@ def sign(artifact: Path, name: str, version: str | None) -> None:
         except ValueError:
             raise InputError(f"{version[:80]!a} is no version", limit="one to four numbers with dots") from None
     made = add_signature(artifact, partial(sign_with, name, claim=claim))
-    click.echo(f"{artifact}  signed by {name} (key {made.id})")
+    echo(f"{artifact}  signed by {name} (key {made.id})")
 
 
 def signed_by(artifact: Path, wanted: str | None = None) -> str:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-import click
-
+from gsvexport.cli.echo import echo
 from gsvexport.errors import GateFailed, InputError
 from gsvexport.verify.depth import Depth, insist
 from gsvexport.verify.report import Report
@@ -26,7 +25,7 @@ def emulated(
 
     if depth.deep:
         raise InputError("level 3 is not emulated: it would take hours", fix="leave --emulate or --level 3 out")
-    return insist(verify_emulated(artifact, core, source=source, progress=progress), depth.required)
+    return insist(verify_emulated(artifact, core, source=source, key=key, progress=progress), depth.required)
 
 
 def self_test(
@@ -50,5 +49,5 @@ def self_test(
     manifest = read_manifest(artifact)
     precision = {stage: entry.precision for stage, entry in manifest.stages.items()}
     rows = run(source, resolve(precision, manifest.target.get("gates"), of_source(source)), depth, progress=progress)
-    click.echo(table(rows))
+    echo(table(rows))
     return 0 if all(row.passed for row in rows) else GateFailed.exit_code

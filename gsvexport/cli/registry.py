@@ -7,14 +7,17 @@ from typing import TYPE_CHECKING
 
 import click
 
+from gsvexport.cli.echo import echo
 from gsvexport.progress import progress as _progress
 
 if TYPE_CHECKING:
+    from gsvexport.errors import ArtifactError
     from gsvexport.registry.index import Listed
 
 _PATH = click.Path(path_type=Path)
 _quiet = click.option("-q", "--quiet", is_flag=True, help="No progress on standard error.")
 _AUTO = "auto"
+_MOST_BAD = 10
 
 
 @click.command()
@@ -37,7 +40,7 @@ def publish(artifacts: tuple[Path, ...], repository: str, version: str | None, q
     from gsvexport.registry.publish import publish as run
 
     for done in run(artifacts, open_place(repository), version=version, progress=_progress(quiet)):
-        click.echo(f"{done.entry.title}  {'published' if done.new else 'was there'}  {done.sent / 1e6:.1f} MB sent")
+        echo(f"{done.entry.title}  {'published' if done.new else 'was there'}  {done.sent / 1e6:.1f} MB sent")
 
 
 @click.command()
@@ -88,7 +91,9 @@ def pull(
     say = _progress(quiet)
     place = open_place(repository)
     if name is None:
-        click.echo(_page(index.published(place)), nl=False)
+        bad: dict[str, ArtifactError] = {}
+        echo(_page(index.published(place, bad=bad)), nl=False)
+        _tell(bad)
         return
     trusted = tuple(map(public_key, keys)) or trusted_keys()
     voice, _, version = name.partition("@")
@@ -96,7 +101,10 @@ def pull(
     wanted = None if version in ("", "latest") else version
     if wanted is not None:
         index.version_order(wanted)
-    items = index.choose(index.published(place, voice), voice, wanted, None if target == _AUTO else target)
+    bad = {}
+    listed = index.published(place, voice, bad)
+    _tell(bad)
+    items = index.choose(listed, voice, wanted, None if target == _AUTO else target)
     item, reasons = _best(items, voice) if target == _AUTO else (items[0], [])
     for line in reasons:
         say(line)
@@ -115,7 +123,7 @@ def pull(
     )
     say(done.word)
     say(f"{done.received / 1e6:.1f} MB received, {done.reused / 1e6:.1f} MB were here")
-    click.echo(f"{path}  {item.entry.title}  {path.stat().st_size / 1e6:.1f} MB  {names(done.keys, trusted)}")
+    echo(f"{path}  {item.entry.title}  {path.stat().st_size / 1e6:.1f} MB  {names(done.keys, trusted)}")
     on_device = done.manifest.target.get("portability") == "build_on_device"
     say(f"next: gsvexport {'finalize' if on_device else 'verify'} {path}")
 
@@ -133,9 +141,10 @@ def pull(
     metavar="DAYS",
     help="What a publisher began so long ago was given up.",
 )
+@click.option("--remove-bad", is_flag=True, help="Also entries that cannot be read.")
 @click.option("--take-over", is_flag=True, help="Although another collection is said to run: it was killed.")
 @_quiet
-def gc(repository: str, keep: int | None, grace: float, take_over: bool, quiet: bool) -> None:
+def gc(repository: str, keep: int | None, grace: float, take_over: bool, remove_bad: bool, quiet: bool) -> None:
     """Remove from REPOSITORY what no published version needs.
 
     Safe while others publish and pull; but whoever pulls a version that --keep takes out is told that it is gone.
@@ -143,8 +152,23 @@ def gc(repository: str, keep: int | None, grace: float, take_over: bool, quiet: 
     from gsvexport.registry.collect import collect
     from gsvexport.registry.places import open_place
 
-    done = collect(open_place(repository), keep=keep, grace_days=grace, take_over=take_over, progress=_progress(quiet))
-    click.echo(f"{done.versions} versions and {done.files} files removed, {done.size / 1e6:.1f} MB")
+    done = collect(
+        open_place(repository),
+        keep=keep,
+        grace_days=grace,
+        take_over=take_over,
+        remove_bad=remove_bad,
+        progress=_progress(quiet),
+    )
+    echo(f"{done.versions} versions and {done.files} files removed, {done.size / 1e6:.1f} MB")
+
+
+def _tell(bad: dict[str, ArtifactError]) -> None:
+    """Name entries that were passed over."""
+    for path, error in list(bad.items())[:_MOST_BAD]:
+        echo(f"passed over {path}: {' '.join(str(error).split())}", err=True)
+    if len(bad) > _MOST_BAD:
+        echo(f"passed over {len(bad) - _MOST_BAD} more; gsvexport gc --remove-bad takes them out", err=True)
 
 
 def _best(items: list[Listed], voice: str) -> tuple[Listed, list[str]]:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from gsvexport.cli.echo import echo
 from gsvexport.progress import progress
 
 
@@ -64,5 +65,5 @@ def release(
         measure=measure,
         progress=progress(quiet),
     ):
-        click.echo(f"{out / row.file}  {row.bytes / 1e6:.1f} MB  {row.verdict}")
-    click.echo(out / OVERVIEW)
+        echo(f"{out / row.file}  {row.bytes / 1e6:.1f} MB  {row.verdict}")
+    echo(out / OVERVIEW)

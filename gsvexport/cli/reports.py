@@ -6,8 +6,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import click
-
+from gsvexport.cli.echo import echo
 from gsvexport.cli.keys import signed_by
 from gsvexport.errors import GateFailed, InputError
 from gsvexport.files import canonical_json
@@ -23,7 +22,7 @@ Progress = Callable[[str], None]
 def show_report(report: Report, *, as_json: bool) -> None:
     """Print a report."""
     told = canonical_json(report.to_json()) if as_json else report_page(report, colour=wants_colour(sys.stdout))
-    click.echo(told, nl=False, color=True)
+    echo(told, nl=False, color=True)
 
 
 def show_artifact(path: Path, *, as_json: bool) -> None:
@@ -34,10 +33,10 @@ def show_artifact(path: Path, *, as_json: bool) -> None:
     """
     stored = read_stored(path)
     if as_json:
-        click.echo(canonical_json(stored.manifest.to_json()), nl=False)
+        echo(canonical_json(stored.manifest.to_json()), nl=False)
     else:
-        click.echo(artifact_page(stored, colour=wants_colour(sys.stdout)), nl=False, color=True)
-        click.echo(signed_by(path))
+        echo(artifact_page(stored, colour=wants_colour(sys.stdout)), nl=False, color=True)
+        echo(signed_by(path))
 
 
 def compare(
@@ -51,7 +50,7 @@ def compare(
 
     found = compare_artifacts(baseline, candidate, tolerance, other_voice=other_voice)
     if as_json:
-        click.echo(canonical_json(found.to_json()), nl=False)
+        echo(canonical_json(found.to_json()), nl=False)
     else:
         _show(found, everything=everything)
     return 0 if found.passed else GateFailed.exit_code
@@ -74,10 +73,10 @@ def verify_against(
 
     report, found = run_both(candidate, baseline, verify, tolerance, progress=progress)
     if as_json:
-        click.echo(canonical_json({"report": report.to_json(), "comparison": found.to_json()}), nl=False)
+        echo(canonical_json({"report": report.to_json(), "comparison": found.to_json()}), nl=False)
     else:
         show_report(report, as_json=False)
-        click.echo()
+        echo()
         _show(found, everything=False)
     return 0 if report.passed and found.passed else GateFailed.exit_code
 
@@ -105,4 +104,4 @@ def needs_html(source: Path | None, *, force: bool) -> None:
 
 def _show(found: Comparison, *, everything: bool) -> None:
     page = comparison_page(found, colour=wants_colour(sys.stdout), everything=everything)
-    click.echo(page, nl=False, color=True)
+    echo(page, nl=False, color=True)

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from gsvexport.cli.echo import echo
 from gsvexport.progress import progress as _progress
 
 _PATH = click.Path(path_type=Path)
@@ -55,7 +56,7 @@ def say(
     """
     from gsvexport.cli.speak import speak
 
-    click.echo(speak(artifact, text, phones, out, force=force, threads=threads, **options), err=str(out) == "-")
+    echo(speak(artifact, text, phones, out, force=force, threads=threads, **options), err=str(out) == "-")
 
 
 @click.command()
@@ -80,4 +81,4 @@ def bench(artifact: Path, baseline: Path | None, as_json: bool, quiet: bool, **o
     from gsvexport.files import canonical_json
 
     found = measure(artifact, baseline, progress=_progress(quiet), **options)
-    click.echo(canonical_json(found.to_json()) if as_json else found.table(), nl=False)
+    echo(canonical_json(found.to_json()) if as_json else found.table(), nl=False)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from gsvexport.cli.echo import echo
 from gsvexport.progress import progress
 
 
@@ -33,4 +34,4 @@ def unpack(artifact: Path, out: Path, force: bool, key: str | None, allow_unsign
 
     manifest = unpack_to(artifact, out, force=force, key=key, allow_unsigned=allow_unsigned, progress=progress(quiet))
     size = sum(member.size for member in manifest.files.values())
-    click.echo(f"{out}  {len(manifest.files) + 1} files, {size / 1e6:.1f} MB")
+    echo(f"{out}  {len(manifest.files) + 1} files, {size / 1e6:.1f} MB")

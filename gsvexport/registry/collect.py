@@ -11,20 +11,34 @@ place's own times, so a wrong clock here does not matter; where the place's cloc
 from __future__ import annotations
 
 import contextlib
-import json
+import re
 import secrets
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from gsvexport import schema
 from gsvexport.artifact.manifest import LARGEST_MANIFEST, Manifest
 from gsvexport.errors import ArtifactError, EnvironmentProblem
 from gsvexport.files import TEMPORARY_PREFIX, sha256_bytes
-from gsvexport.registry.index import BLOBS, MANIFESTS, PUBLISHING, SIGNATURES, Listed, manifest_path, published, refresh
+from gsvexport.reading import Refused, parse_json
+from gsvexport.registry.index import (
+    BLOBS,
+    LARGEST_ENTRY,
+    MANIFESTS,
+    PUBLISHING,
+    SIGNATURES,
+    Listed,
+    manifest_path,
+    published,
+    refresh,
+)
 from gsvexport.registry.places import Place
 from gsvexport.registry.publish import COLLECTING
 
 GRACE_DAYS = 1.0
 _DAY = 86400
+_DIGEST = re.compile("[0-9a-f]{64}")
+_INTENT = schema.record({"blobs": schema.rows(schema.text(64), 10_000)})
 _LARGEST_INTENT = 1 << 20  # bytes
 Progress = Callable[[str], None]
 
@@ -44,11 +58,13 @@ def collect(
     keep: int | None = None,
     grace_days: float = GRACE_DAYS,
     take_over: bool = False,
+    remove_bad: bool = False,
     progress: Progress | None = None,
 ) -> Collected:
     """Remove garbage; with `keep` all but that many of the latest versions of each voice and target become some.
 
-    `take_over` ignores that another collection is running, for one that was killed.
+    `take_over` ignores that another collection is running, for one that was killed. Entries that cannot be read are
+    named; `remove_bad` takes them out. Until then what they seem to need stays.
 
     Raises:
         EnvironmentProblem: another collection is running; or the place fails.
@@ -58,7 +74,14 @@ def collect(
     with _marked(place, take_over=take_over) as now:
         limit = now - grace_days * _DAY
         needed = _being_published(place, limit)
-        listed = published(place)
+        bad: dict[str, ArtifactError] = {}
+        listed = published(place, bad=bad)
+        for path, error in bad.items():
+            say(f"{'taking out' if remove_bad else 'cannot read, and leaving'} {path}: {' '.join(str(error).split())}")
+            if remove_bad:
+                place.remove(path)
+            else:
+                needed |= _seems_to_need(place, path)
         old = _old(listed, keep)
         kept = {item.entry.manifest for item in listed if item not in old}
         for manifest in sorted(kept):
@@ -66,14 +89,14 @@ def collect(
         for item in old:
             say(f"taking out {item.entry.title}")
             place.remove(item.entry.path)
-        if old:
+        if old or (bad and remove_bad):
             refresh(place)
         files = size = 0
         for path in _garbage(place, needed, limit):
             size += place.size(path) or 0
             place.remove(path)
             files += 1
-        return Collected(len(old), files, size)
+        return Collected(len(old) + (len(bad) if remove_bad else 0), files, size)
 
 
 @contextlib.contextmanager
@@ -109,15 +132,27 @@ def _being_published(place: Place, limit: float) -> set[str]:
             place.remove(path)
             continue
         try:
-            blobs = json.loads(place.read(path, _LARGEST_INTENT))["blobs"]
+            value = parse_json(place.read(path, _LARGEST_INTENT))
+            if problems := schema.findings(value, _INTENT):
+                raise Refused(problems[0])
         except FileNotFoundError:
             continue
-        except (ValueError, KeyError, TypeError) as error:
+        except ValueError as error:
             raise ArtifactError(
                 f"{place.name}/{path} cannot be read: {error}", fix="remove it, if nobody publishes"
             ) from error
-        needed |= {*map(str, blobs), path.rpartition("/")[2].removesuffix(".json")}
+        needed |= {*value["blobs"], path.rpartition("/")[2].removesuffix(".json")}
     return needed
+
+
+def _seems_to_need(place: Place, path: str) -> set[str]:
+    """What an entry that cannot be read names all the same: a later release may have written it."""
+    try:
+        value = parse_json(place.read(path, LARGEST_ENTRY))
+        manifest = value["manifest"]
+        return {manifest, *_blobs(place, manifest)} if _DIGEST.fullmatch(manifest) else set()
+    except (FileNotFoundError, ArtifactError, ValueError, KeyError, TypeError):
+        return set()
 
 
 def _old(listed: list[Listed], keep: int | None) -> list[Listed]:

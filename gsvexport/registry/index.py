@@ -16,20 +16,25 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from gsvexport import schema
 from gsvexport.artifact.manifest import LARGEST_TOTAL
 from gsvexport.errors import ArtifactError, EnvironmentProblem, InputError
 from gsvexport.files import canonical_json
+from gsvexport.reading import MOST_VALUES, parse_json
 from gsvexport.registry.places import Place
 
 INDEX, ENTRIES, MANIFESTS, SIGNATURES, BLOBS, PUBLISHING = (
     *("index.json", "entries", "manifests", "signatures", "blobs/sha256", "publishing"),
 )
 LARGEST_ENTRY = 64_000  # bytes
-LARGEST_INDEX = 64 << 20
+LARGEST_INDEX = 16 << 20
+MOST_ENTRIES = 20_000
+_MOST_VALUES = 40 * MOST_ENTRIES  # an entry has 25 and a few more for its features
 MOST_TRIES = 100
 _SCHEMA = 1
 _DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -38,6 +43,13 @@ _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]{0,63}")  # of voices and target
 VERSION = r"(0|[1-9][0-9]{0,8})(\.(0|[1-9][0-9]{0,8})){0,3}"
 _VERSION = re.compile(VERSION)
 _ENTRY = re.compile(rf"{ENTRIES}/({_NAME.pattern})/({_NAME.pattern})/({_VERSION.pattern})\.json")
+_SHAPE = schema.record(
+    {
+        "model": schema.text(40),
+        "elsewhere": schema.optional(schema.text(200)),
+        "device": schema.table(schema.anything, 100),
+    }
+)
 _STATUSES = ("pass", "fail", "not_run")
 
 
@@ -107,10 +119,7 @@ class Entry:
         ]
         if not _count(self.size):
             problems.append("its size is none")
-        if not isinstance(self.model, str) or not isinstance(self.elsewhere, (str, type(None))):
-            problems.append("its model or elsewhere is no text")
-        if not isinstance(self.device, dict):
-            problems.append("its device is no table")
+        problems += schema.findings({"model": self.model, "elsewhere": self.elsewhere, "device": self.device}, _SHAPE)
         gates = self.gates
         if not isinstance(gates, dict) or not {*gates} <= {*_STATUSES} or not all(map(_count, gates.values())):
             problems.append("its gates are not counts by status")
@@ -161,20 +170,22 @@ def signature_path(manifest: str, key: str) -> str:
     return f"{SIGNATURES}/{manifest}/{key}.json"
 
 
-def published(place: Place, name: str | None = None) -> list[Listed]:
+def published(place: Place, name: str | None = None, bad: dict[str, ArtifactError] | None = None) -> list[Listed]:
     """What is published, of one voice or of all, by name, target and version: from the entries where the place can list
-    them, else from index.json.
+    them, else from index.json. An entry that cannot be right is passed over, and put into `bad` by its file's name, so
+    that one crafted entry keeps nobody from the others.
 
     Raises:
-        ArtifactError: an entry or the index is not what it should be.
+        ArtifactError: the index is not what it should be.
         EnvironmentProblem: there is no repository, or it cannot be read.
     """
     below = f"{ENTRIES}/{name}" if name else ENTRIES
+    bad = {} if bad is None else bad
     if (names := place.names(below)) is not None:
         keys = _keys(place.names(SIGNATURES) or [])
-        found = [Listed(entry, keys.get(entry.manifest, ())) for entry in _entries(place, names)]
+        found = [Listed(entry, keys.get(entry.manifest, ())) for entry in _entries(place, names, bad)]
     else:
-        found = [item for item in _merged(place) if name in (None, item.entry.name)]
+        found = [item for item in _merged(place, bad) if name in (None, item.entry.name)]
     return sorted(found, key=lambda item: (item.entry.name, item.entry.target, item.entry.order))
 
 
@@ -192,6 +203,13 @@ def refresh(place: Place) -> int:
         listed = published(place)
         rows = [{**json.loads(item.entry.to_bytes()), "signed": list(item.signed)} for item in listed]
         data = canonical_json({"schema": _SCHEMA, "entries": rows}).encode()
+        if len(data) > LARGEST_INDEX or len(rows) > MOST_ENTRIES:
+            raise EnvironmentProblem(
+                f"{place.name} holds more than an index may list",
+                found=f"{len(rows)} entries, {len(data)} bytes",
+                limit=f"{MOST_ENTRIES} entries, {LARGEST_INDEX} bytes",
+                fix=f"gsvexport gc {place.name} --keep N; what was published is there, and listed where it can be",
+            )
         try:
             if place.read(INDEX, LARGEST_INDEX) == data:
                 return len(listed)
@@ -226,26 +244,37 @@ def choose(listed: Iterable[Listed], name: str, version: str | None, target: str
     return list(best.values())
 
 
-def _entries(place: Place, names: Iterable[str]) -> list[Entry]:
+def read_entry(data: bytes, where: str) -> Entry:
+    """An entry from the bytes of its file, as every reader takes it.
+
+    Raises:
+        ArtifactError: it cannot be right.
+    """
+    return Entry.from_json(_loaded(data, where, LARGEST_ENTRY), where)
+
+
+def _entries(place: Place, names: Iterable[str], bad: dict[str, ArtifactError]) -> list[Entry]:
     found = []
     for path in names:
         if not _ENTRY.fullmatch(path):
             continue  # being written, or left by who was killed
         try:
-            value = _loaded(place.read(path, LARGEST_ENTRY), f"{place.name}/{path}")
+            entry = read_entry(place.read(path, LARGEST_ENTRY), f"{place.name}/{path}")
+            if entry.path != path:
+                raise ArtifactError(f"{place.name}/{path} is the entry of something else", found=entry.path)
         except FileNotFoundError:
             continue  # removed since it was listed
-        entry = Entry.from_json(value, f"{place.name}/{path}")
-        if entry.path != path:
-            raise ArtifactError(f"{place.name}/{path} is the entry of something else", found=entry.path)
+        except ArtifactError as error:
+            bad[path] = error
+            continue
         found.append(entry)
     return found
 
 
-def _merged(place: Place) -> list[Listed]:
+def _merged(place: Place, bad: dict[str, ArtifactError]) -> list[Listed]:
     where = f"{place.name}/{INDEX}"
     try:
-        value = _loaded(place.read(INDEX, LARGEST_INDEX), where)
+        value = _loaded(place.read(INDEX, LARGEST_INDEX), where, LARGEST_INDEX, most=_MOST_VALUES)
     except FileNotFoundError:
         raise EnvironmentProblem(
             f"there is no repository at {place.name}: it has no {INDEX}", fix="check the address"
@@ -256,13 +285,17 @@ def _merged(place: Place) -> list[Listed]:
     for number, row in enumerate(value["entries"]):
         row = dict(row) if isinstance(row, dict) else {}
         signed = row.pop("signed", None)
-        entry = Entry.from_json(row, f"{where}: entry {number}")
-        if not isinstance(signed, list) or not all(isinstance(key, str) and _KEY_ID.fullmatch(key) for key in signed):
-            raise ArtifactError(f"{where}: entry {number}: its signers are no key ids")
+        try:
+            entry = Entry.from_json(row, f"{where}: entry {number}")
+            if not isinstance(signed, list) or not all(isinstance(k, str) and _KEY_ID.fullmatch(k) for k in signed):
+                raise ArtifactError(f"{where}: entry {number}: its signers are no key ids")
+        except ArtifactError as error:
+            bad[f"{INDEX}: entry {number}"] = error
+            continue
         found.append(Listed(entry, tuple(signed)))
-    if len({item.entry.path for item in found}) != len(found):
-        raise ArtifactError(f"{where} lists one version twice")
-    return found
+    twice = {path for path, count in Counter(item.entry.path for item in found).items() if count > 1}
+    bad |= {path: ArtifactError(f"{where} lists {path} twice") for path in twice}
+    return [item for item in found if item.entry.path not in twice]
 
 
 def _keys(names: Iterable[str]) -> Mapping[str, tuple[str, ...]]:
@@ -275,11 +308,11 @@ def _keys(names: Iterable[str]) -> Mapping[str, tuple[str, ...]]:
     return keys
 
 
-def _loaded(data: bytes, where: str) -> Any:
+def _loaded(data: bytes, where: str, limit: int, *, most: int = MOST_VALUES) -> Any:
     try:
-        return json.loads(data)
-    except (ValueError, RecursionError) as error:
-        raise ArtifactError(f"{where} is not JSON: {error}", fix="ask who runs the repository") from error
+        return parse_json(data, limit=limit, most=most)
+    except ValueError as error:
+        raise ArtifactError(f"{where} {error}", fix="ask who runs the repository") from error
 
 
 def _count(value: object) -> bool:

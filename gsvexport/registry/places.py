@@ -10,9 +10,11 @@ import contextlib
 import http.client
 import os
 import shutil
+import socket
 import ssl
 import stat
 import tempfile
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -23,8 +25,11 @@ from urllib.parse import quote, urlsplit
 
 from gsvexport.errors import ArtifactError, EnvironmentProblem, InputError
 from gsvexport.files import TEMPORARY_PREFIX, atomic_file, disk_errors
+from gsvexport.reading import opened, why
+from gsvexport.registry.pace import Pace, pieces
 
 TIMEOUT = 30.0  # seconds without a byte
+HEADERS = 60.0  # seconds until an answer has begun, with all of its headers
 _SCHEMES = ("http", "https")
 
 
@@ -105,11 +110,11 @@ class FolderPlace:
     def stream(self, name: str, offset: int) -> Iterator[tuple[IO[bytes], int]]:
         """As `Place.stream`."""
         try:
-            stream = open(self.root / name, "rb")  # noqa: SIM115 - closed below; only its opening may fail so
+            stream = opened(self.root / name)
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
             raise FileNotFoundError(name) from error
-        except OSError as error:
-            raise EnvironmentProblem(f"{self.root / name} cannot be read: {error.strerror}") from error
+        except (OSError, ValueError) as error:
+            raise EnvironmentProblem(f"{self.root / name} {why(error)}") from error
         with stream:
             stream.seek(offset)
             yield stream, offset
@@ -184,7 +189,7 @@ class WebPlace:
                 f"{parts.scheme}://{parts.hostname or ''}… is no repository's address", limit="http(s)://HOST/PATH"
             )
         self._url = url.rstrip("/")
-        self._opener = urllib.request.build_opener(_Redirects(parts.scheme.lower()))
+        self._opener = urllib.request.build_opener(_Redirects(parts.scheme.lower()), _Http(), _Https())
 
     @property
     def name(self) -> str:
@@ -265,7 +270,68 @@ class WebPlace:
                 f"{request.full_url}: HTTP {error.code} {error.reason}", fix=fix if error.code in (401, 403) else None
             ) from error
         except (http.client.HTTPException, urllib.error.URLError, ssl.SSLError, ConnectionError, TimeoutError) as error:
-            raise Interrupted(str(getattr(error, "reason", error)) or type(error).__name__) from error
+            raise Interrupted(str(getattr(error, "reason", error))[:200] or type(error).__name__) from error
+        except (
+            ValueError,
+            OverflowError,
+            LookupError,
+            AttributeError,
+        ) as error:  # what Python's client makes of nonsense
+            what = f"{request.full_url} answers with what is no HTTP: {type(error).__name__}: {str(error)[:200]}"
+            raise EnvironmentProblem(what, fix="ask who runs the repository") from error
+
+
+class _Response(http.client.HTTPResponse):
+    """An answer in chunks, each of which has a size."""
+
+    def _read_next_chunk_size(self) -> int:
+        size: int = super()._read_next_chunk_size()  # type: ignore[misc]
+        if size < 0:
+            raise http.client.HTTPException(f"a chunk of {size} bytes")
+        return size
+
+
+class _Timed:
+    """A connection whose answer has to begin in time: a header now and then is not enough."""
+
+    response_class = _Response
+    _late = False
+
+    def getresponse(self) -> Any:
+        """As of any connection; cut off after `HEADERS` seconds."""
+        timer = threading.Timer(HEADERS, self._cut)
+        timer.daemon = True
+        timer.start()
+        try:
+            answer = super().getresponse()  # type: ignore[misc]
+        finally:
+            timer.cancel()
+        if self._late:  # what was cut off looks like an end
+            raise TimeoutError(f"no answer within {HEADERS:.0f} s")
+        return answer
+
+    def _cut(self) -> None:
+        self._late = True
+        with contextlib.suppress(OSError, AttributeError):
+            socket.socket.shutdown(self.sock, socket.SHUT_RDWR)  # type: ignore[attr-defined]
+
+
+class _Connection(_Timed, http.client.HTTPConnection):
+    pass
+
+
+class _SecureConnection(_Timed, http.client.HTTPSConnection):
+    pass
+
+
+class _Http(urllib.request.HTTPHandler):
+    def http_open(self, req: Any) -> Any:
+        return self.do_open(_Connection, req)
+
+
+class _Https(urllib.request.HTTPSHandler):
+    def https_open(self, req: Any) -> Any:
+        return self.do_open(_SecureConnection, req, context=ssl.create_default_context())
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):
@@ -282,7 +348,7 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
 
 def bounded(stream: IO[bytes], limit: int, where: str) -> bytes:
     """All bytes of a stream, or `ArtifactError` where there are more than `limit`."""
-    data = stream.read(limit + 1)
+    data = b"".join(pieces(stream, limit + 1, Pace(limit, where)))
     if len(data) > limit:
         raise ArtifactError(f"{where} is larger than it may be", limit=f"{limit} bytes")
     return data

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, cast
 
+from gsvexport import schema
 from gsvexport.artifact import container
 from gsvexport.artifact.manifest import REPORT, Manifest
 from gsvexport.artifact.signature import Signature, to_bytes, valid
 from gsvexport.errors import ArtifactError, EnvironmentProblem, GateFailed, GsvError, InputError
 from gsvexport.files import canonical_json, sha256_bytes
+from gsvexport.reading import parse_json
 from gsvexport.registry.index import (
     LARGEST_ENTRY,
     MOST_TRIES,
@@ -23,6 +24,7 @@ from gsvexport.registry.index import (
     check_name,
     manifest_path,
     published,
+    read_entry,
     refresh,
     signature_path,
     version_order,
@@ -30,6 +32,12 @@ from gsvexport.registry.index import (
 from gsvexport.registry.places import Place
 
 COLLECTING = "gc.json"
+_CHECK = schema.record({"status": schema.one_of("pass", "fail", "not_run", "info")}, more=True)
+_REPORT = schema.record(
+    {"passed": schema.flag, "checks": schema.rows(_CHECK, 10_000)},
+    {"elsewhere": schema.optional(schema.text(200))},
+    more=True,
+)
 _WAIT = 60.0  # seconds for somebody else's garbage collection
 _POLL = 0.2
 Progress = Callable[[str], None]
@@ -142,7 +150,7 @@ def _artifact(path: Path) -> _Artifact:
     check_name(manifest.target["name"], "target")
     stored = container.signature(path)
     signatures = valid(stored, data, str(path))
-    report = json.loads(container.read_member(path, REPORT)) if manifest.report else {}
+    report = _report(path) if manifest.report else {}
     statuses = [check["status"] for check in report.get("checks", ())]
     gates = {status: statuses.count(status) for status in ("pass", "fail", "not_run")} if report else {}
     if report and report.get("passed") is not True:
@@ -152,6 +160,22 @@ def _artifact(path: Path) -> _Artifact:
             fix=f"gsvexport inspect {path} shows which",
         )
     return _Artifact(path, data, manifest, signatures, gates, report.get("elsewhere"))
+
+
+def _report(path: Path) -> dict[str, Any]:
+    """What of an artifact's report a repository tells.
+
+    Raises:
+        ArtifactError: it is no report.
+    """
+    try:
+        value = parse_json(container.read_member(path, REPORT))
+    except ValueError as error:
+        raise ArtifactError(f"{path}: {REPORT} {error}", fix="build it again") from error
+    if problems := schema.findings(value, _REPORT):
+        raise ArtifactError(f"{path}: {REPORT} cannot be right", problems=problems, fix="build it again")
+    found: dict[str, Any] = value
+    return found
 
 
 def _publish(artifact: _Artifact, place: Place, version: str | None, say: Progress) -> Published:
@@ -209,9 +233,18 @@ def _enter(artifact: _Artifact, size: int, place: Place, version: str | None) ->
             gates=artifact.gates,
             elsewhere=artifact.elsewhere,
         )
+        _refuse_unreadable(entry, artifact)
         if place.create(entry.path, entry.to_bytes()):
             return entry, True
-        there = Entry.from_json(json.loads(place.read(entry.path, LARGEST_ENTRY)), f"{place.name}/{entry.path}")
+        try:
+            there = read_entry(place.read(entry.path, LARGEST_ENTRY), f"{place.name}/{entry.path}")
+        except FileNotFoundError:
+            continue  # taken out meanwhile
+        except ArtifactError:
+            if version is None:
+                continue  # nobody can read that one
+            fix = f"choose another --version, or: gsvexport gc {place.name} --remove-bad"
+            raise InputError(f"{entry.title} is taken by an entry that cannot be read", fix=fix) from None
         if there.manifest == entry.manifest:
             return there, False
         if version is not None:
@@ -221,6 +254,24 @@ def _enter(artifact: _Artifact, size: int, place: Place, version: str | None) ->
                 fix="choose another --version; what was published does not change",
             )
     raise EnvironmentProblem(f"{place.name}: others took {MOST_TRIES} versions meanwhile", fix="publish again")
+
+
+def _refuse_unreadable(entry: Entry, artifact: _Artifact) -> None:
+    """Read the entry as everybody will, before it is there for everybody.
+
+    Raises:
+        ArtifactError: something in the artifact makes an entry that no reader takes.
+    """
+    data = entry.to_bytes()
+    try:
+        if len(data) > LARGEST_ENTRY or read_entry(data, "its entry") != entry:
+            raise ArtifactError("its entry is too large", found=f"{len(data)} bytes", limit=f"{LARGEST_ENTRY} bytes")
+    except ArtifactError as error:
+        raise ArtifactError(
+            f"{artifact.path} cannot be published: no reader would take what stands in its manifest and report",
+            problems=[error.what, *error.problems],
+            fix="build it again",
+        ) from error
 
 
 def _candidates(artifact: _Artifact, place: Place, version: str | None) -> Iterator[str]:

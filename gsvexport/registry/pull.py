@@ -26,10 +26,12 @@ from gsvexport.files import cache_directory, disk_errors, sha256_bytes, sha256_f
 from gsvexport.held import alone, hold, release
 from gsvexport.registry import history
 from gsvexport.registry.index import Entry, Listed, blob_path, manifest_path, signature_path
+from gsvexport.registry.pace import CHUNK, Pace, pieces
 from gsvexport.registry.places import Interrupted, Place
 
-MOST_FAILURES = 5  # transfers in a row that brought nothing
-_CHUNK = 1 << 20
+MOST_FAILURES = 5  # transfers in a row that brought nothing new
+_CONNECTIONS, _BYTES_EACH = 30, 1 << 16  # so many for a member, and one more for each so many bytes of it
+_CHUNK = CHUNK
 _TOLD = 2.0  # seconds between lines of progress
 Progress = Callable[[str], None]
 
@@ -134,7 +136,7 @@ def prune_members(older_than_days: float) -> int:
 def _held() -> Iterator[None]:
     """Keep the members from being pruned."""
     root = _members()
-    with disk_errors(root), contextlib.suppress(FileExistsError, NotADirectoryError):  # told of when one is written
+    with contextlib.suppress(OSError):  # told of when a member is written
         root.mkdir(parents=True, exist_ok=True)
     held = hold(root)
     try:
@@ -284,37 +286,42 @@ def _fetch(place: Place, member: Member, part: IO[bytes], told: _Told) -> int:
 
 
 def _complete(place: Place, name: str, size: int, part: IO[bytes], told: _Told) -> int:
-    """Read on until `part` has `size` bytes, over interruptions; returns what came over."""
+    """Read on until `part` has `size` bytes, over interruptions; returns what came over.
+
+    Progress is what goes beyond the furthest byte: a server that begins anew each time, because it knows no ranges, is
+    read up to there for nothing.
+    """
     received = failures = 0
+    pace, connections = Pace(size, f"{place.name}/{name}"), _CONNECTIONS + size // _BYTES_EACH
     while True:
         have = part.seek(0, os.SEEK_END)
         if have > size:
             have = part.truncate(0) or part.seek(0)
         if have == size:
             return received
-        got, reason = 0, "the transfer ended early"
+        at, reason = have, "the transfer ended early"
         try:
             with place.stream(name, have) as (stream, start):
-                if start != have:
-                    part.truncate(part.seek(start))
-                while start + got < size and (chunk := stream.read(min(_CHUNK, size - start - got))):
-                    part.write(chunk)
-                    got += len(chunk)
-                    told(start + got, size)
+                skip = have - start
+                for piece in pieces(stream, size - start, pace, _CHUNK):
+                    received += len(piece)
+                    part.write(piece[skip:] if skip > 0 else piece)
+                    at += max(len(piece) - max(skip, 0), 0)
+                    skip -= len(piece)
+                    told(at, size)
         except FileNotFoundError:
             raise ArtifactError(f"{place.name}/{name} is gone", fix="ask who runs the repository") from None
         except Interrupted as error:
             reason = str(error)
-        received += got
-        failures = 0 if got else failures + 1
-        if failures == MOST_FAILURES:
+        connections -= 1
+        failures = 0 if at > have else failures + 1
+        if failures == MOST_FAILURES or not connections:
             raise EnvironmentProblem(
                 f"{place.name}/{name} cannot be read: {reason}",
                 found=f"{part.tell()} of {size} bytes, kept for the next time",
                 fix="try again: what is here is not transferred once more",
             )
-        if failures:
-            time.sleep(0.1 * 3**failures)
+        pace.pause(0.1 * 3**failures if failures else 0.05)
 
 
 @contextlib.contextmanager

@@ -158,10 +158,14 @@ def test_another_process_prunes_nothing_that_is_in_use_here(subject, cache):
 
 
 def test_a_result_of_the_store_stays_while_its_build_runs(cache):
-    folder = Store().obtain("0" * 16, lambda work: (work / "a").write_text("x"))
+    store = Store()
+    folder = store.obtain("0" * 16, lambda work: (work / "a").write_text("x"))
     code = f"from gsvexport.store import Store; print(Store().prune(0), Store().root == {str(cache / 'store')!r})"
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True)
     assert (folder / "a").is_file()
+    del store
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True)
+    assert not folder.exists()
 
 
 def test_members_stay_while_a_pull_runs(cache):

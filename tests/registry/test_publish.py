@@ -8,6 +8,7 @@ import pytest
 from published import files, make_artifact, renamed
 
 from gsvexport.artifact import container
+from gsvexport.cli import run
 from gsvexport.errors import ArtifactError, EnvironmentProblem, GateFailed, InputError
 from gsvexport.registry import publish as publishing
 from gsvexport.registry.collect import collect
@@ -375,26 +376,77 @@ def test_nothing_is_collected_where_an_entry_cannot_be_followed(place, alice):
         ("schema", 2),
     ],
 )
-def test_an_entry_that_cannot_be_right_is_refused(place, alice, key, value):
+def test_an_entry_that_cannot_be_right_keeps_nobody_from_the_others(place, alice, tmp_path, key, value):
+    publish([make_artifact(tmp_path / "bob", "bob")], place)
     [done] = publish([alice], place)
     path = place.root / done.entry.path
     path.write_text(json.dumps({**json.loads(path.read_text()), key: value}))
+    bad = {}
+    assert [item.entry.name for item in published(place, bad=bad)] == ["bob"]
+    assert list(bad) == [done.entry.path]
+    told = []
+    collect(place, grace_days=0, progress=told.append)
+    assert done.entry.path in told[0]
+    blobs = len(place.names("blobs"))
+    assert path.is_file()
+    assert publish([alice], place)[0].entry.version == "2"  # 1 is taken by what nobody can read
+    assert run(["pull", str(place.root)]) == 0
+    assert collect(place, grace_days=0, remove_bad=True).versions == 1
+    assert not path.exists()
+    assert [item.entry.title for item in published(place)] == ["alice@2 for x86-64", "bob@1 for x86-64"]
+    assert len(place.names("blobs")) == blobs or key == "manifest"
+
+
+@pytest.mark.parametrize(
+    "report",
+    [
+        {"passed": True, "checks": [{"status": "wonderful"}]},
+        {"passed": True, "checks": [], "elsewhere": ["x"]},
+        {"passed": True, "checks": [], "elsewhere": "x" * 300},
+        {"passed": True, "checks": {"status": "pass"}},
+        {"passed": True, "checks": [1]},
+        {"passed": 1, "checks": []},
+        [],
+        "x",
+    ],
+)
+def test_a_report_that_makes_no_entry_is_refused_before_there_is_one(place, tmp_path, report):
+    path = make_artifact(tmp_path / "crafted", report=report)
+    with pytest.raises((ArtifactError, GateFailed)):
+        publish([path], place)
+    assert not place.names("entries")
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        {"device": {"features": ["x" * 1000] * 100}},
+        {"device": {"gpu": {str(number): "x" * 900 for number in range(99)}}},
+        {"device": {"memory_mb": "much"}},
+        {"device": {"arch": 3}},
+        {"device": []},
+    ],
+)
+def test_a_target_that_makes_no_entry_is_refused_before_there_is_one(place, tmp_path, target):
     with pytest.raises(ArtifactError):
-        published(place)
+        publish([make_artifact(tmp_path / "crafted", **target)], place)
+    assert not place.names("entries")
 
 
 def test_an_entry_elsewhere_than_its_name_says_is_refused(place, alice):
     [done] = publish([alice], place)
     (place.root / "entries/bob/x86-64").mkdir(parents=True)
     (place.root / done.entry.path).rename(place.root / "entries/bob/x86-64/1.json")
-    with pytest.raises(ArtifactError, match="something else"):
-        published(place, "bob")
+    bad = {}
+    assert published(place, "bob", bad) == []
+    assert "something else" in str(bad["entries/bob/x86-64/1.json"])
 
 
 def test_an_entry_is_bounded(place):
     place.put("entries/a/b/1.json", b" " * 100_000)
-    with pytest.raises(ArtifactError, match="larger than"):
-        published(place)
+    bad = {}
+    assert published(place, bad=bad) == []
+    assert "larger than" in str(bad["entries/a/b/1.json"])
 
 
 def test_an_entry_tells_no_time(place, alice):
