@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from gsvexport.errors import InputError, VoiceError, missing_package
 from gsvexport.model import Spectrogram
+from gsvexport.reading import Refused, opened, why
 from gsvexport.stages import MEL_BANDS, Mel
 
 Samples = npt.NDArray[np.float32]
@@ -23,6 +24,7 @@ _SHARP_BETA = 12.3  # 120 dB (Kaiser 1974)
 _CHUNK = 1 << 16
 _TABLE = 1 << 22  # values of kernels that are computed once
 _QUIETEST = 1e-5  # mel magnitude
+_SILENT_CHANNEL = 1e-3  # of the loudest channel's range, -60 dB
 _MAX_VALUES = 1 << 25  # decoded samples of all channels: 60 s at 192 kHz in stereo is 23 million
 
 
@@ -51,7 +53,7 @@ def decode(path: Path) -> tuple[Samples, int]:
     try:
         # A descriptor: from the name of a path soundfile would guess a headerless format, and for a Python file its C
         # library calls back into Python, where a Ctrl-C would be swallowed.
-        with open(path, "rb") as stream, soundfile.SoundFile(stream.fileno(), closefd=False) as sound:
+        with opened(path) as stream, soundfile.SoundFile(stream.fileno(), closefd=False) as sound:
             frames, channels, own_rate = sound.frames, sound.channels, sound.samplerate
             if frames * channels > _MAX_VALUES or frames > MAX_SECONDS * own_rate:
                 raise VoiceError(
@@ -61,11 +63,13 @@ def decode(path: Path) -> tuple[Samples, int]:
                     fix="cut a reference of 3 to 10 seconds",
                 )
             samples: Samples = sound.read(frames, dtype="float32", always_2d=True)
-    except OSError as error:
-        raise VoiceError(f"{path} cannot be read: {error.strerror or error}", fix="check the path") from error
+    except (OSError, Refused) as error:
+        raise VoiceError(f"{path} {why(error)}", fix="check the path") from error
     except (RuntimeError, ValueError, TypeError) as error:
-        why = getattr(error, "error_string", error)  # soundfile's own text spells the file object out
-        raise VoiceError(f"{path} is not a sound file that can be decoded ({why})", fix="convert it to WAV") from error
+        reason = getattr(error, "error_string", error)  # soundfile's own text spells the file object out
+        raise VoiceError(
+            f"{path} is not a sound file that can be decoded ({reason})", fix="convert it to WAV"
+        ) from error
     if not samples.any():
         found = f"{samples.size} samples" + (", all of them zero" if samples.size else "")
         raise VoiceError(f"{path} holds no sound", found=found, fix="record or choose another reference")
@@ -89,6 +93,10 @@ def clipped_share(samples: Samples) -> float:
     Sound that was cut off keeps its plateaus when it is made quieter afterwards, so the peak counts and not full scale.
     The steps of 8-bit sound can look like plateaus.
     """
+    spread = np.ptp(samples, axis=0)
+    samples = samples[:, spread > _SILENT_CHANNEL * spread.max()]  # one that nothing was recorded on cuts nothing off
+    if not samples.size:
+        return 0.0
     size = np.abs(samples)
     high = size >= 0.99 * size.max(axis=0, keepdims=True)
     flat = high[1:] & (samples[1:] == samples[:-1])

@@ -146,7 +146,7 @@ def _build_one(
         parts.append(store.obtain(step.key, make, f"{name}, lowered for {backend}"))
     failed: list[Report] = []
 
-    def finish(work: Path) -> None:
+    def finish(work: Path) -> bool:
         report = pack_and_verify(plan, opened, source, parts, work, say)
         if not report.passed:
             failed.append(report)
@@ -157,6 +157,7 @@ def _build_one(
                 ],
                 fix=f"read {report_path(path)}",
             )
+        return any(store.passing(step.key) for step in plan.lowerings.values())
 
     try:
         done = store.obtain(plan.step("verify").key, finish, label=name)
@@ -217,7 +218,7 @@ def _calibration(
     return Calibrated(result, lambda stage, pairs: share_of_gates(pairs, source.model.rate, gates[stage], ruler.unit))
 
 
-def _lower(step: Step, source: Source, calibration: Calibrated | None, say: Progress, work: Path) -> None:
+def _lower(step: Step, source: Source, calibration: Calibrated | None, say: Progress, work: Path) -> bool:
     backend, placement = step.params["backend"], step.params["stages"]
     say(f"lowering {', '.join(placement)} for {backend}")
     files = work / "files"
@@ -244,6 +245,9 @@ def _lower(step: Step, source: Source, calibration: Calibrated | None, say: Prog
     }
     value = {"stages": stages, "weights": [asdict(one) for one in done.weights]}
     (work / LOWERED).write_text(canonical_json(value), encoding="utf-8")
+    if done.again:
+        say("a tool from outside failed; the next build tries again")
+    return done.again
 
 
 def _deliver(stored: Path, path: Path, compress: str, store: Store, *, force: bool, say: Progress) -> None:

@@ -101,7 +101,7 @@ def atomic_directory(path: Path, *, force: bool = False) -> Iterator[Path]:
         EnvironmentProblem: the disk is full or not writable.
     """
     refuse_existing(path, force=force)
-    if os.path.isfile(path):
+    if os.path.exists(path) and not os.path.isdir(path):
         raise InputError(f"{path} is a file; a folder is to be written", fix="choose another output with -o")
     with disk_errors(path):
         work, held = _beside(path, lambda prefix, folder: tempfile.mkdtemp(prefix=prefix, dir=folder))
@@ -126,6 +126,8 @@ def atomic_file(path: Path, *, force: bool = False) -> Iterator[Path]:
     refuse_existing(path, force=force)
     if os.path.isdir(path):
         raise InputError(f"{path} is a folder; a file is to be written", fix="choose another output with -o")
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise InputError(f"{path} is a device or a pipe, and is not replaced", fix="choose another output with -o")
     with disk_errors(path):
         work, held = _beside(path, _empty_file)
         try:

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gsvexport.artifact.container import SUFFIX
-from gsvexport.errors import InputError
+from gsvexport.errors import ArtifactError, InputError
 from gsvexport.files import atomic_directory, canonical_json, refuse_existing, sha256_bytes, sha256_file
 from gsvexport.plan import Subject
+from gsvexport.reading import inside, read_bytes, why
 from gsvexport.stages import PRETRAINED_STAGES
-from gsvexport.voice.profile import NOTICE
+from gsvexport.voice.profile import LARGEST_NOTICE, NOTICE
 
 if TYPE_CHECKING:
     from gsvexport.source import Source
@@ -72,7 +73,12 @@ def open_voice(
         pretrained = tuple(name for name in source.model.files if name in PRETRAINED_STAGES)
         subject = Subject("source", source.model.name, source.model.version, baked, source.digest, pretrained)
         file = path / NOTICE
-        notice = file.read_bytes() if file.is_file() and not file.is_symlink() else None
+        try:
+            notice = read_bytes(inside(path, NOTICE), LARGEST_NOTICE)
+        except FileNotFoundError:
+            notice = None
+        except (OSError, ValueError) as error:
+            raise ArtifactError(f"{file} {why(error)}", fix="export the source again") from error
         return _with_notice(Opened(subject, path, source=source, notice=notice))
     say(f"reading {path}")
     voice = read_voice(path, reference)

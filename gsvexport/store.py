@@ -49,12 +49,13 @@ class Store:
         self.root = root or cache_directory("store")
         self._note = note or (lambda _: None)
         self._hashed: set[str] = set()
+        self._passing: set[str] = set()
 
-    def obtain(self, key: str, make: Callable[[Path], None], label: str = "") -> Path:
+    def obtain(self, key: str, make: Callable[[Path], object], label: str = "") -> Path:
         """The folder of `key`, made by `make(empty folder)` if the store does not hold it whole.
 
         `key` is a hexadecimal digest of everything that the result depends on. When `make` raises, or the process dies,
-        no entry is left.
+        no entry is left. What it returns True for is used by this `Store` alone: another one makes it again.
 
         Raises:
             EnvironmentProblem: the disk is full or the store cannot be written.
@@ -135,14 +136,21 @@ class Store:
         finally:
             lock.release()
 
-    def _make(self, key: str, make: Callable[[Path], None], label: str) -> None:
+    def passing(self, key: str) -> bool:
+        """Whether a result is this `Store`'s alone, because something that has nothing to do with its key failed."""
+        return key in self._passing
+
+    def _make(self, key: str, make: Callable[[Path], object], label: str) -> None:
         work = self.root / f"{key}{_PARTIAL}"
         shutil.rmtree(work, ignore_errors=True)
         try:
             content = work / "content"
             content.mkdir(parents=True)
-            make(content)
-            index = {"schema": _SCHEMA, "label": label, "files": _inventory(content)}
+            passing = make(content) is True
+            index: dict[str, Any] = {"schema": _SCHEMA, "label": label, "files": _inventory(content)}
+            if passing:
+                index["passing"] = True
+                self._passing.add(key)
             (work / "index.json").write_text(canonical_json(index), encoding="utf-8")
             for path in (*_files(work), work, content):
                 _sync(path)
@@ -156,6 +164,8 @@ class Store:
         content = self.root / key / "content"
         try:
             index = reading.read_json(self.root / key / "index.json")
+            if index.get("passing") and key not in self._passing:
+                return "a tool failed when it was made"
             listed: dict[str, Any] = index["files"] if index["schema"] == _SCHEMA else {}
             present = {path.relative_to(content).as_posix(): path for path in _files(content)}
             if listed.keys() != present.keys() or not listed:

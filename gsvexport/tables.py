@@ -11,12 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from gsvexport.errors import TargetError
+from gsvexport.reading import read_text, why
 
 if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
 
+LARGEST = 1 << 18  # bytes of a TOML file; a target has 1000
+_MOST_LAYERS = 16
 _WORDS = {str: "a string", int: "a whole number", float: "a number", list: "a list", dict: "a table"}
 
 
@@ -70,10 +73,10 @@ def read_layers(
         TargetError: a file that is not TOML or cannot be read.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_text(path, LARGEST, mark=True)
         own = tomllib.loads(text)
-    except (OSError, ValueError) as error:
-        raise TargetError(f"{path} cannot be read as TOML: {error}") from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise TargetError(f"{path} cannot be read as TOML: {why(error)}") from error
     lines = {name: f"{path}:{number}" for name, number in key_lines(text).items()}
     at = lines.pop("extends", f"{path}:1")
     parents = own.pop("extends", [])
@@ -87,6 +90,9 @@ def read_layers(
             found = find(parent, path.parent)
         except TargetError as error:
             problems.append(f"{at}: {error.what}")
+            continue
+        if len(above) == _MOST_LAYERS:
+            problems.append(f"{at}: more than {_MOST_LAYERS} files extend one another")
             continue
         if found in (path, *above):
             problems.append(f"{at}: '{path.stem}' extends '{parent}', which extends '{path.stem}'")

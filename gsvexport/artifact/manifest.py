@@ -254,9 +254,8 @@ class Manifest:
     def _problems(self) -> list[str]:
         texts = {"name": self.name, "version": self.version, "source": self.source}
         problems = [f"{key} is not a string" for key, value in texts.items() if not isinstance(value, str)]
-        told = {"target": self.target, "baked_key": self.baked_key, "weights": [asdict(one) for one in self.weights]}
-        for one in told["weights"]:
-            one["stages"] = list(one["stages"])
+        rows = [{"stages": list(one.stages), "kind": one.kind, "bytes": one.bytes} for one in self.weights]
+        told = {"target": self.target, "baked_key": self.baked_key, "weights": rows}
         problems += schema.findings(told, _SHAPE)
         if not isinstance(self.tools, dict) or not all(isinstance(item, str) for item in self.tools.values()):
             problems.append("tools are not versions by name")

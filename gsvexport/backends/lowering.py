@@ -50,13 +50,15 @@ class Calibration(Protocol):
 class Lowered:
     """What a lowering did, by stage: in words, and what it measured where it had to decide; and what it stored.
 
-    `files` names the graph of each stage that is not where the source has it.
+    `files` names the graph of each stage that is not where the source has it. `again` says that a tool from outside
+    failed: that is no result, and the next build tries once more.
     """
 
     notes: dict[str, tuple[str, ...]]
     decisions: dict[str, Decisions]
     weights: tuple[Weights, ...]
     files: dict[str, str] = field(default_factory=dict)
+    again: bool = False
 
 
 def probes(feeds: Sequence[Mapping[str, NDArray[Any]]]) -> list[dict[str, NDArray[Any]]]:

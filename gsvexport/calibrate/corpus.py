@@ -14,6 +14,7 @@ from typing import Any
 
 from gsvexport.errors import InputError
 from gsvexport.files import canonical_json, sha256_bytes
+from gsvexport.reading import read_text
 from gsvexport.tables import nearest
 from gsvexport.text.symbols import symbols
 
@@ -105,7 +106,7 @@ def read_corpus(path: Path) -> Corpus:
         InputError: not TOML, unknown or missing keys, or phones that the v2 table does not have; all findings.
     """
     try:
-        value = tomllib.loads(path.read_text(encoding="utf-8"))
+        value = tomllib.loads(read_text(path, 16 << 20))
     except (OSError, ValueError) as error:
         raise InputError(f"{path} cannot be read as TOML: {error}") from error
     problems = [f"unknown key '{key}'{nearest(key, _KEYS)}" for key in value if key not in _KEYS]

@@ -128,6 +128,11 @@ def _with_default(arguments: Sequence[str], group: click.Group) -> list[str]:
     meant = difflib.get_close_matches(first, group.commands, 1)
     if meant and not first.startswith("-") and not os.path.exists(first):
         raise click.UsageError(f"there is no command '{first}'; did you mean '{meant[0]}'?")
+    targeted = any(one == "-t" or one.startswith(("--target", "-t=")) for one in arguments)
+    if not first.startswith("-") and not targeted and not os.path.exists(first):
+        raise click.UsageError(
+            f"there is no command '{first}', and no voice there; gsvexport --help lists the commands"
+        )
     return ["build", *arguments]
 
 

@@ -76,7 +76,7 @@ def verify_against(
         echo(canonical_json({"report": report.to_json(), "comparison": found.to_json()}), nl=False)
     else:
         show_report(report, as_json=False)
-        echo()
+        echo("")
         _show(found, everything=False)
     return 0 if report.passed and found.passed else GateFailed.exit_code
 

@@ -20,8 +20,15 @@ _any_machine = click.option("--any-machine", is_flag=True, help="Also what was m
 @click.command()
 @click.argument("artifact", type=_PATH)
 @click.argument("text", required=False)
+@click.option("--text-file", type=_PATH, metavar="FILE", help="Say what is in FILE, UTF-8; - is standard input.")
 @click.option("--phones", help='Phone names or ids, separated by spaces: "HH AH0 L OW1 ."')
-@click.option("-o", "--out", type=_PATH, required=True, help="WAV file to write; - is standard output.")
+@click.option(
+    "-o",
+    "--out",
+    type=_PATH,
+    required=True,
+    help="File to write, as its ending says: .wav, .flac, .ogg, .opus, .mp3; - is standard output.",
+)
 @click.option("--stream", is_flag=True, help="In pieces, as soon as each is computed; to - as raw 16-bit samples.")
 @click.option("--language", help="TEXT's language, where it is not the voice's: en, ja or zh.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Decides everything random.")
@@ -36,17 +43,24 @@ _any_machine = click.option("--any-machine", is_flag=True, help="Also what was m
 @click.option("--greedy", is_flag=True, help="Always the most likely code.")
 @click.option("--no-prompt", is_flag=True, help="Do not lead with the voice's own prompt.")
 @click.option("--max-tokens", type=int, help="Stop after that many codes (25 are a second).")
-@click.option("--threads", type=click.IntRange(1), help="Processor cores to use.")
+@click.option("--threads", type=click.IntRange(1, 256), help="Processor cores to use.")
 @_key
 @_any_machine
 @click.option("--force", is_flag=True, help="Replace outputs that exist.")
 def say(
-    artifact: Path, text: str | None, phones: str | None, out: Path, force: bool, threads: int | None, **options: Any
+    artifact: Path,
+    text: str | None,
+    text_file: Path | None,
+    phones: str | None,
+    out: Path,
+    force: bool,
+    threads: int | None,
+    **options: Any,
 ) -> None:
-    """Speak TEXT, or one sentence given as phones, into a WAV file.
+    """Speak TEXT, or one sentence given as phones, into a sound file.
 
     TEXT is read in the voice's language; English is known, Mandarin and Japanese with the extras zh and ja. Its
-    sentences are spoken one after the other.
+    sentences are spoken one after the other. It has at most 10,000 characters, and 200,000 with --text-file.
 
     \b
     Examples:
@@ -54,15 +68,16 @@ def say(
       gsvexport say dist/demo-x86-64.gsv --phones "G UH1 D M AO1 R N IH0 NG ." -o morning.wav
       gsvexport say dist/demo-x86-64.gsv "Good morning." --stream -o - | aplay -f S16_LE -r 32000
     """
-    from gsvexport.cli.speak import speak
+    from gsvexport.cli.speak import speak, text_of
 
+    text = text_of(text, text_file)
     echo(speak(artifact, text, phones, out, force=force, threads=threads, **options), err=str(out) == "-")
 
 
 @click.command()
 @click.argument("artifact", type=_PATH)
 @click.option("--baseline", type=_PATH, metavar="SOURCE_OR_ARTIFACT", help="Measure it in turn, and print ratios.")
-@click.option("--threads", type=int, default=2, show_default=True, help="Processor cores to use.")
+@click.option("--threads", type=click.IntRange(1, 256), default=2, show_default=True, help="Processor cores to use.")
 @click.option("--runs", type=int, default=5, show_default=True, help="Times that each is measured.")
 @click.option("--tokens", type=int, default=100, show_default=True, help="Codes to speak (25 are a second).")
 @click.option("--prompt", type=int, default=125, show_default=True, help="Codes of the prompt before them.")

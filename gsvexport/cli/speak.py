@@ -9,12 +9,42 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gsvexport.cli.encode import check_ending, save
 from gsvexport.errors import InputError
 from gsvexport.files import refuse_existing
+from gsvexport.reading import Refused, read_text, utf8, why
 from gsvexport.stages import MAX_TOKENS
+
+LONGEST_ARGUMENT = 10_000  # characters
+_LARGEST_TEXT = 1 << 20  # bytes
 
 if TYPE_CHECKING:
     from gsvexport.runtime.audio import Audio
+
+
+def text_of(text: str | None, file: Path | None) -> str | None:
+    """The text that was given as an argument, or in a file; None where none was.
+
+    Raises:
+        InputError: both were given, it is too long, or no UTF-8.
+    """
+    if file is not None and text is not None:
+        raise InputError("both a text and --text-file were given", fix="give one of them")
+    if file is None:
+        if text is not None and len(text) > LONGEST_ARGUMENT:
+            found, fix = f"{len(text)} characters", "put it into a file: --text-file FILE, or - for standard input"
+            raise InputError("the text is too long for an argument", found=found, limit=LONGEST_ARGUMENT, fix=fix)
+        return text
+    where = "standard input" if str(file) == "-" else str(file)
+    try:
+        if str(file) == "-":
+            data = sys.stdin.buffer.read(_LARGEST_TEXT + 1)
+            if len(data) > _LARGEST_TEXT:
+                raise Refused(f"has more than {_LARGEST_TEXT} bytes")
+            return utf8(data, mark=True)
+        return read_text(file, _LARGEST_TEXT, mark=True)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{where} {why(error)}", fix="give a text in UTF-8") from error
 
 
 def speak(
@@ -55,7 +85,9 @@ def speak(
     if str(out) != "-":
         refuse_existing(out, force=force)
     elif not stream:
-        raise InputError("a WAV file is written whole, not to standard output", fix="add --stream, or name a file")
+        raise InputError("a sound file is written whole, not to standard output", fix="add --stream, or name a file")
+    if str(out) != "-":
+        check_ending(out)
     if text is not None and phones is not None:
         raise InputError("both a text and --phones were given", fix="give one of them")
     if text is None and not (phones or "").split():
@@ -79,7 +111,7 @@ def speak(
         if stream:
             return _streamed(voice.stream(text, ids, **how), out, force=force)
         audio = voice.synthesize(text, ids, **how)
-    clipped = audio.save(out, force=force)
+    clipped = save(audio, out, force=force)
     return f"{out}  {audio.seconds:.2f} s at {audio.rate} Hz" + (f", {clipped} samples clipped" if clipped else "")
 
 
@@ -98,7 +130,7 @@ def _streamed(pieces: Iterator[Audio], out: Path, *, force: bool) -> str:
         found.append(piece.samples)
     audio = Audio(np.concatenate(found), piece.rate)
     if str(out) != "-":
-        audio.save(out, force=force)
+        save(audio, out, force=force)
     return f"{out}  {audio.seconds:.2f} s at {audio.rate} Hz, first sound after {first:.2f} s"
 
 

@@ -316,11 +316,11 @@ class _Timed:
             socket.socket.shutdown(self.sock, socket.SHUT_RDWR)  # type: ignore[attr-defined]
 
 
-class _Connection(_Timed, http.client.HTTPConnection):
+class _Connection(_Timed, http.client.HTTPConnection):  # type: ignore[misc]
     pass
 
 
-class _SecureConnection(_Timed, http.client.HTTPSConnection):
+class _SecureConnection(_Timed, http.client.HTTPSConnection):  # type: ignore[misc]
     pass
 
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from gsvexport.errors import InputError
 from gsvexport.files import atomic_file
 
+_OTHERS = (".mp3", ".flac", ".ogg", ".opus", ".m4a", ".aac", ".aiff", ".aif", ".raw", ".pcm")  # endings of other kinds
 _FULL_SCALE = 32767  # the largest 16-bit sample; -32768 stays unused, so that +1 and -1 are equally loud
 
 
@@ -32,7 +33,14 @@ class Audio:
         return np.rint(np.clip(self.samples, -1, 1) * _FULL_SCALE).astype("<i2")
 
     def save(self, path: str | Path, *, force: bool = True) -> int:
-        """Write a 16-bit WAV and return how many samples had to be clipped; see `write_wav`."""
+        """Write a 16-bit WAV and return how many samples had to be clipped; see `write_wav`.
+
+        Raises:
+            InputError: the ending says that it is something else than a WAV file.
+        """
+        if Path(path).suffix.lower() in _OTHERS:
+            what = f"{path} would hold a WAV file, whatever its ending says"
+            raise InputError(what, fix="name it .wav; gsvexport say -o writes other kinds, and so does soundfile")
         return write_wav(Path(path), self.samples, self.rate, force=force)
 
 

@@ -9,6 +9,8 @@ every language is done here.
 from __future__ import annotations
 
 import importlib
+import itertools
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +23,9 @@ __all__ = ["LIMIT", "SIGNS", "Sentence", "languages", "phonemise", "read"]
 
 LIMIT = 150  # phones spoken in one go: some 12 s, about what the voices are trained with
 SHORTEST = {"en": (4, ",")}  # upstream puts a comma before fewer English phones than that
+LONGEST = 200_000  # characters of a text: some four hours of speech
+# The rules of a language look from each digit or letter as far as a run of them goes; none is longer than this.
+_RUN = re.compile(r"[!-~]{200}(?=[!-~])")
 SHORTEST_OTHER = (6, ".")  # and a full stop in other languages
 
 
@@ -80,6 +85,14 @@ def read(text: str, language: str, version: str, *, limit: int = LIMIT) -> list[
             fix="give the sentence's phones (phones= in Python, --phones on the command line), "
             "or name the language that the text is in (language=, --language)",
         )
+    if len(text) > LONGEST:
+        raise InputError("the text is too long", found=f"{len(text)} characters", limit=LONGEST, fix="say it in parts")
+    if half := next((place for place, char in enumerate(text) if "\ud800" <= char <= "\udfff"), None):
+        what = f"character {half + 1} of the text is none: it was not UTF-8 where it came from"
+        raise InputError(
+            what, found=ascii(text[half])[1:-1], fix="give UTF-8, or name the language of the terminal (LANG)"
+        )
+    text = _RUN.sub(r"\g<0> ", text)
     module = importlib.import_module(f"gsvexport.text.{language}.phonemes")
     shortest, before = SHORTEST.get(language, SHORTEST_OTHER)
     found = []
@@ -101,18 +114,19 @@ def _cut(words: list[Word], limit: int) -> Iterator[list[Word]]:
     """Pieces of at most `limit` phones, their last sign included; a longer word is cut, too."""
     room = limit - 2  # for a sign before and a sign after
     rest = [part for word in words for part in _parts(word, room)]
-    while sum(len(word.phones) for word in rest) > limit - 1:
+    start, left = 0, sum(len(word.phones) for word in rest)
+    while left > limit - 1:
         ends, place = [], 0
-        for word in rest:
+        for word in itertools.islice(rest, start, None):
             place += len(word.phones)
             if place > room:
                 break
             ends.append((place, word.phones[0] in SIGNS))
         signs = [index for index, (end, sign) in enumerate(ends) if sign and end > room // 2]
         stop = (signs[-1] if signs else len(ends) - 1) + 1
-        yield rest[:stop]
-        rest = rest[stop:]
-    yield rest
+        yield rest[start : start + stop]
+        start, left = start + stop, left - ends[stop - 1][0]
+    yield rest[start:]
 
 
 def _parts(word: Word, room: int) -> list[Word]:

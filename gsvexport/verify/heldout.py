@@ -12,6 +12,7 @@ from pathlib import Path
 
 from gsvexport.errors import InputError
 from gsvexport.model import Model
+from gsvexport.reading import read_text, why
 from gsvexport.text.phonemise import phonemise
 from gsvexport.text.symbols import phone_ids, symbols
 
@@ -68,9 +69,9 @@ def spoken(model: Model, count: int) -> tuple[tuple[int, ...], ...]:
 
 def _from_file(path: Path, model: Model) -> tuple[Sentence, ...]:
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = read_text(path, 1 << 20, mark=True).splitlines()
     except (OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be read as text: {error}") from error
+        raise InputError(f"{path} cannot be read as text: {why(error)}") from error
     found, problems = [], []
     for number, line in enumerate(lines, 1):
         if not line.strip():

@@ -15,8 +15,11 @@ import numpy as np
 import numpy.typing as npt
 
 from gsvexport.errors import VoiceError
+from gsvexport.reading import Refused
+from gsvexport.reading import opened as opened_file
 from gsvexport.voice.archive import ArchiveError, Member, content, members, small_content
 from gsvexport.voice.pickle import MAX_BYTES, PickleError, TensorRef, plain, printable, read_pickle
+from gsvexport.voice.saved import WRAPPERS, renamed, unwrapped
 
 Array = npt.NDArray[Any]
 
@@ -25,6 +28,7 @@ _START = 8192  # bytes that upstream's table of known files is made of
 _ZIP_REST = b"\x03\x04"
 _TENSOR_NAME = re.compile(r"[A-Za-z0-9_.\-]{1,256}")
 _DTYPES = {"float16": "<f2", "float32": "<f4", "bfloat16": "<u2", "int64": "<i8", "bool": "?"}
+_DTYPES |= {"float64": "<f8", "int32": "<i4", "int16": "<i2", "int8": "i1", "uint8": "u1"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,7 +91,8 @@ def read_tensor_file(path: Path, key: str) -> TensorFile:
         value = opened.value.get(key, opened.value) if isinstance(opened.value, dict) else None
         if not isinstance(value, dict):
             raise PickleError("it holds no tensors by name")
-        return TensorFile(opened.path, opened.sha256(), len(opened.data), opened.tensors(_named(value)))
+        weights = renamed(_named(dict(unwrapped(value))))
+        return TensorFile(opened.path, opened.sha256(), len(opened.data), opened.tensors(weights))
     except (PickleError, ArchiveError) as error:
         _refuse(opened.path, error)
 
@@ -149,9 +154,11 @@ def _refuse(path: Path, error: ValueError, *, hostile: bool = False) -> NoReturn
 
 def _map(path: Path) -> mmap.mmap:
     try:
-        with open(path, "rb") as stream:
+        with opened_file(path) as stream:
             # private and copy-on-write: the repaired header never reaches the file
             return mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_COPY)
+    except Refused as error:
+        raise VoiceError(f"{path} {error}", fix="check the path in voice.toml") from error
     except ValueError as error:
         raise VoiceError(f"{path} is empty", fix="copy or download the file again") from error
     except OSError as error:
@@ -195,14 +202,25 @@ def _root(entries: Mapping[str, Member]) -> str:
 
 def _parts(value: Any) -> tuple[dict[str, TensorRef], dict[str, Any], str, int | None]:
     keys = [printable(key, 40) for key in list(value)[:12]] if isinstance(value, dict) else [type(value).__name__]
-    weight, config = (value.get("weight"), value.get("config")) if isinstance(value, dict) else (None, None)
+    weight, config = (None, None)
+    if isinstance(value, dict):
+        config = value.get("config")
+        weight = value.get("weight") or next(
+            (value[name] for name in WRAPPERS if isinstance(value.get(name), dict)), None
+        )
     if not isinstance(weight, dict) or not isinstance(config, dict):
         raise PickleError(
             f"it has no 'weight' and 'config' (it holds: {', '.join(keys)}), so it is no exported voice; "
-            "a training state cannot be used"
+            f"a training state cannot be used{_advice(value)}"
         )
     info, rank = value.get("info"), value.get("lora_rank")
-    return _named(weight), plain(config), printable(info) if isinstance(info, str) else "", _rank(rank)
+    try:
+        weight = renamed(_named(dict(unwrapped(weight))))
+    except PickleError:
+        raise
+    except ValueError as error:
+        raise PickleError(str(error)) from error
+    return weight, plain(config), printable(info) if isinstance(info, str) else "", _rank(rank)
 
 
 def _named(weight: dict[Any, Any]) -> dict[str, TensorRef]:
@@ -212,6 +230,18 @@ def _named(weight: dict[Any, Any]) -> dict[str, TensorRef]:
     if others := [name for name, item in weight.items() if not isinstance(item, TensorRef)]:
         raise PickleError(f"its weight {others[0]} is no tensor")
     return weight
+
+
+def _advice(value: Any) -> str:
+    """What to do about ways of saving that are known, and cannot be read."""
+    names = {str(name) for name in value} if isinstance(value, dict) else set()
+    if names & {"optimizer", "optimizer_states", "lr_schedulers", "iteration", "global_step"}:
+        return ": use what training exports beside it, in GPT_weights*/ or SoVITS_weights*/"
+    if names & {"shadow_params", "collected_params"}:
+        return ": it holds an EMA's parameters without names; copy them into the model (ema.copy_to) and export that"
+    if names & set(WRAPPERS):
+        return ": its weights come without the config that says their sizes; export the voice with both"
+    return ""
 
 
 def _rank(value: Any) -> int | None:
@@ -261,6 +291,9 @@ class _Tensors:
         )
         if storage.dtype == "bfloat16":
             array = (array.astype(np.uint32) << 16).view(np.float32)
+        if storage.dtype == "float64":  # what upstream has in float32; somebody called .double()
+            with np.errstate(over="ignore"):
+                array = array.astype(np.float32)
         array.flags.writeable = False
         return array
 

@@ -9,6 +9,7 @@ inert meaning here, every other one is refused and listed.
 from __future__ import annotations
 
 import pickletools
+import re
 import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -30,11 +31,19 @@ STORAGE_TYPES = {
     "torch.BFloat16Storage": "bfloat16",
     "torch.LongStorage": "int64",
     "torch.BoolStorage": "bool",
+    "torch.DoubleStorage": "float64",
+    "torch.IntStorage": "int32",
+    "torch.ShortStorage": "int16",
+    "torch.CharStorage": "int8",
+    "torch.ByteStorage": "uint8",
 }
+_OTHER_STORAGE = re.compile(r"torch\.(?:\w+Storage|storage\.\w+|float8\w*)")  # harmless, and not read
 _TENSOR = "torch._utils._rebuild_tensor_v2"
+_PARAMETERS = ("torch._utils._rebuild_parameter", "torch._utils._rebuild_parameter_with_state")
+_SIZE = "torch.Size"
 _ORDERED = "collections.OrderedDict"
 _HPARAMS = "utils.HParams"
-ALLOWED_GLOBALS = frozenset({_TENSOR, _ORDERED, _HPARAMS, *STORAGE_TYPES})
+ALLOWED_GLOBALS = frozenset({_TENSOR, *_PARAMETERS, _SIZE, _ORDERED, _HPARAMS, *STORAGE_TYPES})
 
 
 class PickleError(ValueError):
@@ -218,6 +227,12 @@ class _Machine:
     def refuse_globals(self) -> None:
         if self.refused:
             names = tuple(self.refused)
+            if other := [name for name in names if _OTHER_STORAGE.fullmatch(name)]:
+                raise PickleError(
+                    f"its tensors are stored as {', '.join(other)}, which is not read: save them as float32 or float16 "
+                    "(model.float() before torch.save)",
+                    () if len(other) == len(names) else names,
+                )
             raise PickleError(f"the pickle asks for {', '.join(names)}; nothing was run", names)
 
     def push(self, value: Any) -> None:
@@ -263,6 +278,10 @@ class _Machine:
             self.push(Ordered())
         elif function == Global(_TENSOR):
             self.push(_tensor(arguments))
+        elif isinstance(function, Global) and function.name in _PARAMETERS:
+            self.push(_parameter(arguments))
+        elif function == Global(_SIZE) and isinstance(arguments, tuple) and len(arguments) == 1:
+            self.push(arguments[0])
         elif isinstance(function, Global) and function.name not in ALLOWED_GLOBALS:
             self.push(None)  # read on, so that every refused name gets listed
         else:
@@ -294,6 +313,13 @@ class _Machine:
 
 def _is_size(value: Any) -> bool:
     return type(value) is int and 0 <= value < 1 << 48
+
+
+def _parameter(arguments: Any) -> TensorRef:
+    """An `nn.Parameter` is the tensor that it wraps."""
+    if not (isinstance(arguments, tuple) and len(arguments) in (3, 4) and isinstance(arguments[0], TensorRef)):
+        raise PickleError("the pickle builds a parameter of something that is no tensor")
+    return arguments[0]
 
 
 def _tensor(arguments: Any) -> TensorRef:

@@ -9,13 +9,13 @@ Nothing in them is run. Weights may be float16, float32 or bfloat16.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from gsvexport.errors import VoiceError
+from gsvexport.reading import parse_json, read_bytes, why
 from gsvexport.stages import BERT_WIDTH, SPEAKER_BANDS, SPEAKER_WIDTH, SSL_WIDTH
 from gsvexport.voice.checkpoint import Array, TensorFile, read_tensor_file
 from gsvexport.voice.config import Config, indices
@@ -191,7 +191,7 @@ def _folder(folder: Path, kind: str) -> tuple[dict[str, Any], TensorFile]:
     """The settings and the weights of a Hugging Face folder."""
     where = folder / "config.json"
     try:
-        values = json.loads(_bytes(where, _MAX_CONFIG_BYTES))
+        values = parse_json(_bytes(where, _MAX_CONFIG_BYTES))
         if not isinstance(values, dict):
             raise ValueError("no table of settings")
     except (ValueError, RecursionError) as error:
@@ -206,13 +206,9 @@ def _folder(folder: Path, kind: str) -> tuple[dict[str, Any], TensorFile]:
 
 def _bytes(path: Path, limit: int) -> bytes:
     try:
-        with open(path, "rb") as stream:
-            data = stream.read(limit + 1)
-    except OSError as error:
-        raise VoiceError(f"{path} cannot be read: {error.strerror}", fix="download the folder again") from error
-    if len(data) > limit:
-        raise VoiceError(f"{path} is too large", found=f"more than {limit} bytes", limit=f"{limit} bytes")
-    return data
+        return read_bytes(path, limit)
+    except (OSError, ValueError) as error:
+        raise VoiceError(f"{path} cannot be used: it {why(error)}", fix="download the folder again") from error
 
 
 def _named(tensors: Mapping[str, Array], prefix: str) -> dict[str, Array]:

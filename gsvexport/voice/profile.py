@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from gsvexport.errors import InputError, VoiceError
+from gsvexport.reading import read_bytes, read_text
 from gsvexport.stages import VERSIONS
-from gsvexport.tables import Layers, Reader, Rule, key, key_lines
+from gsvexport.tables import LARGEST, Layers, Reader, Rule, key, key_lines
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -20,7 +21,7 @@ else:
     import tomli as tomllib
 
 NOTICE = "NOTICE"  # a file of this name beside voice.toml needs no mention in it
-_LARGEST_NOTICE = 1 << 20  # bytes
+LARGEST_NOTICE = 1 << 20  # bytes
 LANGUAGES = ("zh", "yue", "en", "ja", "ko")
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}")
 
@@ -108,14 +109,15 @@ def read_profile(path: Path) -> Profile:
     """
     path = path / "voice.toml" if os.path.isdir(path) else path
     try:
-        text = path.read_text(encoding="utf-8-sig")  # some editors put a mark before the first line
+        text = read_text(path, LARGEST, mark=True)  # some editors put a mark before the first line
     except OSError as error:
         raise VoiceError(
             f"there is no voice at {path}: {error.strerror}", fix="pass a voice.toml, or the directory that holds one"
         ) from error
-    except UnicodeDecodeError as error:
+    except ValueError as error:
         raise VoiceError(
-            f"{path} is no UTF-8 text", fix="pass a voice.toml, saved as UTF-8, or the directory that holds one"
+            f"{path} is no UTF-8 text of a voice.toml: it {error}",
+            fix="pass a voice.toml, saved as UTF-8, or the directory that holds one",
         ) from error
     try:
         values = tomllib.loads(text)
@@ -234,9 +236,12 @@ class _Files(Reader):
         if not path.resolve().is_relative_to(self._path.parent.resolve()):
             self.problem("voice.notice", f"'notice' names {path}, which is outside of the voice's folder")
             return None
-        text = path.read_bytes() if path.stat().st_size <= _LARGEST_NOTICE else b"\0"
+        try:
+            text = read_bytes(path, LARGEST_NOTICE)
+        except (OSError, ValueError):
+            text = b"\0"
         if b"\0" in text:
-            self.problem("voice.notice", f"{path} is no text of at most {_LARGEST_NOTICE} bytes")
+            self.problem("voice.notice", f"{path} is no text of at most {LARGEST_NOTICE} bytes")
         return told + (b"\n" if told else b"") + text
 
     def folder(self, value: str) -> Path | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import mmap
 import re
 from math import prod
@@ -13,10 +12,11 @@ from typing import Any, NoReturn
 import numpy as np
 
 from gsvexport.errors import VoiceError
+from gsvexport.reading import Refused, opened, parse_json
 from gsvexport.voice.checkpoint import Array, TensorFile
 
 MAX_HEADER = 8 << 20  # bytes; the 24 layers of a large BERT need 50 kB
-_DTYPES = {"F16": "<f2", "F32": "<f4", "BF16": "<u2", "I64": "<i8", "BOOL": "?"}
+_DTYPES = {"F16": "<f2", "F32": "<f4", "BF16": "<u2", "I64": "<i8", "BOOL": "?", "F64": "<f8", "I32": "<i4"}
 _NAME = re.compile(r"[A-Za-z0-9_.\-]{1,256}")
 
 
@@ -27,7 +27,7 @@ def read_safetensors(path: Path) -> TensorFile:
         VoiceError: absent, damaged, or with tensors that overlap, lie outside the file or are of an unknown type.
     """
     try:
-        with open(path, "rb") as stream:
+        with opened(path) as stream:
             data = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
     except (OSError, ValueError) as error:
         raise VoiceError(f"{path} cannot be read: {error}", fix="copy or download the file again") from error
@@ -35,9 +35,9 @@ def read_safetensors(path: Path) -> TensorFile:
     if len(data) < 8 or not 2 <= size <= min(MAX_HEADER, len(data) - 8):
         _refuse(path, "its header does not fit the file")
     try:
-        header = json.loads(data[8 : 8 + size])
-    except (ValueError, RecursionError):
-        _refuse(path, "its header is not JSON")
+        header = parse_json(data[8 : 8 + size], limit=MAX_HEADER)
+    except ValueError as error:
+        _refuse(path, f"its header {error}" if isinstance(error, Refused) else "its header is not JSON")
     if not isinstance(header, dict):
         _refuse(path, "its header is no table")
     tensors: dict[str, Array] = {}
@@ -68,11 +68,16 @@ def _tensor(data: mmap.mmap, start: int, name: str, entry: Any) -> Array | str:
     if last < first or start + last > len(data) or prod(shape) * kind.itemsize != last - first:
         return f"the tensor {name} does not fit its place in the file"
     array: Array = np.frombuffer(data, kind, prod(shape), start + first).reshape(shape)
+    if dtype == "F64":
+        with np.errstate(over="ignore"):
+            return array.astype(np.float32)
     return (array.astype(np.uint32) << 16).view(np.float32) if dtype == "BF16" else array
 
 
 def _sizes(value: Any, most: int) -> bool:
-    return isinstance(value, list) and len(value) <= most and all(type(one) is int and one >= 0 for one in value)
+    return (
+        isinstance(value, list) and len(value) <= most and all(type(one) is int and 0 <= one < 1 << 48 for one in value)
+    )
 
 
 def _refuse(path: Path, why: str) -> NoReturn:

@@ -6,7 +6,6 @@ BigVGAN's file has a `config.json` beside it.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from gsvexport.errors import VoiceError
+from gsvexport.reading import read_json
 from gsvexport.stages import MEL_BANDS, Mel
 from gsvexport.voice.checkpoint import TensorFile, read_tensor_file
 from gsvexport.voice.config import Config, Sizes, indices
@@ -102,9 +102,7 @@ def _hifigan(tensors: Mapping[str, Any]) -> tuple[VocoderDims, list[str]]:
 def _bigvgan(file: Path) -> tuple[VocoderDims, list[str]]:
     where = file.with_name("config.json")
     try:
-        if where.stat().st_size > _MAX_CONFIG_BYTES:
-            raise ValueError(f"more than {_MAX_CONFIG_BYTES} bytes")
-        values = json.loads(where.read_text(encoding="utf-8"))
+        values = read_json(where, limit=_MAX_CONFIG_BYTES)
         if not isinstance(values, dict):
             raise ValueError("no table of settings")
     except (OSError, ValueError, RecursionError) as error:

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from gsvexport.audio import clipped_share, decode, loudness, spectrogram_frames
 from gsvexport.errors import GsvError, InputError, VoiceError
 from gsvexport.model import Spectrogram
+from gsvexport.reading import read_array, why
 from gsvexport.stages import POSITIONS, SPEAKER_WIDTH, SYMBOL_COUNTS, VERSIONS, Mel
 from gsvexport.text.phonemise import phonemise
 from gsvexport.text.symbols import phone_ids
@@ -385,11 +386,9 @@ def _array(path: Path, found: _Findings) -> npt.NDArray[Any] | None:
         found.problems.append(f"{path} has {size} bytes; the limit is {_MAX_ARRAY_BYTES}")
         return None
     try:
-        with open(path, "rb") as stream:
-            np.lib.format.read_magic(stream)  # refuses npz and pickles, which np.load would try
-        array: npt.NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
-    except Exception as error:  # a damaged header can make numpy raise nearly anything
-        found.problems.append(f"{path} is not a .npy file of numbers ({error})")
+        array: npt.NDArray[Any] = read_array(path, _MAX_ARRAY_BYTES)
+    except (OSError, ValueError) as error:
+        found.problems.append(f"{path} is not a .npy file of numbers: it {why(error)}")
         return None
     return array
 

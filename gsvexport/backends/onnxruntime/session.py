@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -88,7 +89,8 @@ def _load(path: Path, threads: int | None) -> Any:
         raise ArtifactError(f"{path} {error}", fix="get it again, or build it again") from error
     options = onnxruntime.SessionOptions()
     options.log_severity_level = _ERRORS_ONLY
-    options.intra_op_num_threads = threads or 0  # 0: as many as there are cores
+    # 0: as many as there are cores; more than those only wait for each other.
+    options.intra_op_num_threads = min(threads or 0, os.cpu_count() or 1)
     options.inter_op_num_threads = 1
     # The threads of one stage would go on spinning, and take the cores from the stage that follows.
     options.add_session_config_entry("session.force_spinning_stop", "1")

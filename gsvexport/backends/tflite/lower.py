@@ -72,13 +72,14 @@ def lower(
         import onnx_ir as ir
     except ImportError as error:
         raise missing_package(error.name or "onnx-ir", "building an artifact", "compile") from error
+    from gsvexport.backends.tflite.report import FAILED
     from gsvexport.backends.tflite.survey import write as write_placement
 
     notes: dict[str, tuple[str, ...]] = {}
     decisions: dict[str, Decisions] = {}
     weights: list[Weights] = []
     files: dict[str, str] = {}
-    table = stages(model.version)
+    table, again = stages(model.version), False
     for stage, precision in placement.items():
         if precision not in (known := PRECISIONS[table[stage].role]):
             can = ", ".join(known) or "nothing: only a vocoder is convolutions throughout"
@@ -94,8 +95,9 @@ def lower(
         files[stage] = f"{stage}.json"
         text = canonical_json({**recipe, "parts": [asdict(part) for part, _ in parts]})
         (out / files[stage]).write_text(text, encoding="utf-8")
-        write_placement(out, stage, files[stage], device, model.rate)
-    return Lowered(notes, decisions, tuple(weights), files)
+        report = write_placement(out, stage, files[stage], device, model.rate)
+        again |= report is not None and report.compile.status == FAILED
+    return Lowered(notes, decisions, tuple(weights), files, again)
 
 
 def _stage(

@@ -19,6 +19,7 @@ from gsvexport.text.ja.normal import normalise
 from gsvexport.text.symbols import symbols
 from gsvexport.text.words import SIGNS, Word, in_sentences
 
+_LONGEST = 300  # characters without a sign
 BORDER = "UNK"  # between accent phrases
 _KANJI = re.compile("[\u3400-\u4dbf\u4e00-\u9fff]")
 # Of a full-context label: the phone; its mora counted from the accent (0: on it), from the phrase's start and end (1).
@@ -43,7 +44,9 @@ def sentences(text: str, table: str) -> list[list[Word]]:
         elif _ENGLISH.match(token):
             words += [word for sentence in english(token, table) for word in sentence]
         else:
-            words += [Word(tuple(phones)) for phones in _clause(jtalk, token.replace(" ", ""), table)]
+            clause = token.replace(" ", "")
+            for start in range(0, len(clause), _LONGEST):  # Open JTalk takes no more at once
+                words += [Word(tuple(phones)) for phones in _clause(jtalk, clause[start : start + _LONGEST], table)]
     return in_sentences(words)
 
 
