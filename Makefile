@@ -1,5 +1,6 @@
 # make demo      build the demo voice in INT8, verify it and let it say a sentence, or TEXT="what you like"
 # make test      lint, types and tests
+# make fuzz      fuzz every reader, for long
 # make release   VOICES="a b" TARGETS="x y": every voice for every target, with sums, an index and an overview
 # make reproducible  build the demo voice twice, in different surroundings, and compare the bytes
 # make bench     measure a full-size voice against its FP32 source
@@ -28,12 +29,14 @@ VOICE_WORK ?= .demo-voice
 
 # Reaches the shell as it was given: quotes and dollars in it stay what they are.
 export GSVEXPORT_TEXT = $(value TEXT)
+# A variable of make's command line goes into the environment of recipes by itself, expanded: what it holds would be run.
+unexport TEXT
 
 BIN := .venv/bin
 ARTIFACT := $(DIST)/demo-$(TARGET).gsv
 WAV := $(DIST)/demo.wav
 
-.PHONY: demo test check golden release reproducible bench emulator demo-voice every-target sensitivity clean
+.PHONY: demo test check fuzz golden release reproducible bench emulator demo-voice every-target sensitivity clean
 
 demo: .venv/.compile
 	$(BIN)/gsvexport --target $(TARGET) -o $(DIST) --force
@@ -48,6 +51,12 @@ demo: .venv/.compile
 
 test: check
 	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile
+
+# Every reader fuzzed for minutes instead of seconds, and all strange artifacts; prints how many inputs there were.
+FUZZ ?= 20000
+fuzz: .venv/.dev
+	GSVEXPORT_FUZZ=$(FUZZ) GSVEXPORT_FUZZ_STRIDE=3 $(BIN)/python -m pytest -q -s --timeout 36000 --hypothesis-show-statistics \
+		tests/fuzz tests/voice/test_fuzz.py tests/hostile/test_strange.py
 
 check: .venv/.dev
 	$(BIN)/ruff check .

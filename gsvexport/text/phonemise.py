@@ -87,7 +87,8 @@ def read(text: str, language: str, version: str, *, limit: int = LIMIT) -> list[
         )
     if len(text) > LONGEST:
         raise InputError("the text is too long", found=f"{len(text)} characters", limit=LONGEST, fix="say it in parts")
-    if half := next((place for place, char in enumerate(text) if "\ud800" <= char <= "\udfff"), None):
+    half = next((place for place, char in enumerate(text) if "\ud800" <= char <= "\udfff"), None)
+    if half is not None:
         what = f"character {half + 1} of the text is none: it was not UTF-8 where it came from"
         raise InputError(
             what, found=ascii(text[half])[1:-1], fix="give UTF-8, or name the language of the terminal (LANG)"

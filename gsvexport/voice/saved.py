@@ -27,7 +27,7 @@ WRAPPERS = (
 )
 PREFIXES = ("module.", "_orig_mod.", "ema_model.", "model_ema.", "ema.", "state_dict.")
 _MOST = 4  # of either in one another
-_NORM = re.compile(r"(.*)\.parametrizations\.weight\.original([01])")
+_NORM = re.compile(r"((?:.*\.)?)parametrizations\.weight\.original([01])")
 
 
 def unwrapped(value: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -61,4 +61,4 @@ def renamed(weights: Mapping[str, _T]) -> dict[str, _T]:
 def _norm(name: str) -> str:
     """Weight norm as torch has parametrised it since 2.0: original0 is the magnitude, original1 the direction."""
     match = _NORM.fullmatch(name)
-    return name if match is None else f"{match[1]}.weight_{'gv'[int(match[2])]}"
+    return name if match is None else f"{match[1]}weight_{'gv'[int(match[2])]}"
