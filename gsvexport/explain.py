@@ -142,9 +142,17 @@ def memory_mb(target: Target, found: Sizes) -> dict[str, float]:
     return {
         "weights": (step_bytes(target, found) + embeddings + sovits) / 1e6,
         "cache": 2 * found.layers * found.width * _FLOAT * rows / 1e6,
-        "vocoder": _ARRAYS * found.widest * frames * _FLOAT / 1e6,
+        **_arrays(target, found, frames),
         "runtime": float(RUNTIME_MB),
     }
+
+
+def _arrays(target: Target, found: Sizes, frames: float) -> dict[str, float]:
+    """What the vocoder, or a backend that plans it as a whole, computes in."""
+    planned = getattr(_reasons(target.place("vocoder").backend), "scratch_bytes", None)
+    if planned is not None:
+        return {"scratch": planned(target.limits.tokens, found.widest, found.frames) / 1e6}
+    return {"vocoder": _ARRAYS * found.widest * frames * _FLOAT / 1e6}
 
 
 def head_bytes(backend: str, precision: str) -> float:

@@ -86,7 +86,8 @@ VERSIONS = {
 SPEAKER_WIDTH = 20480
 SPEAKER_BANDS = 80  # of the filterbank that the speaker network is fed
 SPECTROGRAM_BINS = 1025
-SYMBOL_COUNTS = {"v1": 322, "v2": 732}
+MARKED_V1 = "v1-2024-08"  # table v1 as upstream writes Japanese in it since then: with UNK for marks of pitch
+SYMBOL_COUNTS = {"v1": 322, MARKED_V1: 322, "v2": 732}
 
 CLONING_STAGES = ("ssl", "prompt", "speaker", "reference")  # a baked voice stores their results instead
 PRETRAINED_STAGES = ("ssl", "speaker", "bert")  # upstream's pretrained networks: only where a voice is given them

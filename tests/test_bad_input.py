@@ -131,14 +131,13 @@ def test_the_reference_text_is_read(voice):
         ({"text": "早上好"}, [r"'\u65e9' (cjk unified ideograph-65e9) at 1", "language 'en'"]),
         ({"text": "Good morning.", "language": "zh"}, ["'Good morning.' has no letter of that language"]),
         ({"text": "Good morning.", "language": "ja"}, ["'Good morning.' has no letter of that language"]),
-        ({"text": "안녕", "language": "ko"}, ["text in language 'ko' cannot be turned into phones"]),
+        ({"text": "안녕", "language": "zh"}, [r"'\uc548' (hangul syllable an) at 1"]),
+        ({"text": "Good morning.", "language": "ko"}, ["'Good morning.' has no letter of that language"]),
         ({"text": "..."}, ["no sound in it"]),
         ({"text": "早上好 ж", "language": "zh"}, ["'\\u0436' (cyrillic small letter zhe) at 5"]),
     ],
 )
 def test_a_reference_text_in_another_language_than_it_says(voice, capsys, tmp_path, reference, said):
-    if reference.get("language") == "zh" and not reference["text"].isascii():
-        pytest.importorskip("pypinyin", reason="the extra `zh` is not installed")
     code, message = refused(capsys, "source", voice(**reference), "-o", tmp_path / "out")
     assert code == BAD_VOICE
     assert "set language in [reference]" in message
@@ -146,7 +145,6 @@ def test_a_reference_text_in_another_language_than_it_says(voice, capsys, tmp_pa
 
 
 def test_a_reference_in_another_language_than_the_voice_is_a_note(voice):
-    pytest.importorskip("pypinyin", reason="the extra `zh` is not installed")
     found = read_voice(voice(text="早上好！", language="zh"))
     assert any("speaks 'zh', the voice 'en'" in note for note in found.notes)
 
@@ -177,8 +175,10 @@ def spoken(tmp_path_factory):
             ["'\\U0001f600' (grinning face) at 1", "grinning face with smiling eyes) at 2", "leave"],
         ),
         (("你好 ж"), ["ideograph-4f60) at 1", "ideograph-597d) at 2", "zhe) at 4", "--language"]),
-        (("hello", "--language", "ko"), ["'ko' cannot be turned into phones", "en, ja, zh", "--phones"]),
-        (("hello", "--language", "tlh"), ["'tlh' cannot be turned into phones", "en, ja, zh", "--phones"]),
+        (
+            ("hello", "--language", "tlh"),
+            ["'tlh' cannot be turned into phones", "en, ja, ko, yue, zh, auto", "--phones"],
+        ),
         (("--phones", "HH XX"), ["unknown phone 'XX'", "732 phones"]),
         (("--phones", "1 9999"), ["phone id 9999 is not between 0 and 731"]),
         (("hello", "--phones", "HH"), ["both a text and --phones"]),
@@ -193,25 +193,23 @@ def test_what_cannot_be_said(spoken, capsys, tmp_path, arguments, said):
 
 
 @pytest.mark.parametrize(
-    ("language", "module", "extra"), [("zh", "pypinyin", "zh"), ("zh", "jieba", "zh"), ("ja", "pyopenjtalk", "ja")]
+    ("language", "module", "extra"), [("yue", "ToJyutping", "yue"), ("ko", "mecab", "ko"), ("ja", "pyopenjtalk", "ja")]
 )
 def test_an_absent_extra_is_named_with_the_command_that_installs_it(
     spoken, capsys, tmp_path, monkeypatch, language, module, extra
 ):
-    if module == "jieba":
-        pytest.importorskip("pypinyin", reason="the extra `zh` is not installed")
-        from gsvexport.text.zh import phonemes
+    if module == "mecab":
+        from gsvexport.text.ko import phonemes
 
-        monkeypatch.setattr(phonemes, "_segmenter", phonemes._segmenter.__wrapped__)
-        monkeypatch.setattr(phonemes, "_tagger", phonemes._tagger.__wrapped__)
+        monkeypatch.setattr(phonemes, "_analyser", phonemes._analyser.__wrapped__)
     monkeypatch.setitem(__import__("sys").modules, module, None)
-    code, message = refused(capsys, "say", spoken, "日本", "--language", language, "-o", tmp_path / "a.wav")
+    text = "안녕" if language == "ko" else "日本"
+    code, message = refused(capsys, "say", spoken, text, "--language", language, "-o", tmp_path / "a.wav")
     assert code == 7
     assert f"pip install 'gsvexport[{extra}]'" in message
 
 
 def test_a_text_in_another_language_than_the_voices_is_said_when_it_is_named(spoken, capsys, tmp_path):
-    pytest.importorskip("pypinyin", reason="the extra `zh` is not installed")
     arguments = [
         "say",
         str(spoken),

@@ -78,9 +78,10 @@ def test_equal_arguments_give_equal_keys():
 
 
 def test_a_change_reaches_the_steps_that_build_on_it_and_no_other():
-    every = {"source", "golden", "lower onnxruntime", "pack", "verify"}
+    every = {"source", "ruler", "golden", "lower onnxruntime", "pack", "verify"}
     assert changed(plan(), plan(replace(BAKED, digest="c" * 64))) == every
     assert changed(plan(), plan(golden="2")) == {"golden", "pack", "verify"}
+    assert changed(plan(), plan(ruler="2")) == {"ruler", "golden", "pack", "verify"}  # float stages ask no ruler
     assert changed(plan(), plan(**{"lower:onnxruntime": "2"})) == {"lower onnxruntime", "pack", "verify"}
     assert changed(plan(), plan(verify="2")) == {"verify"}
     target = replace(read_target("x86-64"), limits=Limits(tokens=500))
@@ -99,8 +100,12 @@ def test_the_code_of_a_step_is_part_of_its_key(monkeypatch, tmp_path):
 def test_a_calibrated_stage_adds_its_step_and_the_gate_that_it_has_to_keep():
     target = read_target("x86-64-vnni")
     one = make_plan(target, BAKED, versions=versions(target))
-    assert [step.name for step in one.steps][2:4] == ["calibrate", "lower onnxruntime"]
-    assert one.lowerings["onnxruntime"].params["gates"]["vocoder"] == {"log_mel_l1": 0.05, "snr_db": 25.0}
+    assert [step.name for step in one.steps][3:5] == ["calibrate", "lower onnxruntime"]
+    share, absolute = {"sound_share": 0.5}, {"log_mel_l1": 0.05, "snr_db": 25.0}
+    gates = one.lowerings["onnxruntime"].params["gates"]["vocoder"]
+    assert gates == {"ruled": share, "absolute": {**share, **absolute}}
+    other_ruler = make_plan(target, BAKED, versions={**versions(target), "ruler": "2"})
+    assert "lower onnxruntime" in changed(one, other_ruler)
     other = replace(target, gates={"vocoder.log_mel_l1": 0.1})
     assert "lower onnxruntime" in changed(one, make_plan(other, BAKED, versions=versions(target)))
     longer = replace(target, calibration=replace(target.calibration, sentences=7))

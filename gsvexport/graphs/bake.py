@@ -97,7 +97,7 @@ def _features(folder: Path, model: Model, reference: Reference, run: Run) -> np.
     """BERT's features of the reference's text, [1, 1024, P], where it has some."""
     if model.vocabulary is None or reference.text is None or reference.language != LANGUAGE:
         return None
-    found = read(reference.text, reference.language, model.symbols, limit=POSITIONS)
+    found = read(reference.text, reference.language, model.symbols, limit=POSITIONS, prompt=True)
     if reference.phones != phone_ids([phone for sentence in found for phone in sentence.phones], model.symbols):
         return None  # given phones, whose characters are not known
     known = vocabulary(read_bytes(folder / model.vocabulary, LARGEST_VOCABULARY))

@@ -16,7 +16,10 @@ may record one step and replay it. Attention runs over the cache and the new row
 
     P = softmax([q·Kᵀ + m | q·kᵀ + n])        out = P[:C]·V + P[C:]·v
 
-so the cache is not copied either. Integer ports are int32, which every runtime takes as it is.
+so the graph copies no cache either. (TensorRT for RTX 1.7.1 all the same lays each layer's K and V out anew in every
+step, whichever way they are given: with heads first, or K or V or both transposed. `in_place_t2s.py` has no such copy.)
+
+Integer ports are int32, which every runtime takes as it is.
 """
 
 from __future__ import annotations

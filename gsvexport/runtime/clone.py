@@ -50,7 +50,7 @@ def cloned(
     prompted = text is not None or phones is not None
     for name in ("reference", *(("ssl", "prompt") if prompted else ())):
         voice.stage(name)
-    said = read(text, language, voice.model.symbols, limit=POSITIONS) if text is not None else []
+    said = read(text, language, voice.model.symbols, limit=POSITIONS, prompt=True) if text is not None else []
     ids = [phone for one in said for phone in phone_ids(one.phones, voice.model.symbols)]
     if phones is not None:
         ids = as_array(phones).reshape(-1).tolist()

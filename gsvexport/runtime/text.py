@@ -13,7 +13,7 @@ from gsvexport.model import Model
 from gsvexport.runtime.audio import Audio
 from gsvexport.runtime.ports import Array, as_array
 from gsvexport.text.features import LANGUAGE
-from gsvexport.text.phonemise import Sentence, read
+from gsvexport.text.phonemise import AUTO, Sentence, read
 from gsvexport.text.symbols import phone_ids
 
 PAUSE = 0.3  # seconds between two sentences; upstream's default
@@ -37,7 +37,8 @@ def sentences(
 ) -> list[Spoken]:
     """Each sentence of `text`, or the one sentence that `phones` are.
 
-    `language` is the text's, by default the voice's own; `features` makes those of a Mandarin text, given BERT.
+    `language` is the text's ("auto": each part's own), by default the voice's; `features` makes those of a Mandarin
+    text, given BERT.
 
     Raises:
         InputError: neither or both are given, features of a text that is not cut into sentences yet, or a text that
@@ -52,7 +53,7 @@ def sentences(
     if phones is not None or bert is not None:
         raise InputError("a text comes alone; phones= or bert= was given with it", fix="give phones= and bert= alone")
     language = language or model.language
-    made = features if language == LANGUAGE else None
+    made = features if language in (LANGUAGE, AUTO) else None
     return [
         Spoken(np.array([phone_ids(one.phones, model.symbols)], np.int64), made(one) if made else None)
         for one in read(text, language, model.symbols)

@@ -18,12 +18,14 @@ from gsvexport.stages import SYMBOL_COUNTS
 def symbols(version: str) -> tuple[str, ...]:
     """The names of table "v1" (322) or "v2" (732) in the order of their ids; v2 starts with all of v1.
 
+    "v1-2024-08" is table v1, too; its name tells how Japanese is written in it (`text.ja`).
+
     Raises:
         InputError: no such table.
     """
     if version not in SYMBOL_COUNTS:
         raise InputError(f"there is no phone table {version!r}", limit=" or ".join(SYMBOL_COUNTS))
-    text = files("gsvexport.text").joinpath(f"symbols_{version}.json").read_text(encoding="utf-8")
+    text = files("gsvexport.text").joinpath(f"symbols_{version.partition('-')[0]}.json").read_text(encoding="utf-8")
     return tuple(json.loads(text))
 
 

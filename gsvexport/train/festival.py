@@ -16,7 +16,7 @@ from pathlib import Path
 from gsvexport.errors import EnvironmentProblem
 from gsvexport.text.en.letters import VOWELS
 from gsvexport.text.en.normal import normalise
-from gsvexport.text.en.phonemes import Phones, sentences
+from gsvexport.text.en.phonemes import Phones, words
 from gsvexport.text.phonemise import SIGNS
 
 VOICE = "cmu_us_slt_arctic_hts"
@@ -117,7 +117,7 @@ def _plain(text: str, spellings: dict[tuple[str, Phones], str]) -> str:
     two words of "it's".
     """
     tokens = normalise(text)
-    spoken = [word.phones for sentence in sentences(text, "v2") for word in sentence]
+    spoken = [word.phones for word in words(text, "v2")]
     said = ""
     for token, phones in zip(tokens, spoken, strict=True):
         if token in SIGNS:

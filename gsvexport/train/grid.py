@@ -92,7 +92,7 @@ def units(text: str, segments: Sequence[Segment]) -> tuple[tuple[str, ...], tupl
     if len(spoken) != 1:
         return None
     phones = tuple(spoken[0])
-    lead = 1 if phones[0] in SIGNS else 0  # the front end's comma before a very short text, said by the first silence
+    lead = 1 if phones[0] in SIGNS else 0  # the front end's sign before a very short text, said by the first silence
     said = [PAUSE, *(PAUSE if phone in SIGNS else festival_phone(phone) for phone in phones[lead:])]
     if said != [segment.phone for segment in segments]:
         return None

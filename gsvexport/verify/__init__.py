@@ -82,8 +82,8 @@ def verify_artifact(
         else:
             with load(source) as original:
                 report = verify_voice(voice, limits, cases, original, references, progress, depth)
-        needed = package.vectors(voice.model, cases, limits) if (folder / MANIFEST).is_file() else []
-    return replace(report, checks=(*package.audit(folder, limits), *needed, *report.checks))
+        vectors = package.vectors(voice.model, cases, limits) if (folder / MANIFEST).is_file() else []
+    return replace(report, checks=(*package.audit(folder, limits), *vectors, *report.checks))
 
 
 def verify_voice(

@@ -19,22 +19,32 @@ import re
 import unicodedata
 from collections.abc import Callable, Sequence
 
-from gsvexport.errors import InputError
 from gsvexport.text.en import characters as english
 from gsvexport.text.en import normal as english_rules
+from gsvexport.text.runs import runs
 from gsvexport.text.zh import characters as mandarin
 from gsvexport.text.zh import normal as mandarin_rules
+from gsvexport.text.zh import phonemes as mandarin_phonemes
+from gsvexport.text.zh.simplify import simplified
 
 UNSPACED = ("ja", "ko", "yue", "zh")  # no spaces, or (Korean) as one likes: letters count, words do not
 
 
-def _mandarin(text: str) -> str:
-    return mandarin.plain(text, "".join(re.findall(f"[{mandarin.HAN}]", text)))
+def _mandarin(text: str) -> list[str]:
+    found: list[str] = []
+    for run in runs(text, "zh", mandarin_rules.UNITS):
+        plain = mandarin.plain(simplified(run.text))
+        found += english_rules.normalise(run.text) if run.language == "en" else mandarin_rules.normalise(plain)
+    return found
 
 
-_READERS: dict[str, tuple[Callable[[str], str], Callable[[str], list[str]]]] = {
-    "en": (english.plain, english_rules.normalise),
-    "zh": (_mandarin, mandarin_rules.normalise),
+def _mandarin_lacks(char: str) -> bool:
+    return bool(mandarin_phonemes.unreadable(char)) and bool(english.unreadable(char))
+
+
+_READERS: dict[str, tuple[Callable[[str], object], Callable[[str], list[str]]]] = {  # what it lacks; how it reads
+    "en": (english.unreadable, english_rules.normalise),
+    "zh": (_mandarin_lacks, _mandarin),
 }
 _IS = "it|he|she|that|what|there|here|where|who|how"
 _OUR = "arm|ard|behavi|clam|col|endeav|fav|flav|glam|harb|hon|hum|lab|neighb|od|parl|rum|sav|splend|tum|vap|vig"
@@ -75,6 +85,7 @@ def words(text: str, language: str = "en") -> list[str]:
     """The words of a text, in lower case, as the rule of this module has them. In a language without spaces: runs."""
     text = _written_out(text, language)
     if language == "en":
+        text = text.replace("-", " ")
         text = re.sub(r"(?:~[a-z]\s+)+~[a-z]\b", lambda found: re.sub(r"[~\s]", "", found[0]), text)  # p m: pm
         for pattern, put in _RULES:
             text = pattern.sub(put, text)
@@ -103,20 +114,9 @@ def _written_out(text: str, language: str) -> str:
             " " if unicodedata.category(char)[0] in "PSZC" else char
             for char in unicodedata.normalize("NFKC", text).casefold()
         )
-    plain, rules = _READERS[language]
-    try:
-        text = plain(text)
-    except InputError:
-        text = plain("".join(char if _readable(char, plain) else " " for char in text))
-    return unicodedata.normalize("NFKC", " ".join(rules(text))).casefold()
-
-
-def _readable(char: str, plain: Callable[[str], str]) -> bool:
-    try:
-        plain(char)
-    except InputError:
-        return False
-    return True
+    lacks, read = _READERS[language]
+    text = "".join(" " if lacks(char) else char for char in text)
+    return unicodedata.normalize("NFKC", " ".join(read(text))).casefold()
 
 
 def _letter(char: str) -> str:

@@ -23,6 +23,7 @@ else:
 NOTICE = "NOTICE"  # a file of this name beside voice.toml needs no mention in it
 LARGEST_NOTICE = 1 << 20  # bytes
 LANGUAGES = ("zh", "yue", "en", "ja", "ko")
+FRONT_ENDS = ("2024-01", "2024-08")  # of v1: what upstream made of Japanese when the voice was trained
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}")
 
 
@@ -36,6 +37,7 @@ class VoiceTable:
     sovits: str = key(str)
     base: str | None = key(str, default=None)
     version: str | None = key(str, *VERSIONS, default=None)
+    front_end: str | None = key(str, *FRONT_ENDS, default=None)
     licence: str | None = key(str, default=None)
     notice: str | None = key(str, default=None)
 
@@ -81,6 +83,7 @@ class Profile:
     bert: Path | None = None
     speaker: Path | None = None
     notice: bytes | None = None
+    front_end: str | None = None
 
 
 def given_reference(audio: Sequence[Path | str], text: str | None, language: str | None) -> ReferenceTable:
@@ -149,6 +152,7 @@ def read_profile(path: Path) -> Profile:
         bert=networks.get("bert"),
         speaker=networks.get("speaker"),
         notice=notice,
+        front_end=voice.front_end,
     )
 
 

@@ -68,6 +68,11 @@ def flow_matching(names: Mapping[str, Any]) -> bool:
     return any(name.startswith(_FLOW_MATCHING) for name in names)
 
 
+def config_version(config: Mapping[str, Any]) -> str | None:
+    """The version that a checkpoint's config names, or None."""
+    return next((name for name in _config_versions(config) if name is not None), None)
+
+
 def _possible(tensors: Mapping[str, Any]) -> tuple[str, ...]:
     phones = tensors.get("enc_p.text_embedding.weight")
     if flow_matching(tensors):

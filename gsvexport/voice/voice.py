@@ -15,7 +15,7 @@ from gsvexport.audio import clipped_share, decode, loudness, spectrogram_frames
 from gsvexport.errors import GsvError, InputError, VoiceError
 from gsvexport.model import Spectrogram
 from gsvexport.reading import read_array, why
-from gsvexport.stages import POSITIONS, SPEAKER_WIDTH, SYMBOL_COUNTS, VERSIONS, Mel
+from gsvexport.stages import MARKED_V1, POSITIONS, SPEAKER_WIDTH, SYMBOL_COUNTS, VERSIONS, Mel
 from gsvexport.text.phonemise import phonemise
 from gsvexport.text.symbols import phone_ids
 from gsvexport.voice.checkpoint import Checkpoint, read_checkpoint, without
@@ -24,7 +24,7 @@ from gsvexport.voice.layout import TRAINING_ONLY
 from gsvexport.voice.lora import is_lora, merged
 from gsvexport.voice.pretrained import NOTHING, Pretrained, read_bert, read_hubert, read_speaker
 from gsvexport.voice.profile import Profile, ReferenceTable, read_profile
-from gsvexport.voice.version import find_version, flow_matching
+from gsvexport.voice.version import config_version, find_version, flow_matching
 from gsvexport.voice.vocoder import FILES, Vocoder, read_vocoder
 
 REFERENCE_SECONDS = (3.0, 10.0)  # what upstream accepts; other lengths work, less well
@@ -177,7 +177,16 @@ def _sovits(profile: Profile, found: _Findings) -> _Sovits:
         if vocoder:
             provenance["vocoder"] = {"sha256": vocoder.file.sha256, "size": vocoder.file.size}
     dims = sovits_dims(checkpoint, profile.version, vocoder.dims if vocoder else None, start)
+    if version == "v1" and _marks_pitch(profile, checkpoint):
+        dims = replace(dims, symbols=MARKED_V1)
     return _Sovits(without(checkpoint, TRAINING_ONLY), dims, provenance, vocoder)
+
+
+def _marks_pitch(profile: Profile, checkpoint: Checkpoint) -> bool:
+    """Whether a voice of v1 was trained by upstream of August 2024 or newer, which names the version in the config."""
+    if profile.front_end is not None:
+        return profile.front_end == "2024-08"
+    return profile.language == "ja" and config_version(checkpoint.config) is not None
 
 
 def _vocoder(profile: Profile, version: str, mel: Mel) -> Vocoder:
@@ -298,9 +307,9 @@ def _prompt_phones(table: ReferenceTable, dims: SovitsDims, found: _Findings) ->
         if table.phones is not None:
             return phone_ids(table.phones, dims.symbols)
         text = table.text or ""
-        if table.language in ("ja", "zh") and re.search("[A-Za-z]", text) and text.isascii():
+        if table.language != "en" and re.search("[A-Za-z]", text) and text.isascii():
             raise InputError(f"'{text[:40]}' has no letter of that language")
-        sentences = phonemise(text, table.language, dims.symbols, limit=POSITIONS)
+        sentences = phonemise(text, table.language, dims.symbols, limit=POSITIONS, prompt=True)
         return phone_ids([phone for sentence in sentences for phone in sentence], dims.symbols)
     except InputError as error:
         if table.phones is not None:

@@ -147,8 +147,6 @@ def test_clone_tells_everything_that_is_wrong(cloning):
 
 @pytest.mark.parametrize("folder", ["v2"], indirect=True)  # the same for every version
 def test_mandarin_gets_its_features_from_bert(folder, tmp_path):
-    pytest.importorskip("pypinyin")
-    pytest.importorskip("jieba")
     audio = record(tmp_path / "ref.wav")
     made = write_source(read_voice(folder, table(audio, "你好,世界.", "zh")), tmp_path / "source")
     with gsvexport.load(made.path) as voice:

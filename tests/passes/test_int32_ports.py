@@ -29,3 +29,14 @@ def test_an_operator_that_wants_int64_gets_it():
     model = lookup(("Add", ["id", "id"], ["row"], {}))
     assert operators(model)["Cast"] == 1
     np.testing.assert_array_equal(run(model, {"id": np.array([1, 2, 4], np.int32)})["y"], normal(9, 4)[[2, 4, 8]])
+
+
+def test_an_output_of_int64_is_int32_under_its_own_name():
+    model = graph([("ArgMax", ["x"], ["codes"], {"axis": 1, "keepdims": 0})], {"x": [2, 4]}, {"codes": [2]}, {})
+    model.graph.outputs[0].type = ir.TensorType(ir.DataType.INT64)
+    after = run_passes(model, [Int32Ports()]).model
+    [port] = after.graph.outputs
+    assert (port.name, port.dtype) == ("codes", ir.DataType.INT32)
+    found = run(after, {"x": np.array([[0, 3, 1, 2], [9, 1, 1, 1]], np.float32)})["codes"]
+    assert found.dtype == np.int32
+    assert found.tolist() == [1, 0]

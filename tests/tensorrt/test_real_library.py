@@ -3,9 +3,11 @@ same with the same kind of failure. And the static checker beside the real parse
 """
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
@@ -16,6 +18,8 @@ from real_parser import asked, forked
 
 from gsvexport.backends.tensorrt import builder, rtx
 from gsvexport.backends.tensorrt.check import check
+from gsvexport.backends.tensorrt.cuda import Unjudged
+from gsvexport.backends.tensorrt.engine import Engine
 from gsvexport.backends.tensorrt.rules import GRAPH_KINDS, NODE_KINDS
 from gsvexport.backends.tensorrt.table import operators
 
@@ -27,10 +31,10 @@ GOOD = {"x": [[1, 1, 4], [1, 3, 4], [1, 9, 4]], "y": [[1, 1, 4], [1, 3, 4], [1, 
 
 
 @pytest.fixture(params=["the double", pytest.param("tensorrt_rtx", marks=needs_library)])
-def trt(request, device):
+def trt(request):
     if request.param == "tensorrt_rtx":
         return rtx.adapter(["8.9"])
-    device(version="11.4.1")
+    request.getfixturevalue("device")(version="11.4.1")
     return sys.modules["tensorrt"]
 
 
@@ -120,6 +124,32 @@ def test_flags_that_a_release_does_not_know_give_no_network(trt):
     assert trt.Builder(logger).create_network(1 << 5) is None
     assert "API Usage Error" in logger.errors()[0]
     assert trt.Builder(logger).create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED)) is not None
+
+
+@pytest.mark.parametrize(
+    ("change", "spoilt"),
+    [(lambda data: data, False), (lambda data: b"garbage " * 99, True), (lambda data: data[: len(data) // 2], True)],
+)
+def test_a_plan_that_cannot_be_opened_is_spoilt_only_where_it_is_the_plan(trt, tmp_path, monkeypatch, change, spoilt):
+    if not real(trt):  # which opens everything, unless it is told otherwise
+        script = json.loads(Path(os.environ["TENSORRT_DOUBLE"]).read_text())
+        Path(os.environ["TENSORRT_DOUBLE"]).write_text(json.dumps({**script, "unopened": ["graph"]}))
+    assert not isinstance(ask(trt, graph(SUM), [GOOD], tmp_path), builder.Refused)
+    plan = tmp_path / "engine.plan"
+    plan.write_bytes(change(plan.read_bytes()))
+    space = SimpleNamespace(cuda=None, lock=None, stream=0)
+
+    def work():
+        try:
+            Engine(plan, {"name": "graph", "profiles": []}, space, trt)
+        except Unjudged as error:
+            return {"spoilt": error.spoilt, "fix": error.fix, "problems": list(error.problems)}
+        return {"spoilt": None}
+
+    found = forked(work) if real(trt) else work()
+    assert found["spoilt"] is spoilt, found
+    assert ("built again" in found["fix"]) is spoilt
+    assert found["problems"]
 
 
 # --- the graphs of a real artifact ----------------------------------------------------------------------------------

@@ -26,7 +26,7 @@ def test_every_token_starts_at_phase_0_with_its_own_number_of_cycles(cycles):
 
 def test_a_short_text_is_placed_as_the_front_end_writes_it():
     phones, found = units("Hi.", segments(SAID))
-    assert phones == (",", "HH", "AY1", ".")
+    assert phones == (".", "HH", "AY1", ".")
     assert [(unit.tokens, unit.phone) for unit in found] == [(2, 0), (2, 1), (4, 2), (4, 3)]
     placed = plan(phones, found, np.full(200, 180.0), 0.005)
     assert set(placed.cycles) == {7}
@@ -55,10 +55,10 @@ def test_both_stresses_are_one_label_and_signs_are_pauses():
 
 def test_festival_gets_a_spelling_for_each_pronunciation_and_no_apostrophes():
     spellings = {}
-    said = festival._plain("The end - it's the same.", spellings)
-    assert said == "the end, itxs thex same."
-    assert spellings[("the", ("DH", "IY0"))] == "the"
-    assert spellings[("the", ("DH", "AH0"))] == "thex"
+    said = festival._plain("I want to record - it's a record.", spellings)
+    assert said == "i want to record, itxs a recordx."
+    assert spellings[("record", ("R", "AH0", "K", "AO1", "R", "D"))] == "record"
+    assert spellings[("record", ("R", "EH1", "K", "ER0", "D"))] == "recordx"
     assert festival._syllables(("AH0", "B", "R", "AO1", "D")) == "((ax) 0) ((b r ao d) 1)"
 
 

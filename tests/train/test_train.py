@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from gsvexport.text.phonemise import phonemise
+from gsvexport.text.phonemise import SIGNS, phonemise
 from gsvexport.text.symbols import phone_ids
 from gsvexport.train import corpus
 from gsvexport.train.festival import PAUSE, Segment, festival_phone
@@ -22,7 +22,7 @@ data, encoder, loop, pack, shape, t2s, vocoder, evaluate = (
 TEXTS = {
     "r00000": "We are going home.",
     "v00000": "Where is it?",
-    "t00000": "A red bag.",
+    "t00000": "The red bag.",
     "s00000": "The sun is out.",
     "s00001": "You and me.",
     "s00002": "Where is it going, the red bag of the home we are in?",
@@ -42,7 +42,7 @@ prompt_codes = "reference_codes.npy"
 
 def festival_said(text):
     (phones,) = phonemise(text, "en", "v2")
-    phones = phones[1:] if phones[0] == "," else phones
+    phones = phones[1:] if phones[0] in SIGNS else phones
     names = [PAUSE, *(PAUSE if not phone[0].isalpha() else festival_phone(phone) for phone in phones)]
     return [Segment(name, 0.08 * place, 0.08 * (place + 1)) for place, name in enumerate(names)]
 

@@ -16,6 +16,7 @@ from conformance import conformance
 from gsvexport.errors import VoiceError
 from gsvexport.runtime.audio import write_wav
 from gsvexport.synthetic import write_voice
+from gsvexport.voice.version import config_version
 from gsvexport.voice.voice import read_voice
 
 VOICE = {"name": "alice", "language": "en", "gpt": "gpt.ckpt", "sovits": "sovits.pth"}
@@ -279,6 +280,18 @@ def test_a_gpt_file_of_v1_does_not_fit_a_newer_sovits_file(make):
 def test_a_newer_gpt_file_with_a_sovits_file_of_v1_is_worth_a_note(make):
     folder = make("v1", voice={"gpt": str(conformance("v2").folder / "gpt.ckpt")})
     assert any("probably not one voice" in note for note in read_voice(folder).notes)
+
+
+def test_how_japanese_was_written_for_a_voice_of_v1(make):
+    def table(version, **voice):
+        return read_voice(make(version, voice=voice)).acoustics.symbols
+
+    assert table("v1") == "v1"  # it speaks English
+    assert table("v1", language="ja", front_end="2024-01") == "v1"
+    assert table("v1", language="ja", front_end="2024-08") == "v1-2024-08"
+    assert config_version({"model": {"version": "v1"}}) == "v1"
+    assert config_version({"model": {}, "data": {}}) is None
+    assert "front_end" in problem(make("v1", voice={"front_end": "2025"}))
 
 
 def test_a_version_that_contradicts_the_tensors_is_refused(make):

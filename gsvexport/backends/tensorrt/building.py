@@ -95,7 +95,8 @@ def build(
         "single": list(entry["single"]),
         "profiles": entry["profiles"],
         "plan": str(plan.file.resolve()),
-        "timing_cache": str(plans.timing_cache(device).resolve()),
+        "timing_cache": "" if device.rtx else str(plans.timing_cache(device).resolve()),
+        "module": {"capabilities": [device.gpu.compute_capability]} if device.rtx else None,
     }
     plans.discard(plan)
     tried: list[str] = []

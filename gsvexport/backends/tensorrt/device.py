@@ -16,6 +16,10 @@ from typing import Any
 from gsvexport.backends.tensorrt.cuda import Cuda, Gpu
 from gsvexport.errors import ArtifactError, EnvironmentProblem
 
+MODULE, RTX = "tensorrt", "tensorrt_rtx"  # TensorRT, and TensorRT for RTX, which is taken where the former is not
+RTX_RELEASES = ">=1.7,<2"
+RTX_CAPABILITIES = ("7.5", "8.0", "8.6", "8.9", "12.0")
+IN_PLACE_SINCE = "10.15"  # the first TensorRT with an importer for TensorScatter
 STRONG_SINCE = 10  # the first TensorRT whose networks are bound to the types of their graph
 # Their tensor cores are missing, and half precision gives NaN or silence on them.
 _NO_HALF = re.compile(r"GTX 16\d\d")
@@ -32,10 +36,11 @@ _DISK = 5  # times the weights: plans of both forms of T2S hold more than two co
 
 @dataclass(frozen=True)
 class Device:
-    """This machine: its GPU and the TensorRT that Python finds."""
+    """This machine: its GPU, the TensorRT that Python finds, and which of the two it is."""
 
     gpu: Gpu
     tensorrt: str
+    module: str = MODULE
 
     def key(self) -> dict[str, str]:
         """What an engine is bound to."""
@@ -43,33 +48,46 @@ class Device:
         return {
             "gpu": gpu.name,
             "compute_capability": gpu.compute_capability,
-            "tensorrt": self.tensorrt,
+            "tensorrt": f"{self.tensorrt} for RTX" if self.rtx else self.tensorrt,
             "cuda": gpu.cuda,
         }
 
     @property
+    def rtx(self) -> bool:
+        """Whether it is TensorRT for RTX, whose releases are counted from 1."""
+        return self.module == RTX
+
+    @property
+    def writes_in_place(self) -> bool:
+        """Whether an engine may write its cache in place."""
+        return self.rtx or release(self.tensorrt) >= release(IN_PLACE_SINCE)
+
+    @property
     def strong(self) -> bool:
         """Whether this TensorRT takes the types of a graph as binding."""
-        return release(self.tensorrt)[0] >= STRONG_SINCE
+        return self.rtx or release(self.tensorrt)[0] >= STRONG_SINCE
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for the device report; nothing that names a person, a host or a folder."""
-        return {**asdict(self.gpu), "tensorrt": self.tensorrt, **_board()}
+        return {**asdict(self.gpu), "tensorrt": self.tensorrt, "module": self.module, **_board()}
 
 
 def import_tensorrt() -> Any:
-    """The module `tensorrt`.
+    """The module `tensorrt`, or `tensorrt_rtx` where that is not there.
 
     Raises:
-        EnvironmentProblem: it is not there, or not whole; says how it is installed.
+        EnvironmentProblem: neither is there, or not whole; says how it is installed.
     """
     try:
-        module = importlib.import_module("tensorrt")
+        module = importlib.import_module(MODULE)
     except (ImportError, OSError) as error:
+        with contextlib.suppress(ImportError, OSError):
+            return importlib.import_module(RTX)
         raise EnvironmentProblem(
             f"TensorRT cannot be imported: {error}",
             fix="on a Jetson use the system's own Python (JetPack's python3-libnvinfer), or a virtual environment made "
-            "with --system-site-packages; elsewhere pip install 'tensorrt>=10.3,<11'",
+            "with --system-site-packages; elsewhere pip install 'tensorrt>=10.3,<11', or on a GeForce RTX "
+            "pip install tensorrt-rtx-cu12",
         ) from error
     if not hasattr(module, "Builder"):  # a folder that happens to have that name
         raise EnvironmentProblem(f"what Python imports as tensorrt is not TensorRT: {getattr(module, '__path__', '?')}")
@@ -78,7 +96,7 @@ def import_tensorrt() -> Any:
 
 def this_device(cuda: Cuda, trt: Any) -> Device:
     """The first GPU, and the given TensorRT."""
-    return Device(cuda.gpu(), str(trt.__version__))
+    return Device(cuda.gpu(), str(trt.__version__), str(getattr(trt, "__name__", MODULE)))
 
 
 def check_device(device: Device, target: Mapping[str, Any], recipe: Mapping[str, Any], *, half: bool) -> None:
@@ -95,10 +113,15 @@ def check_device(device: Device, target: Mapping[str, Any], recipe: Mapping[str,
         problems.append(f"{gpu.name} has compute capability {gpu.compute_capability}; {name} is {capability}")
     if half and _NO_HALF.search(gpu.name):
         problems.append(f"{gpu.name} has no tensor cores and computes NaN or silence in FP16: use an x86-64 target")
+    asked_of = dict(wanted.get("runtimes", {}), **({MODULE: RTX_RELEASES} if device.rtx else {}))
+    if device.rtx and gpu.compute_capability not in RTX_CAPABILITIES:
+        known = ", ".join(RTX_CAPABILITIES)
+        problems.append(f"TensorRT for RTX knows {known}, not {gpu.compute_capability}: install TensorRT itself")
     for runtime, found in (("tensorrt", device.tensorrt), ("cuda", gpu.cuda)):
-        asked = wanted.get("runtimes", {}).get(runtime)
+        asked = asked_of.get(runtime)
         if asked and not fits(found, asked):
-            problems.append(f"{runtime} is {found}; {name} takes {asked}")
+            word = device.module if runtime == MODULE else runtime
+            problems.append(f"{word} is {found}; {name} takes {asked}")
     if release(gpu.driver) < release(gpu.cuda):
         problems.append(f"the driver knows CUDA {gpu.driver}, older than the runtime {gpu.cuda}: update the driver")
     if not device.strong:

@@ -21,6 +21,7 @@ from gsvexport.backends.tensorrt.cuda import Memory, Unjudged
 from gsvexport.backends.tensorrt.space import Space
 from gsvexport.backends.tensorrt.told import readable
 from gsvexport.errors import BackendError, InputError
+from gsvexport.files import atomic_file
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -38,9 +39,12 @@ _HALF, _FLOAT = re.compile(r"half|fp16|float16", re.IGNORECASE), re.compile(r"fl
 # What TensorRT says of a plan that no other day will open: it has to be built again.
 _SPOILT = re.compile(
     r"Version tag does not match|Magic tag does not match|incompatible device|Serialization assertion|stdVersionRead"
-    r"|Serialization \(",
+    r"|Serialization \(|bufferSize >= minBufferSize",
     re.IGNORECASE,
 )
+
+
+_DRIVER = re.compile(r"cudaError|Cuda Runtime|CUDA initialization|out of memory", re.IGNORECASE)
 
 
 class NotItsGraph(BackendError):
@@ -66,6 +70,7 @@ class Engine:
             trt.init_libnvinfer_plugins(self._logger, "")
         self._runtime = trt.Runtime(self._logger)
         self._engine = self._opened(plan)
+        self._kernels, self._config = plan.with_suffix(".kernels"), self._configured(plan.with_suffix(".kernels"))
         self.inputs, self.outputs = self._ports(entry["ports"])
         self._contexts: dict[str, Any] = {}
         self._given: dict[int, int] = {}  # context → the generation of the scratch memory that it has
@@ -210,8 +215,18 @@ class Engine:
             found = self._runtime.deserialize_cuda_engine(data)
         if found is None:
             said = self._logger.errors()
-            raise self._not_opened(readable(said) or said, spoilt=any(map(_SPOILT.search, said)))
+            spoilt = any(map(_SPOILT.search, said)) or (not any(map(_DRIVER.search, said)) and self._invalid(plan))
+            raise self._not_opened(readable(said) or said, spoilt=spoilt)
         return found
+
+    def _invalid(self, plan: Path) -> bool:
+        """Whether TensorRT for RTX calls a plan invalid, as of another release or for other GPUs. Without a driver it
+        calls every plan that."""
+        if not hasattr(self._runtime, "get_engine_validity"):
+            return False
+        with contextlib.suppress(RuntimeError, TypeError):
+            return str(self._runtime.get_engine_validity(plan.read_bytes())[0]).endswith("INVALID")
+        return False
 
     def _not_opened(self, problems: Sequence[str], *, spoilt: bool) -> Unjudged:
         again = "run gsvexport finalize again: it is built again"
@@ -222,10 +237,38 @@ class Engine:
 
     def _made(self) -> Any:
         """A context without scratch memory of its own."""
+        if self._config is not None:
+            return self._engine.create_execution_context(self._config)
         kinds = getattr(self._trt, "ExecutionContextAllocationStrategy", None)
         if kinds is None:  # before TensorRT 10
             return self._engine.create_execution_context_without_device_memory()
         return self._engine.create_execution_context(kinds.USER_MANAGED)
+
+    def _configured(self, kernels: Path) -> Any:
+        """How TensorRT for RTX is to run the engine, with the kernels that it compiled before; None for TensorRT.
+
+        Kernels are compiled when they are asked for: in the background, as by default, a recorded step would keep the
+        slow ones that it was recorded with.
+        """
+        strategies = getattr(self._trt, "DynamicShapesKernelSpecializationStrategy", None)
+        if strategies is None:
+            return None
+        config = self._engine.create_runtime_config()
+        config.set_execution_context_allocation_strategy(self._trt.ExecutionContextAllocationStrategy.USER_MANAGED)
+        config.dynamic_shapes_kernel_specialization_strategy = strategies.EAGER
+        cache = config.create_runtime_cache()
+        with contextlib.suppress(OSError):
+            cache.deserialize(kernels.read_bytes())  # False for those of another GPU, driver or release: it stays empty
+        config.set_runtime_cache(cache)
+        return config
+
+    def keep_kernels(self) -> None:
+        """Keep what TensorRT for RTX compiled for this GPU, so that the next one to open the engine need not."""
+        if self._config is None:
+            return
+        blob = self._config.get_runtime_cache().serialize()
+        with contextlib.suppress(OSError), atomic_file(self._kernels, force=True) as work:
+            work.write_bytes(blob)
 
     def _scratch(self, index: int) -> int:
         """Bytes that a profile needs; of all profiles the most, where a release tells no more."""

@@ -28,7 +28,14 @@ from gsvexport.backends.tensorrt import plans
 from gsvexport.backends.tensorrt.building import build
 from gsvexport.backends.tensorrt.cuda import Cuda, Unjudged
 from gsvexport.backends.tensorrt.decoder import T2S
-from gsvexport.backends.tensorrt.device import Device, check_device, check_disk, import_tensorrt, this_device
+from gsvexport.backends.tensorrt.device import (
+    IN_PLACE_SINCE,
+    Device,
+    check_device,
+    check_disk,
+    import_tensorrt,
+    this_device,
+)
 from gsvexport.backends.tensorrt.engine import Engine, NotItsGraph
 from gsvexport.backends.tensorrt.measure import host_memory_mb, measure
 from gsvexport.backends.tensorrt.prove import forced, prove, read_cases
@@ -44,7 +51,7 @@ SCHEMA = 1
 SCRIPT = "finalize.py"
 _HERE = "backends/tensorrt"
 _MODULES = ("__init__", "buffers", "builder", "building", "cuda", "decoder", "device", "engine", "finalize", "measure")
-_OTHERS = ("plans", "ports", "prove", "space", "told")
+_OTHERS = ("plans", "ports", "prove", "rtx", "space", "told")
 CARRIED = (  # files of this package that an artifact holds, so that it can be finished without gsvexport
     *("__init__.py", "errors.py", "reading.py", "schema.py", "files.py", "model.py", "stages.py"),
     *("backends/__init__.py", "loudness.py"),
@@ -202,7 +209,7 @@ def _with_cache(
         chosen = {name: (writes and found[name]) or entry for name, entry in engines.items()}
         return chosen, {"asked": asked, "used": plans.IN_PLACE if writes else plans.READ_ONLY, "reason": ""}
     if any(map(_in_place, engines.values())):
-        why = f"TensorRT {device.tensorrt} cannot write a cache in place, {plans.IN_PLACE_SINCE} and later can"
+        why = f"TensorRT {device.tensorrt} cannot write a cache in place, {IN_PLACE_SINCE} and later can"
     else:
         why = "the artifact has no form that writes its cache in place"
     return dict(engines), {"asked": asked, "used": plans.READ_ONLY, "reason": f"{why}: a read-only cache is used"}
@@ -265,6 +272,8 @@ def _checked(
     if t2s is not None and not failed:
         say("measuring")
         speed = measure(engines, t2s, _constants(folder), model.dims)
+    for engine in engines.values():
+        engine.keep_kernels()
     return {
         "checks": checks,
         "passed": not failed and any(check["status"] == "pass" for check in checks),

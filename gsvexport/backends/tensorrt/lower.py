@@ -1,9 +1,10 @@
 """Lowering for TensorRT: typed FP16 graphs, checked against every release that the target may have, and `tensorrt.json`
 with what the device needs to build engines from them. No engine is built here: that takes the device itself.
 
-`prefill` and `step` become one graph (`passes/one_t2s.py`) and so one engine with one copy of the weights. A target
-whose TensorRT may be older than 10 gets a second form of each graph, on the same weights. One whose TensorRT may be
-10.15 or newer gets a form of T2S that writes its cache in place, for `gsvexport finalize --cache in-place`.
+`prefill` and `step` become one graph (`passes/one_t2s.py`), with one copy of the weights, and so one engine, which may
+hold them in a layout for each. A target whose TensorRT may be older than 10 gets a second form of each graph, on the
+same weights. One whose TensorRT may be 10.15 or newer gets a form of T2S that writes its cache in place, too, which
+`gsvexport finalize` prefers there.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Built engines in the user's cache. What one is bound to names it, and is compared again before it is opened.
 
     engines/NAME-KEY.plan    the engine
+    engines/NAME-KEY.kernels of TensorRT for RTX: what it compiled of the engine for this GPU
     engines/NAME-KEY.json    what it is bound to in full, SHA-256 and size of the plan, and whether its checks passed
     engines/timing-KEY.bin   what TensorRT measured on this device
 
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from gsvexport import reading
-from gsvexport.backends.tensorrt.device import Device, release
+from gsvexport.backends.tensorrt.device import Device
 from gsvexport.errors import ArtifactError
 from gsvexport.files import atomic_file, cache_directory, canonical_json, sha256_bytes, sha256_file
 
@@ -25,7 +26,6 @@ RECIPE = "tensorrt.json"
 # What an engine does with the cache of T2S; by itself it writes it in place where TensorRT can.
 AUTO, READ_ONLY, IN_PLACE = "auto", "read-only", "in-place"
 CACHES = (AUTO, READ_ONLY, IN_PLACE)
-IN_PLACE_SINCE = "10.15"
 _SCHEMA = 1
 
 
@@ -41,6 +41,11 @@ class Plan:
     def notes(self) -> Path:
         """The `.json` beside it."""
         return self.file.with_suffix(".json")
+
+    @property
+    def kernels(self) -> Path:
+        """What TensorRT for RTX compiled of it on this GPU, which it does when an engine is opened."""
+        return self.file.with_suffix(".kernels")
 
 
 def plan_folder() -> Path:
@@ -67,7 +72,7 @@ def in_place(entry: Mapping[str, Any], device: Device) -> dict[str, Any] | None:
     """An engine's entry in `tensorrt.json` as it is for the form that writes its cache; None where this TensorRT has no
     such form of it."""
     form = entry.get("in_place")
-    if not form or release(device.tensorrt) < release(IN_PLACE_SINCE):
+    if not form or not device.writes_in_place:
         return None
     return {**entry, **form, "in_place": None}
 
@@ -142,7 +147,7 @@ def note(plan: Plan, **values: Any) -> None:
 
 def discard(plan: Plan) -> None:
     """Forget a plan; what is known about it goes first, so that a moment in between shows an interrupted build."""
-    for path in (plan.notes, plan.file):
+    for path in (plan.notes, plan.file, plan.kernels):
         with contextlib.suppress(FileNotFoundError):
             path.unlink()
 

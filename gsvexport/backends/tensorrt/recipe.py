@@ -92,7 +92,7 @@ def trtexec(engine: Engine) -> dict[str, str]:
         for place, word in enumerate(("min", "opt", "max")):
             sizes = {name: "x".join(map(str, one[place])) for name, one in profile.shapes.items()}
             shapes.append(f"--{word}Shapes=" + ",".join(f"{name}:{size}" for name, size in sizes.items()))
-        options = ["--memPoolSize=workspace:512M", "--timingCacheFile=timing.cache", "--useCudaGraph"]
+        options = ["--timingCacheFile=timing.cache", "--useCudaGraph"]
         plan = f"--saveEngine={engine.name}-{profile.name}.plan"
         lines[profile.name] = " ".join(
             ["trtexec", f"--onnx={engine.graph}", "--stronglyTyped", *shapes, *options, plan]

@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from gsvexport.backends.tensorrt.device import release
+from gsvexport.backends.tensorrt.device import RTX, release
 from gsvexport.errors import BackendError, EnvironmentProblem
 
-DISTRIBUTION, MODULE = "tensorrt-rtx-cu12", "tensorrt_rtx"
+DISTRIBUTION = "tensorrt-rtx-cu12"
 OLDEST = "1.7"  # the release that this was written against; TensorScatter and Attention are there
 _INSTALL = "pip install 'gsvexport[nvidia-check]'"
 
@@ -39,13 +39,12 @@ def adapter(capabilities: Sequence[str]) -> Any:
     Raises:
         EnvironmentProblem: the package is absent, too old, or cannot be loaded.
     """
-    found, problem = installed()
-    if problem:
-        raise EnvironmentProblem("TensorRT for RTX cannot be used", problems=[problem])
     try:
-        rtx = importlib.import_module(MODULE)
+        rtx = importlib.import_module(RTX)
     except (ImportError, OSError) as error:
-        raise EnvironmentProblem(f"{DISTRIBUTION} {found} cannot be loaded: {error}", fix=_INSTALL) from error
+        raise EnvironmentProblem(f"TensorRT for RTX cannot be loaded: {error}", fix=_INSTALL) from error
+    if release(rtx.__version__) < release(OLDEST):
+        raise EnvironmentProblem(f"{RTX} is {rtx.__version__}", limit=f">={OLDEST}", fix=_INSTALL)
     return _Adapter(rtx, tuple(capabilities))
 
 
@@ -53,7 +52,7 @@ class _Adapter:
     """The module, but for its builders."""
 
     def __init__(self, rtx: Any, capabilities: tuple[str, ...]) -> None:
-        self._rtx = rtx
+        self._rtx, self.__name__ = rtx, RTX
 
         class Builder(rtx.Builder):  # type: ignore[misc]
             """Makes configurations that name the GPUs."""

@@ -12,6 +12,9 @@ _WHY = {
     ),
 }
 _BYTES = {"fp32": 4.0, "fp16": 2.0}
+_ACOUSTIC = 122_400.0  # bytes for a code
+_VOCODER = 23.1  # bytes for an element of the widest array
+_WINDOW = 2 * 64  # codes of 64 at speed 0.5
 
 
 def why(role: str, precision: str, features: Sequence[str]) -> str:
@@ -27,5 +30,16 @@ def weight_bytes(precision: str) -> float:
 
 
 def head_bytes(precision: str) -> float:
-    """The same for the weights of T2S's last product, which computes in FP32."""
-    return 4.0
+    """The same for the weights of T2S's last product."""
+    return weight_bytes(precision)
+
+
+def scratch_bytes(tokens: int, widest: int, frames: float) -> float:
+    """An estimate of the scratch memory that all engines share, for sentences of up to `tokens` codes: `acoustic` takes
+    a whole one, the vocoder windows of 64 codes at half speed, whose widest array has `widest` floats for each of
+    `frames` frames of a code.
+
+    The two factors are what tensorrt-rtx 1.7.1 planned for a full-size v2 voice; that of v3, which runs whole, takes
+    more than this says.
+    """
+    return max(_ACOUSTIC * tokens, _VOCODER * widest * _WINDOW * frames)

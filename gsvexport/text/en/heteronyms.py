@@ -132,7 +132,7 @@ def heteronym(tokens: Sequence[str], place: int) -> Phones | None:
 def with_s(phones: Phones) -> Phones:
     """The ending -s after these phones."""
     if phones[-1] in ("S", "Z", "SH", "ZH", "CH", "JH"):
-        return (*phones, "IH0", "Z")
+        return (*phones, "AH0", "Z")
     return (*phones, "S" if phones[-1] in ("P", "T", "K", "F", "TH") else "Z")
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 _SMALL = [
     "zero",
     "one",
@@ -45,26 +47,39 @@ def digits(number: str) -> str:
 
 
 def cardinal(number: str) -> str:
-    """ "1234" → "one thousand two hundred thirty four"; more than 15, or a 0 in front: digit by digit."""
+    """ "1234" → "one thousand, two hundred thirty-four"; more than 15, or a 0 in front: digit by digit.
+
+    The commas are upstream's (its inflect): voices pause there.
+    """
     if len(number) > _LONGEST or (number[0] == "0" and len(number) > 1):
         return digits(number)
-    value, words = int(number), []
+    value, found = int(number), ""
     for scale in reversed(range(len(_SCALES))):
         group, value = divmod(value, 1000**scale)
         if group:
-            words += [_hundreds(group), _SCALES[scale]]
-    return " ".join(filter(None, words)) or _SMALL[0]
+            between = "" if not found else ", " if group >= 100 or scale else " "
+            found += f"{between}{_hundreds(group)} {_SCALES[scale]}".rstrip()
+    return found or _SMALL[0]
 
 
 def ordinal(number: str) -> str:
-    """ "21" → "twenty first"."""
-    before, _, last = cardinal(number).rpartition(" ")
+    """ "21" → "twenty-first"."""
+    words = cardinal(number)
+    last = re.split("[ -]", words)[-1]
     regular = last[:-1] + "ieth" if last.endswith("y") else last + "th"
-    return f"{before} {_ORDINALS.get(last, regular)}".strip()
+    return words[: len(words) - len(last)] + _ORDINALS.get(last, regular)
+
+
+def fraction(above: str, below: str) -> str:
+    """ "3", "8" → "three eighths"."""
+    if below == "2":
+        return f"{cardinal(above)} {'half' if above == '1' else 'halves'}"
+    part = "quarter" if below == "4" else ordinal(below)
+    return f"{cardinal(above)} {part if above == '1' else plural(part)}"
 
 
 def year(number: str) -> str:
-    """Four digits the way years are said: "1984" → "nineteen eighty four", "1905" → "nineteen oh five"."""
+    """Four digits the way years are said: "1984" → "nineteen eighty-four", "1905" → "nineteen oh five"."""
     century, rest = number[:2], number[2:]
     if century[1] == "0" and rest[0] == "0":  # 2000 to 2009, 1000 to 1009
         return cardinal(number)
@@ -95,6 +110,8 @@ def _hundreds(value: int) -> str:
     if rest >= 20:
         words.append(_TENS[rest // 10])
         rest %= 10
-    if rest:
+        if rest:
+            words[-1] += f"-{_SMALL[rest]}"
+    elif rest:
         words.append(_SMALL[rest])
     return " ".join(words)

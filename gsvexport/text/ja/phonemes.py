@@ -1,8 +1,9 @@
-"""Japanese → Open JTalk's phonemes, with marks of pitch where the table has them.
+"""Japanese → Open JTalk's phonemes with upstream's marks of pitch.
 
-Table v2 has "[" and "]" where the pitch rises and falls. Upstream's front end for it also gives a mark between accent
-phrases that the table lacks, so voices have learned UNK there, and it voices all vowels; for v1 it gives neither marks
-nor that change (upstream's `text/japanese.py`, and its pull request 1660 about UNK).
+Voices have learned: "[" and "]" where the pitch rises and falls, UNK between accent phrases (upstream's "#", which no
+table has) and for signs that it does not know, "_" for a pause that Open JTalk puts in, and all vowels voiced. Table v1
+has no "[" and "]", so they are UNK in it. Before August 2024 upstream gave none of these marks, whispered the vowels I
+and U; most voices of v1 are older. Table "v1" means these, "v1-2024-08" the newer ones.
 """
 
 from __future__ import annotations
@@ -14,46 +15,52 @@ from types import ModuleType
 from typing import Any
 
 from gsvexport.errors import missing_package
-from gsvexport.text.en.phonemes import sentences as english
-from gsvexport.text.ja.normal import normalise
+from gsvexport.text.ja.normal import LETTERS, UNITS, normalise, plain
 from gsvexport.text.symbols import symbols
-from gsvexport.text.words import SIGNS, Word, in_sentences
+from gsvexport.text.words import Word
 
-_LONGEST = 300  # characters without a sign
-BORDER = "UNK"  # between accent phrases
+__all__ = ["UNITS", "unreadable", "words"]
+
+UNKNOWN = "UNK"
+_LONGEST = 300  # characters without a sign: Open JTalk takes no more at once
 _KANJI = re.compile("[\u3400-\u4dbf\u4e00-\u9fff]")
+_KANJI_CLAUSE = re.compile(f"[{LETTERS}]*[\u3400-\u4dbf\u4e00-\u9fff][{LETTERS}]*")
 # Of a full-context label: the phone; its mora counted from the accent (0: on it), from the phrase's start and end (1).
 _MORA = re.compile(r"-(?P<phone>[^+]+)\+.*/A:(?P<accent>-?\d+|xx)\+(?P<place>\d+|xx)\+(?P<left>\d+|xx)/")
-
-_ENGLISH = re.compile("[A-Za-z]+[a-z']|[A-Za-z']+ ")
 _MORAS = ("N", "cl", *"aeiouAEIOU")  # what a mora ends with
 
 
-def sentences(text: str, table: str) -> list[list[Word]]:
-    """The sentences of a text, a word for each accent phrase. English words in it are read as English.
+def unreadable(text: str) -> list[int]:
+    """The places of characters that can neither be read nor skipped.
 
     Raises:
-        InputError: characters that have no reading, each named once with its places.
         EnvironmentProblem: the extra `ja` is not installed.
     """
-    jtalk = _jtalk()
-    words: list[Word] = []
-    for token in normalise(text, _readable):
-        if token in SIGNS:
-            words.append(Word((token,)))
-        elif _ENGLISH.match(token):
-            words += [word for sentence in english(token, table) for word in sentence]
+    unread = {char for clause in _KANJI_CLAUSE.findall(text) for char in _unread(clause)}
+    return [place for place, char in enumerate(text) if plain(char) is None or char in unread]
+
+
+def words(text: str, table: str) -> list[Word]:
+    """A run of Japanese, a word for each accent phrase.
+
+    Raises:
+        EnvironmentProblem: the extra `ja` is not installed.
+    """
+    jtalk, marks = _jtalk(), table != "v1"  # of voices from before August 2024
+    found: list[Word] = []
+    for token, is_sign in normalise(text):
+        if is_sign:
+            found.append(Word((token,)))
         else:
-            clause = token.replace(" ", "")
-            for start in range(0, len(clause), _LONGEST):  # Open JTalk takes no more at once
-                words += [Word(tuple(phones)) for phones in _clause(jtalk, clause[start : start + _LONGEST], table)]
-    return in_sentences(words)
+            for start in range(0, len(token), _LONGEST):
+                piece = token[start : start + _LONGEST]
+                found += [Word(tuple(phones)) for phones in _clause(jtalk, piece, table, marks)]
+    return found
 
 
-def _clause(jtalk: ModuleType, text: str, table: str) -> list[list[str]]:
+def _clause(jtalk: ModuleType, text: str, table: str, marks: bool) -> list[list[str]]:
     """The phones of each accent phrase of a text without signs."""
-    text = text.lstrip("ー・")
-    features = jtalk.run_frontend(text) if text else []
+    features = jtalk.run_frontend(text)
     if not any(feature["mora_size"] for feature in features):
         return []
     labels = [_MORA.search(label) for label in jtalk.make_label(features)]
@@ -62,36 +69,38 @@ def _clause(jtalk: ModuleType, text: str, table: str) -> list[list[str]]:
         if here is None or here["phone"] == "sil":
             continue
         if here["phone"] == "pau":
-            found += [[","], []]
+            found += [["_" if marks else UNKNOWN], []]
             continue
-        found[-1] += _symbols(here["phone"], table)
-        if after is None or after["place"] == "xx":
+        found[-1] += _symbols(here["phone"], table, marks)
+        if after is None or after["place"] == "xx" or here["phone"] not in _MORAS:
             continue
-        if here["left"] == after["place"] == "1" and here["phone"] in _MORAS:
-            found[-1] += [BORDER] if table != "v1" else []
+        if here["left"] == after["place"] == "1":
+            found[-1] += [UNKNOWN] if marks else []
             found.append([])
-        elif table != "v1" and after["place"] != here["place"]:
-            found[-1] += ["]"] if here["accent"] == "0" else ["["] if here["place"] == "1" else []
+        elif marks and here["accent"] == "0" and after["place"] != here["place"]:
+            found[-1] += ["]" if table == "v2" else UNKNOWN]
+        elif marks and here["place"] == "1" and after["place"] == "2":
+            found[-1] += ["[" if table == "v2" else UNKNOWN]
     return [phones for phones in found if phones]
 
 
-def _symbols(phone: str, table: str) -> list[str]:
-    if phone in "AIUEO" and (table != "v1" or phone in "AEO"):
+def _symbols(phone: str, table: str, marks: bool) -> list[str]:
+    if phone in "AIUEO" and (marks or phone in "AEO"):
         return [phone.lower()]
     return [phone] if phone in symbols(table) else list(phone)  # the table has no kw as in クォーツ
 
 
 @functools.lru_cache(4096)
-def _readable(char: str) -> bool:
-    """Whether Open JTalk reads a kanji; of other characters `normalise` knows more."""
-    if not _KANJI.match(char):
-        return True
-    return any(feature["mora_size"] for feature in _jtalk().run_frontend(char))
+def _unread(clause: str) -> frozenset[str]:
+    """Kanji that Open JTalk has no reading for where they stand."""
+    pieces = (clause[start : start + _LONGEST] for start in range(0, len(clause), _LONGEST))
+    features = (feature for piece in pieces for feature in _jtalk().run_frontend(piece))
+    return frozenset(_KANJI.findall("".join(one["string"] for one in features if not one["mora_size"])))
 
 
 def _jtalk() -> Any:
     try:
         import pyopenjtalk
     except ImportError as error:
-        raise missing_package("pyopenjtalk-plus", "reading Japanese", "ja") from error
+        raise missing_package("pyopenjtalk", "reading Japanese", "ja") from error
     return pyopenjtalk

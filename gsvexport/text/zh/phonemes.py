@@ -1,121 +1,75 @@
 """Mandarin → initials and finals with tones, two symbols for each character.
 
-jieba finds the words, pypinyin gives each its reading; `reading` and `tones` correct both by what stands around.
+`lexicon` finds the words and their readings, `readings` corrects them by what stands around, `tones` says what becomes
+of the tones. Of voices of table v1 the trainer knew no such corrections: they get the lexicon's readings, as upstream
+gives them.
 """
 
 from __future__ import annotations
 
-import contextlib
-import functools
-import logging
-import warnings
-from types import ModuleType
-from typing import Any
-
-from gsvexport.errors import InputError, missing_package
-from gsvexport.files import cache_directory
-from gsvexport.text.en.phonemes import sentences as english
-from gsvexport.text.words import SIGNS, Word, in_sentences
-from gsvexport.text.zh.characters import plain
-from gsvexport.text.zh.normal import normalise
-from gsvexport.text.zh.readings import PHRASES, reading
+from gsvexport.text.words import SIGNS, Word
+from gsvexport.text.zh.characters import is_known, plain
+from gsvexport.text.zh.lexicon import cut, halves, has_reading, readings
+from gsvexport.text.zh.normal import UNITS, normalise
+from gsvexport.text.zh.readings import corrected
+from gsvexport.text.zh.simplify import simplified
 from gsvexport.text.zh.syllables import split
-from gsvexport.text.zh.tones import Tagged, spoken
+from gsvexport.text.zh.tones import grouped, spoken, with_final_r
+
+__all__ = ["UNITS", "unreadable", "words"]
+
+_NUMERALS = frozenset("零〇一二两三四五六七八九十百千万亿幺第")
+_QUARTERS = frozenset("刻些会下起样半")
 
 
-def sentences(text: str, table: str) -> list[list[Word]]:
-    """The sentences of a text; the phones are the same in both tables. English words in it are read as English.
+def unreadable(text: str) -> list[int]:
+    """The places of characters that can neither be read nor skipped."""
+    return [place for place, char in enumerate(text) if not (is_known(char) or has_reading(char))]
 
-    Raises:
-        InputError: characters that have no reading, each named once with its places.
-        EnvironmentProblem: the extra `zh` is not installed.
-    """
-    pinyin = _pypinyin()
-    han = "".join(char for char in set(text) if ord(char) in pinyin.constants.PINYIN_DICT)
-    words: list[Word] = []
-    for token in normalise(plain(text, han)):
+
+def words(text: str, table: str) -> list[Word]:
+    """The words and signs of a run of Mandarin."""
+    found: list[Word] = []
+    for token in normalise(plain(simplified(text))):
         if token in SIGNS:
-            words.append(Word((token,), token, (1,)))
-        elif token[0].isascii():
-            words += _english(token.replace("_", " "), table)
+            found.append(Word((token,), token, (1,)))
         else:
-            words += _han(token.replace(" ", ""))
-    return in_sentences(words)
+            found += _clause(token, table)
+    return found
 
 
-def _english(run: str, table: str) -> list[Word]:
-    return [word for sentence in english(run, table) for word in sentence]
+def _counting(before: str, word: str, after: str) -> bool:
+    """Whether the 一 of a word is part of a number: of 一米 after 四点, of 一点 before 五; not of 一刻 after 五点."""
+    if word[:2] == "一点" and (word + after)[2:3] in _NUMERALS and (word + after)[2:3]:
+        return True
+    if before[-1:] == "月" and word[:2] in ("一日", "一号"):
+        return True
+    return before[-1:] in _NUMERALS or (before[-1:] == "点" and word[1:2] not in _QUARTERS)
 
 
-def _han(run: str) -> list[Word]:
+def _clause(text: str, table: str) -> list[Word]:
     """The words of a run of Han characters."""
-    tagged = _tagged(run)
-    tones = iter(spoken(tagged, lambda part: _segmenter().FREQ.get(part, 0)))
     found = []
-    for word in tagged:
-        phones: list[str] = []
-        for char, sound in zip(word.text, word.sounds, strict=True):
-            syllable = split(f"{sound}{next(tones)}")
-            if syllable is None:
-                raise InputError(f"'{char}' is read '{sound}', which the phone table cannot write")
-            phones += syllable
-        found.append(Word(tuple(phones), word.text, (2,) * len(word.text)))
+    cut_words = cut(text)
+    before = ""
+    given = corrected(cut_words) if table == "v2" else {}
+    for word in grouped(cut_words, lambda one: [int(syllable[-1]) for syllable in readings(one)]):
+        syllables = list(readings(word[0]))
+        for place in range(len(word[0])):
+            syllables[place] = given.get(len(before) + place, syllables[place])
+        tones = spoken(
+            word,
+            [int(one[-1]) for one in syllables],
+            halves,
+            counting=_counting(before, word[0], text[len(before) + len(word[0]) :]),
+        )
+        if table == "v2":
+            with_final_r(word, tones)
+        phones = [
+            phone
+            for one, tone in zip(syllables, tones, strict=True)
+            for phone in split(f"{one[:-1]}{tone}") or ("UNK", "UNK")
+        ]
+        found.append(Word(tuple(phones), word[0], (2,) * len(word[0])))
+        before += word[0]
     return found
-
-
-def _tagged(run: str) -> list[Tagged]:
-    cut = [(pair.word, pair.flag) for pair in _tagger().lcut(run)]
-    found = []
-    for index, (word, kind) in enumerate(cut):
-        before, after = cut[index - 1] if index else ("", ""), cut[index + 1] if index + 1 < len(cut) else ("", "")
-        syllables = (PHRASES.get(word) or reading(word, kind, before, after) or _looked_up(word)).split()
-        if kind == "m" and len(word) > 1 and (last := reading(word[-1], "q", (word[:-1], "m"), after)):
-            syllables[-1] = last  # 三只: a number and what is counted, as one word
-        tones = (_BARE.get(char) or int(one[-1]) for char, one in zip(word, syllables, strict=True))
-        found.append(Tagged(word, kind, tuple(one[:-1] for one in syllables), tuple(tones)))
-    return found
-
-
-_BARE = {"一": 1, "不": 4}  # before any rule; pypinyin's phrases have applied some
-
-
-@functools.lru_cache(4096)
-def _looked_up(word: str) -> str:
-    pinyin = _pypinyin()
-    style = pinyin.Style.TONE3
-    return " ".join(pinyin.lazy_pinyin(word, style=style, neutral_tone_with_five=True, v_to_u=False))
-
-
-def _pypinyin() -> ModuleType:
-    try:
-        import pypinyin
-    except ImportError as error:
-        raise missing_package("pypinyin", "reading Mandarin", "zh") from error
-    return pypinyin
-
-
-@functools.cache
-def _segmenter() -> Any:
-    """jieba with its dictionary, which takes a second; its cache is kept in ours, not in the folder of all users."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # it imports what is deprecated, and its patterns are no raw strings
-            import jieba
-    except ImportError as error:
-        raise missing_package("jieba", "reading Mandarin", "zh") from error
-    logging.getLogger("jieba").setLevel(logging.CRITICAL)  # it reports its loading on standard error
-    segmenter = jieba.Tokenizer()
-    cache = cache_directory()
-    with contextlib.suppress(OSError):  # without it, loading takes twice as long
-        cache.mkdir(parents=True, exist_ok=True)
-    segmenter.tmp_dir = str(cache)
-    segmenter.initialize()
-    return segmenter
-
-
-@functools.cache
-def _tagger() -> Any:
-    segmenter = _segmenter()
-    from jieba import posseg
-
-    return posseg.POSTokenizer(segmenter)

@@ -5,6 +5,8 @@ Only rules that hold nearly always stand here; everything else is what pypinyin'
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 Neighbour = tuple[str, str]  # a word and its part of speech, both empty at an end
 
 PHRASES = {  # read otherwise, or not known as phrases
@@ -22,6 +24,23 @@ PHRASES = {  # read otherwise, or not known as phrases
 }
 _COUNTING = frozenset("一二两三四五六七八九十百千万几每这那哪半第数")
 _DEGREE = frozenset("很太最更多这么那么真好不")
+
+
+def corrected(words: Sequence[Neighbour]) -> dict[int, str]:
+    """Place in the text → syllable, for characters that the lexicon reads otherwise; `words` with parts of speech."""
+    found: dict[int, str] = {}
+    place = 0
+    for index, (word, kind) in enumerate(words):
+        before = words[index - 1] if index else ("", "")
+        after = words[index + 1] if index + 1 < len(words) else ("", "")
+        if word in PHRASES:
+            found |= dict(enumerate(PHRASES[word].split(" "), place))
+        elif syllable := reading(word, kind, before, after):
+            found[place] = syllable
+        elif kind == "m" and len(word) > 1 and (syllable := reading(word[-1], "q", (word[:-1], "m"), after)):
+            found[place + len(word) - 1] = syllable  # 三只: a number and what is counted, as one word
+        place += len(word)
+    return found
 
 
 def reading(word: str, kind: str, before: Neighbour, after: Neighbour) -> str | None:

@@ -1,6 +1,6 @@
 """What NVIDIA's builder makes of the graphs of a voice, as a table; no GPU is needed, and nothing is verified.
 
-    python -m gsvexport.backends.tensorrt PATH [--target NAME]
+    python -m gsvexport.bench.nvidia PATH [--target NAME]
 
 PATH is an unpacked artifact, or a voice, which is lowered for the target as if no value came near FP16's end. Exit code
 1: a graph was refused.
