@@ -10,7 +10,7 @@ from __future__ import annotations
 import mmap
 from pathlib import Path
 
-from gsvexport.reading import Refused, inside, opened
+from gsvexport.reading import Refused, inside, opened, regular
 
 MOST_FIELDS = 5_000_000  # a full-size decoder has 60,000
 _MOST_DEPTH = 64
@@ -51,7 +51,9 @@ def check_external(path: Path) -> None:
     for told in found:
         name, start, length = told.get("location", ""), _number(told, "offset"), _number(told, "length")
         if name not in sizes:
-            sizes[name] = inside(path.parent, name).stat().st_size
+            if not regular(place := inside(path.parent, name)):
+                raise Refused(f"wants bytes of {name}, which is not there")
+            sizes[name] = place.stat().st_size
         if start + length > sizes[name]:
             raise Refused(f"wants bytes {start} to {start + length} of {name}, which has {sizes[name]}")
 

@@ -109,9 +109,10 @@ def read_bytes(path: Path, limit: int) -> bytes:
     with opened(path) as stream:
         if (size := os.fstat(stream.fileno()).st_size) > limit:
             raise Refused(f"has {size} bytes; at most {limit} are read")
-        data = stream.read(limit + 1)  # a file may grow, and those of /proc and /sys have no size
-    if len(data) > limit:
-        raise Refused(f"has more than {limit} bytes")
+        most = min(limit, max(size, 1 << 16))  # those of /proc have no size; and memory is taken for all that is asked
+        data = stream.read(most + 1)
+    if len(data) > most:
+        raise Refused(f"has more than {most} bytes, or grows while it is read")
     return data
 
 

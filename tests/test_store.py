@@ -212,3 +212,24 @@ def test_a_store_that_cannot_be_written_is_named(tmp_path):
     tmp_path.chmod(0o500)
     with pytest.raises(EnvironmentProblem, match="cannot be written"):
         Store(tmp_path / "store").obtain(KEY, write())
+
+
+def test_what_a_failed_tool_left_is_made_again(tmp_path):
+    made = []
+
+    def make(work):
+        made.append(work)
+        (work / "a").write_text("x")
+        return len(made) == 1  # the tool works the second time
+
+    first = Store(tmp_path)
+    for _ in range(2):
+        first.obtain("0" * 16, make)
+    assert len(made) == 1
+    assert first.passing("0" * 16)
+    second = Store(tmp_path)
+    second.obtain("0" * 16, make)
+    assert len(made) == 2
+    assert not second.passing("0" * 16)
+    Store(tmp_path).obtain("0" * 16, make)
+    assert len(made) == 2

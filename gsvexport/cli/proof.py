@@ -25,7 +25,7 @@ def emulated(
 
     if depth.deep:
         raise InputError("level 3 is not emulated: it would take hours", fix="leave --emulate or --level 3 out")
-    return insist(verify_emulated(artifact, core, source=source, progress=progress), depth.required)
+    return insist(verify_emulated(artifact, core, source=source, key=key, progress=progress), depth.required)
 
 
 def self_test(

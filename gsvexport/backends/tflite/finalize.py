@@ -6,7 +6,6 @@ TPU. The compiler needs an x86-64 host, so that host, not the device, is where t
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -18,6 +17,7 @@ from gsvexport.backends.tflite.report import DONE, MEMBER, NOT_RUN, page
 from gsvexport.backends.tflite.survey import BACKEND, members, read
 from gsvexport.backends.tflite.table import table
 from gsvexport.errors import BackendError, EnvironmentProblem
+from gsvexport.reading import read_json
 
 
 def carried() -> dict[str, Path]:
@@ -27,7 +27,7 @@ def carried() -> dict[str, Path]:
 
 def reads(folder: Path) -> set[str]:
     """Members that the recipes of this backend's stages name, and those of the placement."""
-    stages = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["stages"].values()
+    stages = read_json(folder / "manifest.json")["stages"].values()
     return {name for entry in stages if entry["backend"] == BACKEND for name in members(folder, entry["file"])}
 
 
