@@ -23,6 +23,7 @@ except ModuleNotFoundError:  # Python 3.10
 from edit_distance import distance
 
 from gsvexport.errors import InputError
+from gsvexport.stages import MARKED_V1
 from gsvexport.text.phonemise import phonemise
 
 LANGUAGES = {"all_zh": "zh", "all_ja": "ja", "all_ko": "ko", "all_yue": "yue"}  # of upstream's modes
@@ -118,7 +119,13 @@ class Score:
         return "\n".join(lines)
 
 
-if __name__ == "__main__":  # python tests/text/referee.py: the scores of everything
-    for line in sorted({(row["language"], row["version"]) for row in map(json.loads, path().open(encoding="utf-8"))}):
+def everything():
+    """(language, table) of all lines; Japanese with English is in v1 only as upstream writes it since 2024-08."""
+    found = {(row["language"], row["version"]) for row in map(json.loads, path().open(encoding="utf-8"))}
+    return sorted((found - {("ja+en", "v1")}) | {("ja+en", MARKED_V1), ("ja", MARKED_V1)})
+
+
+if __name__ == "__main__":  # PYTHONPATH=tests python tests/text/referee.py: the scores of everything
+    for line in everything():
         if len(sys.argv) == 1 or line[0] in sys.argv[1:]:
             print(*line, Score(*line))  # noqa: T201
