@@ -30,6 +30,13 @@ LANGUAGES = {"all_zh": "zh", "all_ja": "ja", "all_ko": "ko", "all_yue": "yue"}  
 BETTER = Path(__file__).parent / "better.toml"
 
 
+def other_engine():
+    """Whether Japanese is read by another engine or dictionary than voices were trained with (the extra `ja-plus`)."""
+    import pyopenjtalk
+
+    return b"open_jtalk_dic" not in pyopenjtalk.OPEN_JTALK_DICT_DIR and b"naist" not in pyopenjtalk.OPEN_JTALK_DICT_DIR
+
+
 def path():
     """Where the referee is, or None."""
     return next((place / "text.jsonl" for place in PLACES if (place / "text.jsonl").is_file()), None)
