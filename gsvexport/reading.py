@@ -164,6 +164,11 @@ def parse_json(data: bytes, *, most: int = MOST_VALUES, limit: int = LARGEST_JSO
         raise Refused(f"is not JSON that is read: it is deeper than {MOST_DEPTH} lists and tables") from None
     if _deeper(value, MOST_DEPTH):
         raise Refused(f"is not JSON that is read: it is deeper than {MOST_DEPTH} lists and tables")
+    if "\\ud" in text.lower():  # an escape may stand for half of a character, which cannot be written again
+        try:
+            json.dumps(value, ensure_ascii=False).encode()
+        except UnicodeEncodeError:
+            raise Refused("has half of a character") from None
     return value
 
 

@@ -178,7 +178,7 @@ def test_control_characters_in_a_name_do_not_reach_the_terminal(tmp_path):
         (Storage("HalfStorage", "0", 8), 0, (1,) * 9, (1,) * 9, False, None),
         (Storage("HalfStorage", 0, 8), 0, (1,), (1,), False, None),
         (Storage("HalfStorage", "0", -8), 0, (1,), (1,), False, None),
-        (Storage("DoubleStorage", "0", 1), 0, (1,), (1,), False, None),
+        (Storage("ComplexFloatStorage", "0", 1), 0, (1,), (1,), False, None),
     ],
 )
 def test_evil_arguments_of_an_allowed_function_are_refused(tmp_path, arguments):
