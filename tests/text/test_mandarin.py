@@ -4,6 +4,7 @@ import random
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -294,3 +295,9 @@ def test_any_text_gives_phones_of_the_table_or_names_what_is_wrong():
         assert named
 
     check()
+
+
+def test_a_long_clause_without_a_sign_takes_seconds():
+    start = time.process_time()
+    assert len(phonemise("1-" * 1000 + "1", "zh", "v2")) > 10
+    assert time.process_time() - start < 20  # 0.8 s on an idle core

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 from pathlib import Path
+from typing import Any
 
 from gsvexport.text.sorted_lines import SortedLines, load
 
@@ -53,26 +54,39 @@ def _value(text: str) -> float:
     return NEVER if text == "-" else float(text)
 
 
+@functools.cache
+def _matrix() -> Any:
+    """[states, states]: the logarithm of each step, minus infinity where there is none."""
+    import numpy as np  # only a text with unknown words waits for it
+
+    count = len(_states())
+    found = np.full((count, count), _INFINITE)
+    for state in range(count):
+        for after, cost in _after(state).items():
+            found[state, after] = cost
+    return found
+
+
 def unknown_words(text: str) -> list[tuple[str, str]]:
     """The words of a run of Han characters with their parts of speech, by Viterbi's algorithm."""
-    first = _possible(text[0])
-    scores: list[Costs] = [{state: _start()[state] + cost for state, cost in first.items()}]
-    came: list[dict[int, int]] = []
+    import numpy as np
+
+    steps = _matrix()
+    states = np.array(sorted(_possible(text[0])))
+    scores = np.array([_start()[state] + _possible(text[0])[state] for state in states])
+    came = []
     for char in text[1:]:
-        before = [state for state in scores[-1] if _after(state)]
-        reachable = {state for one in before for state in _after(one)}
+        going = np.isfinite(steps[states]).any(axis=1)
+        before, known = states[going], scores[going]
+        reachable = set(np.flatnonzero(np.isfinite(steps[before]).any(axis=0)).tolist())
         possible = _possible(char)
-        options = (possible.keys() & reachable) or reachable or set(range(len(_states())))
-        best = {
-            state: max(
-                (scores[-1][one] + _after(one).get(state, _INFINITE) + possible.get(state, NEVER), one)
-                for one in before
-            )
-            for state in options
-        }
-        scores.append({state: score for state, (score, _) in best.items()})
-        came.append({state: one for state, (_, one) in best.items()})
-    state = max((score, one) for one, score in scores[-1].items())[1]
+        options = np.array(sorted((possible.keys() & reachable) or reachable or range(len(_states()))))
+        costs = np.array([possible.get(state, NEVER) for state in options])
+        found = known[:, None] + steps[np.ix_(before, options)] + costs
+        best = len(before) - 1 - np.argmax(found[::-1], axis=0)  # of equal ones the last, as jieba has it
+        came.append(dict(zip(options.tolist(), before[best].tolist(), strict=True)))
+        states, scores = options, found[best, np.arange(len(options))]
+    state = int(states[len(states) - 1 - np.argmax(scores[::-1])])
     path = [state]
     for step in reversed(came):
         path.append(state := step[state])

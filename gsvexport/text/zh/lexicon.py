@@ -13,7 +13,7 @@ from gsvexport.text.sorted_lines import SortedLines, load
 from gsvexport.text.zh.hidden import unknown_words
 
 _TOTAL = math.log(60101967)  # the sum of all frequencies
-_LONGEST = 16  # characters of the longest word
+_LONGEST = 24  # characters of a phrase; none is longer
 
 
 @functools.cache
@@ -40,7 +40,7 @@ def readings(word: str) -> tuple[str, ...]:
     """The syllables of a word: the longest phrases in it, from its beginning, else each character by itself."""
     found: list[str] = []
     while word:
-        for length in range(len(word), 1, -1):
+        for length in range(min(len(word), _LONGEST), 1, -1):
             if phrase := _blocks()[1].get(word[:length]):
                 found += phrase.decode().split(" ")
                 word = word[length:]
