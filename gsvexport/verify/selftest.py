@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 Progress = Callable[[str], None]
 WITNESS = "pipeline.pesq_mean"
+_SPOKEN_SENTENCES = 12  # every damage is listened to again: enough for what is gross
 QUIET = "rounding to float16"
 _T2S, _SOUND = (TEACHER,), ("acoustic", "features", "cfm", "vocoder")
 _CONVOLUTIONS, _PRODUCTS = ("Conv", "ConvTranspose"), ("MatMul", "Gemm")
@@ -157,7 +158,7 @@ def _spoken(voice: LoadedVoice, rounded: Path, gates: Gates, depth: Depth, say: 
     """The damages of level 3, on what the source says freely."""
     from gsvexport.runtime.pipeline import load
 
-    texts = sentences(voice.model, depth.sentences)
+    texts = sentences(voice.model, depth.sentences)[:_SPOKEN_SENTENCES]
     if not texts or "ge" not in voice.baked:
         return [Row(name, meant, (), meant) for name, (_, meant) in SPOKEN.items()]
     ears = freerun.listeners(voice.model.language, depth.recogniser)
