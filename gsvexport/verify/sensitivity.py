@@ -19,7 +19,7 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
-from gsvexport.errors import EnvironmentProblem
+from gsvexport.errors import EnvironmentProblem, printable
 from gsvexport.files import atomic_file
 from gsvexport.verify import audio, checks, golden, ladder, ruler, said, speech
 from gsvexport.verify.gates import METRICS, WAVEFORM, resolve
@@ -195,14 +195,14 @@ def main(sources: Sequence[Path], artifacts: Sequence[tuple[Path, Path]], out: P
     """Damage SOURCES in every known way and show what each gate notices."""
     pages = []
     for source in sources:
-        table = Table(source, lambda text: click.echo(text, err=True))
+        table = Table(source, lambda text: click.echo(printable(text), err=True))
         for of, artifact in artifacts:
             if of.resolve() == source.resolve():
-                table.add(artifact, lambda text: click.echo(text, err=True))
+                table.add(artifact, lambda text: click.echo(printable(text), err=True))
         pages.append("\n".join(table.lines()))
     text = "\n".join(pages)
     if out is None:
-        click.echo(text)
+        click.echo(printable(text))
     else:
         with atomic_file(out, force=True) as work:
             work.write_text(text, encoding="utf-8")
