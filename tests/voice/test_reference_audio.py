@@ -111,7 +111,7 @@ def write(path, samples, rate=32000):
         (lambda path: write(path, np.zeros(96000)), "96000 samples, all of them zero"),
         (lambda path: path.write_bytes(b""), "not a sound file"),
         (lambda path: path.write_bytes(b"RIFF, but no more"), "not a sound file"),
-        (lambda path: path.mkdir(), "cannot be read"),
+        (lambda path: path.mkdir(), "is a folder, where a file is wanted"),
         (lambda path: None, "cannot be read"),
         (lambda path: write(path, np.array([0.0, np.nan])), "NaN or infinite"),
         (lambda path: write(path, np.array([0.0, np.inf])), "NaN or infinite"),
