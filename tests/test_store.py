@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from gsvexport.errors import EnvironmentProblem
+from gsvexport.held import release
 from gsvexport.store import Store
 
 KEY, OTHER = "0" * 64, "1" * 64
@@ -154,7 +155,7 @@ def test_a_killed_process_leaves_nothing_that_counts(store, maker, how):
 def test_a_result_that_is_being_made_is_not_swept(store, maker):
     process = maker()
     assert process.stdout.readline() == "inside\n"
-    store.obtain(OTHER, write())
+    release(store.obtain(OTHER, write()).parent)
     assert store.prune() > 0
     assert visible(store) == [f"{KEY}.partial"]
     assert process.communicate("go\n", timeout=30)[0] == "finished\n"
@@ -177,10 +178,12 @@ def test_two_processes_that_want_the_same_both_get_it_and_one_makes_it(store, ma
 
 
 def test_prune_goes_by_the_last_use(store):
-    store.obtain(KEY, write())
-    store.obtain(OTHER, write())
+    folders = [store.obtain(key, write()) for key in (KEY, OTHER)]
     os.utime(store.root / OTHER / "index.json", (0, 0))
     assert [entry.key for entry in store.entries()] == [KEY, OTHER]
+    assert store.prune(older_than_days=1) == 0  # this process uses them
+    for folder in folders:
+        release(folder.parent)
     assert store.prune(older_than_days=1) == 7
     assert visible(store) == [KEY]
     assert store.prune() == 7
