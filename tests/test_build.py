@@ -273,13 +273,19 @@ def test_how_it_is_compressed_changes_the_file_and_not_what_it_does(built, cache
         build(voice, "x86-64", tmp_path / "again", compress="best")
 
 
-def test_verify_reads_every_byte_of_what_was_unpacked(built, cache):
+def test_verify_reads_every_byte_of_what_was_unpacked(built, cache, tmp_path):
     assert verify_packed(built[1]).passed
     folder = container.unpacked(built[1])
     weights = folder / "weights.safetensors"
-    weights.write_bytes(weights.read_bytes()[:-1] + b"\x7f")
+    good = weights.read_bytes()
+    weights.write_bytes(good[:-1] + b"\x7f")
+    assert verify_packed(built[1]).passed
+    assert weights.read_bytes() == good  # the file is whole, so it was unpacked anew
+    own = tmp_path / "own"
+    shutil.copytree(folder, own)
+    (own / weights.name).write_bytes(good[:-1] + b"\x7f")
     with pytest.raises(ArtifactError, match="damaged") as caught:
-        verify_packed(built[1])
+        verify_packed(own)
     assert caught.value.problems == ("weights.safetensors has changed (SHA-256 differs)",)
 
 
