@@ -52,7 +52,7 @@ def test_bfloat16_becomes_float32(tmp_path):
         ({"a": entry("F99")}, "not known"),
         ({"a": entry(shape=(2, -2))}, "not known"),
         ({"a": entry(shape=(True, 4))}, "not known"),
-        ({"a": entry(shape=(1 << 62, 1 << 62))}, "does not fit"),
+        ({"a": entry(shape=(1 << 62, 1 << 62))}, "not known"),
         ({"a": entry(place=(0, 17))}, "does not fit"),
         ({"a": entry(place=(16, 0))}, "does not fit"),
         ({"a": entry(place=(8, 24))}, "does not fit"),
