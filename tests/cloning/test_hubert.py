@@ -98,5 +98,5 @@ def test_a_folder_without_weights_or_with_a_pickle_is_refused(copy):
     with pytest.raises(VoiceError, match="holds neither"):
         read_hubert(folder)
     (folder / "config.json").write_text("[" * 100_000)
-    with pytest.raises(VoiceError, match=r"cannot be read|too large"):
+    with pytest.raises(VoiceError, match="at most 65536 are read"):
         read_hubert(folder)
