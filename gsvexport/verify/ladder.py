@@ -203,7 +203,7 @@ KINDS: tuple[Kind, ...] = (
     Kind("µ-law", "bits", (11, 9, 7, 5), lambda x, bits: damage.mu_law(x, int(bits))),
     Kind("integer output", "bits", (15, 12, 10, 8), _coarse),
     Kind("without the highest", "of the band", (0.1, 0.3, 0.6), _low_passed, judged=False),
-    Kind("louder", "dB", (0.2, 1, 3), damage.gain, judged=False),
+    Kind("louder", "dB", (0.2, 1, 3, 25), damage.gain, judged=False),
     Kind("faster", "times", (1.0005, 1.005, 1.03), damage.faster_in_place, judged=False),
     Kind("noise on the latent", "dB", (40, 25, 15, 8), _noisy, "acoustic"),
     Kind("noise on the features", "dB", (40, 25, 15, 8), _noisy, "features"),

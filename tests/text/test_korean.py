@@ -86,6 +86,7 @@ def test_counters_take_native_numerals():
 
 def test_short_texts_and_english():
     assert said("네.") == ["..ㄴㅔ."]
+    assert said("3시.") == [".ㅅㅔㅅㅣ."]
     assert said("KBS에서 봤어요.") == ["KEY1BIY1EH1Sㅇㅔㅅㅓ空ㅂㅗㅏㅆㅓㅇㅣㅗ."]
 
 

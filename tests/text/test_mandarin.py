@@ -179,6 +179,11 @@ TONES = {
         "数一数": "shu3 yi5 shu3", "数学": "shu4 xue2", "头发": "tou2 fa5", "发现": "fa1 xian4", "便宜": "pian2 yi5",
         "方便": "fang1 bian4", "会计": "kuai4 ji4", "教书": "jiao1 shu1", "教室": "jiao4 shi4", "嗯": "en5",
         "重庆": "chong2 qing4", "睡着了": "shui4 zhao2 le5",
+        "全长五米": "quan2 chang2 wu2 mi3", "剑长三尺": "jian4 chang2 san1 chi3", "班长三个": "ban1 zhang3 san1 ge5",
+        "一行人": "yi4 xing2 ren2", "三行字": "san1 hang2 zi4", "曝光": "bao4 guang1", "一曝十寒": "yi2 pu4 shi2 han2",
+        "还得写": "hai2 dei3 xie3", "跑得快": "pao3 de5 kuai4", "单雄信": "shan4 xiong2 xin4",
+        "仇先生": "qiu2 xian1 sheng5",
+        "曾国藩": "zeng1 guo2 fan1", "任何人": "ren4 he2 ren2", "查良镛": "zha1 liang2 yong1",
     },
 }  # fmt: skip
 

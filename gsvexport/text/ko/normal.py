@@ -13,6 +13,7 @@ from gsvexport.text.ko.numbers import decimal, digits, sino
 
 Match = re.Match[str]
 
+_STOP = "\x01"  # a full stop, as 。 is, between whatever it stands
 PAUSE = "停"  # what voices have heard for signs that upstream's front end does not know
 _UNKNOWN_SIGNS = "\"'“”‘’„«»「」『』《》〈〉()（）[]［］{}【】〔〕;；—―─|｜_♪♫♡♥★☆※●○■□◆◇▲△▼▽→←↑↓•©®™✓✔〒§`´"
 _PLAIN = {
@@ -20,8 +21,8 @@ _PLAIN = {
     **dict.fromkeys("‐‑–−﹣－", "-"),
     **dict.fromkeys("～〜∼", "~"),
     **{
-        "。": ".",
-        "｡": ".",
+        "。": _STOP,
+        "｡": _STOP,
         "．": ".",
         "，": ",",
         "、": ",",
@@ -48,7 +49,7 @@ _PLAIN = {
     **{"㎜": "mm", "㎡": "m²", "⁄": "/", "￥": "¥"},
 }
 _HANGUL = "\uac00-\ud7a3\u3131-\u3163"
-_KNOWN = re.compile(rf"[{_HANGUL}A-Za-z0-9 \n.,!?…:\-/$€£¥₩&%@+=#°²³×÷±<>~^*{PAUSE}]*")
+_KNOWN = re.compile(rf"[{_HANGUL}A-Za-z0-9 \n.,!?…:\-/$€£¥₩&%@+=#°²³×÷±<>~^*{PAUSE}{_STOP}]*")
 _UNITS = {
     **{
         "km/h": "킬로미터 매 시",
@@ -142,7 +143,7 @@ def normalise(text: str) -> str:
     text = "".join(plain(char) or "" for char in text)
     for pattern, put in _RULES:
         text = pattern.sub(put, text)
-    text = re.sub(r"([,.!?…-])[,.!?…-]+", r"\1", text)
+    text = re.sub(r"([,.!?…-])[,.!?…-]+", r"\1", text).replace(_STOP, ".")
     return re.sub(rf"[^{_HANGUL}0-9 ,.!?…{PAUSE}-]", "", text)
 
 
@@ -180,7 +181,7 @@ def _measured(match: Match) -> str:
 _RULES: list[tuple[re.Pattern[str], str | Callable[[Match], str]]] = [
     (re.compile(pattern), put)
     for pattern, put in (
-        (r"(?<=[^\s.,!?…:-])[ ]*\n\s*", ". "),  # a line without an end
+        (rf"(?<=[^\s.,!?…:{_STOP}-])[ ]*\n\s*", f"{_STOP} "),  # a line without an end
         (r"\s+", " "),
         (
             r"(?<![\d.])((?:1[5-9]|20)\d\d)([-/.])\s?(1[0-2]|0?[1-9])\2\s?(3[01]|[12]\d|0?[1-9])(?![\d])\.?(?=\s|$|[^\d.])",

@@ -5,6 +5,7 @@ Only rules that hold nearly always stand here; everything else is what pypinyin'
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 Neighbour = tuple[str, str]  # a word and its part of speech, both empty at an end
@@ -13,6 +14,8 @@ PHRASES = {  # read otherwise, or not known as phrases
     "还给": "huan2 gei3",
     "得去": "dei3 qu4",
     "还要": "hai2 yao4",
+    "还得": "hai2 dei3",
+    "全长": "quan2 chang2",
     "长得": "zhang3 de5",
     "一行": "yi1 hang2",
     "重做": "chong2 zuo4",
@@ -23,6 +26,25 @@ PHRASES = {  # read otherwise, or not known as phrases
     "嗯": "en5",
 }
 _COUNTING = frozenset("一二两三四五六七八九十百千万几每这那哪半第数")
+_NUMERALS = frozenset("零一二两三四五六七八九十百千万几半")
+_TITLES = ("先生", "女士", "小姐", "老师", "经理", "医生", "教授", "同学", "总", "氏", "某", "家")
+_SURNAMES = {  # read otherwise than as words
+    **{
+        "单": "shan4",
+        "曾": "zeng1",
+        "解": "xie4",
+        "仇": "qiu2",
+        "华": "hua4",
+        "查": "zha1",
+        "朴": "piao2",
+        "翟": "zhai2",
+    },
+    **{"区": "ou1", "盖": "ge3", "任": "ren2", "乐": "yue4", "缪": "miao4", "燕": "yan1", "尉迟": "yu4 chi2"},
+    **{"万俟": "mo4 qi2", "长孙": "zhang3 sun1"},
+}
+_LENGTH = re.compile(
+    "(?<=[全剑身体臂翼路线桥河刀腿周边弧波音总杆绳墙城江宽高深])(长)(?=[零一二两三四五六七八九十百千几半约达为近])"
+)
 _DEGREE = frozenset("很太最更多这么那么真好不")
 
 
@@ -33,14 +55,31 @@ def corrected(words: Sequence[Neighbour]) -> dict[int, str]:
     for index, (word, kind) in enumerate(words):
         before = words[index - 1] if index else ("", "")
         after = words[index + 1] if index + 1 < len(words) else ("", "")
-        if word in PHRASES:
+        if word[-1:] == "行" and word[:-1] and set(word[:-1]) <= _NUMERALS:
+            found[place + len(word) - 1] = "xing2" if after[0][:1] == "人" else "hang2"  # 一行人, 三行字
+        elif word in PHRASES:
             found |= dict(enumerate(PHRASES[word].split(" "), place))
+        elif name := _surname(word, kind, after):
+            found |= dict(enumerate(name.split(" "), place))
+        elif len(word) == 3 and word[1] == "得":
+            found[place + 1] = "de5"
         elif syllable := reading(word, kind, before, after):
             found[place] = syllable
         elif kind == "m" and len(word) > 1 and (syllable := reading(word[-1], "q", (word[:-1], "m"), after)):
             found[place + len(word) - 1] = syllable  # 三只: a number and what is counted, as one word
         place += len(word)
-    return found
+    text = "".join(word for word, _ in words)
+    return found | {match.start(1): "chang2" for match in _LENGTH.finditer(text)}
+
+
+def _surname(word: str, kind: str, after: Neighbour) -> str | None:
+    """The syllables of the surname that a name begins with, or that stands before a title."""
+    for length in (2, 1):
+        name = word[:length]
+        whole = len(word) == length and after[0].startswith(_TITLES)
+        if name in _SURNAMES and (whole or (kind == "nr" and length < len(word) < 5 and word[0] != word[1])):
+            return _SURNAMES[name]
+    return None
 
 
 def reading(word: str, kind: str, before: Neighbour, after: Neighbour) -> str | None:
@@ -51,6 +90,8 @@ def reading(word: str, kind: str, before: Neighbour, after: Neighbour) -> str | 
     verb = after[1][:1] == "v"
     if word == "地":
         return "de5" if kind == "uv" or (before[1][:1] in "adz" and before[0] and verb) else None
+    if word == "得" and left == "还" and (verb or not after[0]):
+        return "dei3"
     if word == "得":
         if before[1][:1] in ("v", "a") or kind == "ud":
             return "de5"

@@ -145,7 +145,7 @@ def _neutral(text: str, kind: str, tones: list[int], halves: Callable[[str], tup
     last = text[-1]
     several = len(text) > 1
     light = (
-        last in _PARTICLES
+        (last in _PARTICLES and not (last == "得" and tones[-1] == 3))  # dei3: must
         or (several and last in "们子" and kind in ("r", "n") and text not in _words("toned"))
         or (several and last in "上下里" and kind in ("s", "l", "f") and text not in _words("toned"))
         or (several and last in "来去" and text[-2] in _DIRECTIONS)
