@@ -280,7 +280,8 @@ class Manifest:
             if entry.decisions is not None and not _sensible(entry.decisions):
                 problems.append(f"stage {name}: its decisions are not names and numbers")
         for item in self.weights:
-            if not isinstance(item.kind, str) or not {*item.stages} <= self.stages.keys() or not _count(item.bytes):
+            known = all(isinstance(stage, str) and stage in self.stages for stage in item.stages)
+            if not isinstance(item.kind, str) or not known or not _count(item.bytes):
                 problems.append("weights are not bytes by kind and stages")
         if not isinstance(self.target, dict) or not isinstance(self.target.get("name"), str):
             problems.append("target has no name")

@@ -1,13 +1,20 @@
 """Over the corpus of strange artifacts no command ends with 70, hangs, or prints what steers a terminal."""
 
 import collections
+import json
 import os
 import resource
 import shutil
 
+import pytest
 from strange import BYTES, artifacts, edits, sources
 
-from gsvexport import cli
+from gsvexport import cli, reading
+from gsvexport.artifact.manifest import MANIFEST, Manifest
+from gsvexport.errors import GsvError
+from gsvexport.files import canonical_json
+from gsvexport.model import read_model
+from gsvexport.verify.report import Report
 
 # 1 in so many of all changes; `make fuzz` makes 1 in 3 and gives each to every command.
 STRIDE = int(os.environ.get("GSVEXPORT_FUZZ_STRIDE", "307"))
@@ -61,6 +68,40 @@ def test_strange_sources(subject, tmp_path, capsys, record_property):
     shutil.rmtree(tmp_path)
     record_property("runs", f"strange sources: {sum(codes.values())} runs, exit codes {dict(codes)}")
     assert not wrong, wrong[:10]
+
+
+def canonical(data):
+    """As a build writes it, where it can be: what is in another form is refused for that alone."""
+    try:
+        return canonical_json(json.loads(data)).encode()
+    except (ValueError, RecursionError):
+        return data
+
+
+@pytest.mark.parametrize(
+    ("name", "read"),
+    [
+        (MANIFEST, lambda folder: Manifest.from_bytes((folder / MANIFEST).read_bytes(), MANIFEST).to_json()),
+        ("model.json", read_model),
+        ("report.json", lambda folder: Report.from_json(reading.read_json(folder / "report.json")).to_json()),
+    ],
+)
+def test_every_single_change_is_read_or_refused(subject, tmp_path, name, read):
+    value, refused, wrong = json.loads((subject.files / name).read_text()), 0, []
+    if name == MANIFEST:
+        kept = {entry["file"] for entry in value["stages"].values()}
+        value["members"] = {file: entry for file, entry in value["members"].items() if file in kept}
+        assert value["weights"]
+    for what, data in edits(json.dumps(value).encode(), 1):
+        (tmp_path / name).write_bytes(canonical(data))
+        try:
+            read(tmp_path)
+        except (GsvError, reading.Refused):
+            refused += 1
+        except Exception as error:
+            wrong.append((what, repr(error)[:200]))
+    assert not wrong, wrong[:10]
+    assert refused > 200
 
 
 def test_no_run_took_much_memory():
