@@ -114,6 +114,21 @@ def rows(shape: Shape, most: int, least: int = 0) -> Shape:
     return check
 
 
+def row(*shapes: Shape) -> Shape:
+    """A list of exactly one value of each shape."""
+
+    def check(value: Any, where: str) -> Iterator[str]:
+        if not isinstance(value, list):
+            yield f"{where} is no list"
+        elif len(value) != len(shapes):
+            yield f"{where} has {len(value)} entries, not {len(shapes)}"
+        else:
+            for index, (shape, item) in enumerate(zip(shapes, value)):  # noqa: B905 - strict is Python 3.10
+                yield from shape(item, f"{where}[{index}]")
+
+    return check
+
+
 def table(shape: Shape, most: int, key: Shape | None = None) -> Shape:
     """At most so many values of a shape by any name, or by names of the shape `key`."""
     names = key or text(_LONGEST_KEY)

@@ -33,14 +33,28 @@ MOST_EXPANSION = 100  # times its stored bytes that an artifact may unpack to, b
 SLACK = 256 << 20  # bytes
 
 _TEXTS = schema.rows(schema.text(), 1000)
+_POSITIVE = schema.number(1e-3, 1e9)
 _DEVICE = {
     "arch": schema.text(),
     "core": schema.optional(schema.text()),
     "features": _TEXTS,
     "os": schema.text(),
     "memory_mb": schema.optional(schema.number()),
-    "gpu": schema.optional(schema.table(schema.anything, 100)),
-    "tpu": schema.optional(schema.table(schema.anything, 100)),
+    "gpu": schema.optional(
+        schema.record(
+            {},
+            {
+                "compute_capability": schema.text(8),
+                **dict.fromkeys(("memory_mb", "bandwidth_gbs"), schema.optional(_POSITIVE)),
+            },
+            more=True,
+        )
+    ),
+    "tpu": schema.optional(
+        schema.record(
+            {}, {"link": schema.text(), **dict.fromkeys(("sram_mb", "tops_int8", "link_gbs"), _POSITIVE)}, more=True
+        )
+    ),
     "runtimes": schema.table(schema.text(), 100),
 }
 # What of a resolved target is looked at without its class, and what `_problems` does not look at itself.
@@ -52,6 +66,7 @@ _SHAPE = schema.record(
                 "title": schema.text(),
                 "device": schema.record({}, _DEVICE, more=True),
                 "gates": schema.table(schema.number(), 1000),
+                "limits": schema.record({"phones": schema.whole(1), "tokens": schema.whole(1)}, more=True),
                 "placement": schema.table(schema.table(schema.text(), 10), 100),
                 "portability": schema.text(),
                 "emulator": schema.optional(schema.text()),
@@ -265,7 +280,8 @@ class Manifest:
             if entry.decisions is not None and not _sensible(entry.decisions):
                 problems.append(f"stage {name}: its decisions are not names and numbers")
         for item in self.weights:
-            if not isinstance(item.kind, str) or not {*item.stages} <= self.stages.keys() or not _count(item.bytes):
+            known = all(isinstance(stage, str) and stage in self.stages for stage in item.stages)
+            if not isinstance(item.kind, str) or not known or not _count(item.bytes):
                 problems.append("weights are not bytes by kind and stages")
         if not isinstance(self.target, dict) or not isinstance(self.target.get("name"), str):
             problems.append("target has no name")

@@ -76,7 +76,7 @@ def _lower(path: Path, name: str, out: Path) -> None:
 def _table(folder: Path) -> int:
     refused = 0
     print(_HEADER)  # noqa: T201
-    for form in compiled.forms(plans.read_json(folder / plans.RECIPE)):
+    for form in compiled.forms(plans.read_recipe(folder)):
         files = [form.graph, *(path.name for path in folder.glob("*.safetensors"))]
         hashes = {name: sha256_file(folder / name) for name in files}
         with tempfile.TemporaryDirectory() as work:

@@ -13,6 +13,7 @@ from gsvexport.cli.bake import bake, given_by, reference_options
 from gsvexport.cli.echo import echo
 from gsvexport.cli.inspect import inspect
 from gsvexport.cli.keys import key, sign
+from gsvexport.cli.numbers import Finite
 from gsvexport.cli.registry import gc, publish, pull
 from gsvexport.cli.release import release
 from gsvexport.cli.say import bench, say
@@ -46,7 +47,7 @@ _PATH = click.Path(path_type=Path)
 _target = click.option(
     "-t", "--target", "targets", multiple=True, required=True, metavar="NAME", help="A device's name, or a TOML file."
 )
-_percent = click.FloatRange(0)
+_percent = Finite(0)
 _margin = click.option(
     "--margin", type=_percent, default=10, show_default=True, metavar="PERCENT", help="Of its limit a check may lose."
 )
@@ -400,7 +401,7 @@ cli.add_command(bench)
 
 @cli.command()
 @click.option("--prune", is_flag=True, help="Remove finished steps, unpacked artifacts and leftovers.")
-@click.option("--older-than", type=click.FloatRange(0), default=0, metavar="DAYS", help="Only what was not used since.")
+@click.option("--older-than", type=Finite(0, 36_500), default=0, metavar="DAYS", help="Only what was not used since.")
 def cache(prune: bool, older_than: float) -> None:
     """Show, or prune, what is kept to be made only once."""
     from gsvexport.cli.show import cache_page, prune_cache

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from gsvexport.cli.echo import echo
+from gsvexport.cli.numbers import Finite
 from gsvexport.progress import progress as _progress
 
 if TYPE_CHECKING:
@@ -135,7 +136,7 @@ def pull(
 )
 @click.option(
     "--grace",
-    type=click.FloatRange(0),
+    type=Finite(0, 36_500),
     default=1.0,
     show_default=True,
     metavar="DAYS",

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from gsvexport.cli.echo import echo
+from gsvexport.cli.numbers import Finite
 from gsvexport.progress import progress as _progress
 
 _PATH = click.Path(path_type=Path)
@@ -32,14 +33,14 @@ _any_machine = click.option("--any-machine", is_flag=True, help="Also what was m
 @click.option("--stream", is_flag=True, help="In pieces, as soon as each is computed; to - as raw 16-bit samples.")
 @click.option("--language", help="TEXT's language, where it is not the voice's: en, ja, ko, yue, zh or auto.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Decides everything random.")
-@click.option("--speed", type=float, default=1.0, show_default=True, help="2 is twice as fast.")
-@click.option("--noise-scale", type=float, help="0 speaks the mean; 0.5, and for v3 and v4 1, without it.")
+@click.option("--speed", type=Finite(), default=1.0, show_default=True, help="2 is twice as fast.")
+@click.option("--noise-scale", type=Finite(), help="0 speaks the mean; 0.5, and for v3 and v4 1, without it.")
 @click.option("--steps", type=int, help="v3, v4: steps of flow matching (32, 8); fewer are faster.")
-@click.option("--cfg-rate", type=float, default=0.0, help="v3, v4: guidance; any but 0 doubles the work.")
+@click.option("--cfg-rate", type=Finite(), default=0.0, help="v3, v4: guidance; any but 0 doubles the work.")
 @click.option("--top-k", type=int, help="Sample among that many codes.")
-@click.option("--top-p", type=float, help="Sample among codes of that much probability.")
-@click.option("--temperature", type=float, help="Below 1 is more regular.")
-@click.option("--repetition-penalty", type=float, help="Above 1 avoids codes that were used.")
+@click.option("--top-p", type=Finite(), help="Sample among codes of that much probability.")
+@click.option("--temperature", type=Finite(), help="Below 1 is more regular.")
+@click.option("--repetition-penalty", type=Finite(), help="Above 1 avoids codes that were used.")
 @click.option("--greedy", is_flag=True, help="Always the most likely code.")
 @click.option("--no-prompt", is_flag=True, help="Do not lead with the voice's own prompt.")
 @click.option("--max-tokens", type=int, help="Stop after that many codes (25 are a second).")

@@ -19,6 +19,12 @@ from gsvexport.artifact import container
 from gsvexport.artifact.keys import trusted_keys
 from gsvexport.artifact.manifest import Manifest, Member, StageEntry
 from gsvexport.artifact.signature import Claim, from_bytes, sign, to_bytes
+from gsvexport.backends.tensorrt import plans
+from gsvexport.backends.tensorrt.recipe import Engine, Profile, to_json
+from gsvexport.backends.tflite.placement import Finding, Placement, Row
+from gsvexport.backends.tflite.report import Compile, Share, page
+from gsvexport.backends.tflite.report import Report as Placed
+from gsvexport.backends.tflite.session import read_recipe
 from gsvexport.errors import GsvError
 from gsvexport.external import check_external
 from gsvexport.files import canonical_json, sha256_bytes
@@ -140,6 +146,25 @@ def _named(ending: str, read: Callable[[Path], Any]) -> Target:
     return lambda path: read(path.rename(path.with_suffix(ending)))
 
 
+def _tensorrt() -> bytes:
+    profile = Profile("all", {"codes": ((1, 1), (1, 4), (1, 9))})
+    ports = {"inputs": {"codes": "int32"}, "outputs": {"audio": "float32"}}
+    engine = Engine("vocoder", ("vocoder",), "vocoder.onnx", "", (profile,), ("Tanh",), ports, 0.5)
+    return canonical_json(to_json([engine], phones=9)).encode()
+
+
+def _tflite() -> bytes:
+    part = {"file": "vocoder.tflite", "window": 9, "left": 1, "right": 1, "rate": 2}
+    return canonical_json({"schema": 1, "output": "audio", "samples": True, "parts": [part]}).encode()
+
+
+def _placement() -> bytes:
+    row = Row("CONV_2D", "a", "refused", 9, (Finding("dtype", "float", "docs", "issue"),))
+    placed = Placement("vocoder.tflite", 14, (row,), 1, 2, 3, 4, ("a", 5), 13, 0.5)
+    told = Compile("not_run", "no compiler")
+    return Placed("vocoder", placed, (Share("rest.tflite", 1, 2),), 0.5, "usb3", told).text().encode()
+
+
 VOICE = b'[voice]\nname = "a"\nlanguage = "en"\ngpt = "g"\nsovits = "s"\n[reference]\naudio = "r.wav"\n'
 TOML = (
     b'title = "x"\n[device]\narch = "x86-64"\n[placement]\ndefault = { backend = "onnxruntime", precision = "fp32" }\n'
@@ -173,6 +198,9 @@ TARGETS: dict[str, tuple[Target, bytes]] = {
     "checkpoint": (read_checkpoint, _torch()),
     "tensor file": (lambda path: read_tensor_file(path, "state_dict"), _torch()),
     "safetensors": (read_safetensors, _safetensors()),
+    "TensorRT's recipe": (_in("tensorrt.json", plans.read_recipe), _tensorrt()),
+    "TFLite's recipe": (read_recipe, _tflite()),
+    "placement": (lambda path: page(Placed.from_bytes(path.read_bytes(), "a")), _placement()),
     "voice.toml": (_named(".toml", read_profile), VOICE),
     "target": (_named(".toml", lambda path: read_target(str(path))), TOML),
 }

@@ -74,6 +74,7 @@ ARRAYS = {
     "record": npy(described("[('a','<f4')]", "(0,)")),
     "code": npy("__import__('os').system('false')"),
 }
+FEW = 100
 GRAPHS = {"no graph": b"x" * 100, "cut": b"\x08\x09\x3a\xff\xff\xff\xff\x0f", "empty": b"", "groups": b"\x0b" * 1000}
 
 
@@ -97,8 +98,9 @@ def changed(value: Any, at: tuple[Any, ...], how: Callable[[Any, Any], None]) ->
     return copy
 
 
-def edits(data: bytes, stride: int) -> Iterator[tuple[str, bytes]]:
-    """Every `stride`-th of the ways to spoil a JSON file: another value at each place, a key less, a key more."""
+def edits(data: bytes, stride: int, share: tuple[int, int] = (0, 1)) -> Iterator[tuple[str, bytes]]:
+    """Every `stride`-th of the ways to spoil a JSON file: another value at each place, a key less, a key more; and
+    `BYTES`: of (first, count) every `count`-th of them, where `stride` asks for few."""
     value = json.loads(data)
     number = 0
     for at in places(value):
@@ -118,13 +120,13 @@ def edits(data: bytes, stride: int) -> Iterator[tuple[str, bytes]]:
         if number % stride == 0:
             yield f"no {name}", json.dumps(changed(value, at, lambda inner, key: inner.__delitem__(key))).encode()
             yield f"more in {name}", json.dumps({**value, f"more{number}": 1}).encode()
-    yield from BYTES.items()
+    first, count = share if stride > FEW else (0, 1)
+    yield from list(BYTES.items())[first::count]
 
 
 def artifacts(subject: Subject, folder: Path, stride: int = 1) -> Iterator[tuple[str, Path]]:
     """Strange artifacts, one at a time: each replaces the one before. Their manifests list what they hold."""
     files, out = folder / "files", folder / "strange.gsv"
-    report = subject.files / "report.json"
 
     def packed(name: str, data: bytes) -> Path | None:
         shutil.rmtree(files, ignore_errors=True)
@@ -133,12 +135,8 @@ def artifacts(subject: Subject, folder: Path, stride: int = 1) -> Iterator[tuple
         (files / name).write_bytes(data)
         return repacked(files, out)
 
-    for name, source in (
-        ("model.json", subject.files / "model.json"),
-        ("golden/golden.json", subject.files / "golden/golden.json"),
-        ("report.json", report),
-    ):
-        for what, data in edits(source.read_bytes(), stride):
+    for place, name in enumerate(("model.json", "golden/golden.json", "report.json")):
+        for what, data in edits((subject.files / name).read_bytes(), stride, (place, 3)):
             yield f"{name}: {what}", packed(name, data)
     for what, data in ARRAYS.items():
         yield f"baked/ge.npy: {what}", packed("baked/ge.npy", data)
@@ -163,8 +161,8 @@ def link_or_copy(source: str, target: str) -> str:
 
 def sources(subject: Subject, folder: Path, stride: int = 1) -> Iterator[tuple[str, Path]]:
     """Strange sources, one at a time, whose digests are right where they can be."""
-    for name in ("source.json", "model.json"):
-        for what, data in edits((subject.source / name).read_bytes(), stride):
+    for place, name in enumerate(("source.json", "model.json")):
+        for what, data in edits((subject.source / name).read_bytes(), stride, (place, 2)):
             out = folder / "source"
             shutil.rmtree(out, ignore_errors=True)
             shutil.copytree(subject.source, out, copy_function=link_or_copy)

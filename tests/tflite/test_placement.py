@@ -196,11 +196,18 @@ def test_a_report_is_written_and_read_again_and_nothing_else_is():
     for damage in (
         {"schema": 2}, {"placement": None}, {"rest": [1]}, {"seconds": "x"},
         {"placement": {**value["placement"], "rows": [{"verdict": "maybe"}]}},
+        {"placement": {**value["placement"], "estimate_ms": "x"}}, {"link": 3}, {"seconds": float("nan")},
+        {"placement": {**value["placement"], "largest": ["x"]}}, {"placement": {**value["placement"], "since": None}},
+        {"placement": {**value["placement"], "rows": [{**value["placement"]["rows"][0], "macs": 1 << 62}]}},
+        {"placement": {**value["placement"], "rows": [{**value["placement"]["rows"][0], "name": 1}]}},
+        {"compile": {**value["compile"], "disagreements": "text"}}, {"compile": {**value["compile"], "file": []}},
+        {"compile": {**value["compile"], "mapped": 99}}, {"compile": {**value["compile"], "status": "x"}},
     ):  # fmt: skip
         with pytest.raises(ArtifactError, match=r"placement\.json"):
             report.Report.from_bytes(json.dumps({**value, **damage}).encode(), "placement.json")
-    with pytest.raises(ArtifactError):
-        report.Report.from_bytes(b"[]", "placement.json")
+    for data in (b"[]", b"", b"[" * 9000, b"\xff", b'{"schema": 1, "schema": 1}'):
+        with pytest.raises(ArtifactError, match=r"placement\.json"):
+            report.Report.from_bytes(data, "placement.json")
 
 
 def test_the_share_is_that_of_the_whole_stage():

@@ -15,7 +15,7 @@ from gsvexport.backends.tflite.flatbuffer import dump
 from gsvexport.backends.tflite.quantise import quantise
 from gsvexport.backends.tflite.segments import computed, context, frames, joined, products, rate, rest, segments
 from gsvexport.backends.tflite.session import Part, Runner, in_windows, interpreter, open_session, windows
-from gsvexport.errors import BackendError
+from gsvexport.errors import ArtifactError, BackendError
 
 
 @pytest.fixture(scope="module")
@@ -114,22 +114,37 @@ def test_threads_may_share_a_stage(recipe):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"schema": 2}, "schema 2"),
-        ({"parts": []}, "0 parts"),
+        ({"schema": 2}, "schema is none of 1"),
+        ({"schema": None}, "schema is none of 1"),
+        ({"output": 1}, "output is no text"),
+        ({"samples": 1}, "samples is neither true nor false"),
+        ({"parts": []}, "parts has 0 entries"),
+        ({"parts": {}}, "parts is no list"),
+        ({"parts": [[]]}, "is no table"),
         ({"file": "../vocoder.tflite"}, "no .tflite file beside it"),
         ({"file": "vocoder.exe"}, "no .tflite file beside it"),
+        ({"file": None}, "file is no text"),
         ({"window": 4}, "keeps none"),
-        ({"window": 1 << 40}, "windows"),
-        ({"rate": 0}, "windows"),
-        ({"left": -1}, "windows"),
+        ({"window": 1 << 40}, "window is not between"),
+        ({"window": "8"}, "window is no whole number"),
+        ({"rate": 0}, "rate is not between"),
+        ({"rate": 0.5}, "rate is no whole number"),
+        ({"left": -1}, "left is not between"),
         ({"extra": 1}, "extra"),
     ],
 )
 def test_a_recipe_that_cannot_be_right_is_refused(recipe, change, said):
     value = json.loads(recipe.read_text())
-    (value if set(change) & {"schema", "parts"} else value["parts"][0]).update(change)
+    (value if set(change) & {"schema", "parts", "output", "samples"} else value["parts"][0]).update(change)
     recipe.write_text(json.dumps(value))
-    with pytest.raises(BackendError, match=said):
+    with pytest.raises(ArtifactError, match=said):
+        open_session(recipe)
+
+
+@pytest.mark.parametrize("data", [b"", b"[1]", b"1", b"[" * 9000, b'{"schema": NaN}', b"\xff", b'{"schema": 1}'])
+def test_what_is_no_recipe_is_refused(recipe, data):
+    recipe.write_bytes(data)
+    with pytest.raises(ArtifactError, match=r"vocoder\.json is no recipe"):
         open_session(recipe)
 
 

@@ -63,7 +63,7 @@ def judge(folder: Path, manifest: Manifest, keep: Keep, say: Say) -> Iterator[Ro
 
     `keep(key, make, label)` gives the folder that `make` filled before or fills now.
     """
-    recipe = plans.read_json(folder / plans.RECIPE)
+    recipe = plans.read_recipe(folder)
     found, problem = rtx.installed()
     if problem:
         for entry in recipe["engines"].values():

@@ -77,7 +77,7 @@ class EmulatedSession:
 
 def _in_place_graph(folder: Path, file: str) -> str:
     """The other form of a graph; empty where there is none."""
-    entries = plans.read_json(folder / plans.RECIPE)["engines"].values()
+    entries = plans.read_recipe(folder)["engines"].values()
     forms = [entry.get("in_place") for entry in entries if entry["graph"] == file]
     return str(forms[0]["graph"]) if forms and forms[0] else ""
 

@@ -70,14 +70,14 @@ def carried() -> dict[str, Path]:
 
 def reads(folder: Path) -> set[str]:
     """Members that are neither a stage's graph nor carried, and are needed to finish the artifact in `folder`."""
-    recipe = plans.read_json(folder / plans.RECIPE)
+    recipe = plans.read_recipe(folder)
     forms = [one for entry in recipe["engines"].values() for one in (entry["weak"], _in_place(entry).get("graph"))]
     return {plans.RECIPE, *filter(None, forms)}
 
 
 def ports(folder: Path, graph: str) -> dict[str, dict[str, str]]:
     """The numpy type of each input and output that the device is told to expect of a graph."""
-    for entry in plans.read_json(folder / plans.RECIPE)["engines"].values():
+    for entry in plans.read_recipe(folder)["engines"].values():
         form = _in_place(entry)
         if graph in (entry["graph"], entry["weak"], form.get("graph")):
             return dict(form["ports"] if graph == form.get("graph") else entry["ports"])
@@ -98,7 +98,10 @@ def finalize(folder: Path, say: Say, cache: str = plans.AUTO) -> dict[str, Any]:
         ArtifactError: made for another device.
         BackendError: an engine that cannot be built or opened.
     """
-    manifest, recipe = plans.read_json(folder / "manifest.json"), plans.read_json(folder / plans.RECIPE)
+    manifest, recipe = plans.read_manifest(folder), plans.read_recipe(folder)
+    absent = {stage for entry in recipe["engines"].values() for stage in entry["stages"]} - manifest["stages"].keys()
+    if absent:
+        raise ArtifactError(f"{folder / plans.RECIPE} has stages that the manifest lacks", problems=sorted(absent))
     trt = import_tensorrt()
     cuda = Cuda()
     device = this_device(cuda, trt)
@@ -159,7 +162,7 @@ def finalize(folder: Path, say: Say, cache: str = plans.AUTO) -> dict[str, Any]:
 
 def reject(folder: Path) -> None:
     """Make the engines of an artifact ones that are not opened: a check outside this module failed."""
-    recipe = plans.read_json(folder / plans.RECIPE)
+    recipe = plans.read_recipe(folder)
     device = this_device(Cuda(), import_tensorrt())
     for entry in recipe["engines"].values():
         plans.note(plans.current(folder, entry, device)[1], passed=False)
@@ -361,7 +364,7 @@ def _alone(folder: Path) -> Iterator[None]:
 
 def _damage(folder: Path) -> list[str]:
     """Which members of an unpacked artifact are missing or changed."""
-    members = plans.read_json(folder / "manifest.json")["members"]
+    members = plans.read_manifest(folder)["members"]
     problems = []
     for name, member in members.items():
         path = folder / name

@@ -11,12 +11,13 @@ A plan without its `.json` was interrupted, one whose `.json` says something els
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gsvexport import reading
+from gsvexport import reading, schema
 from gsvexport.backends.tensorrt.device import Device
 from gsvexport.errors import ArtifactError
 from gsvexport.files import atomic_file, cache_directory, canonical_json, sha256_bytes, sha256_file
@@ -27,6 +28,89 @@ RECIPE = "tensorrt.json"
 AUTO, READ_ONLY, IN_PLACE = "auto", "read-only", "in-place"
 CACHES = (AUTO, READ_ONLY, IN_PLACE)
 _SCHEMA = 1
+_RECIPE_SCHEMA = 1  # of `tensorrt.json`; see recipe.py
+_AGAIN = "get the artifact again"
+_T2S, _SPOKEN = "t2s", ("latent", "mel")  # the engine with a cache; what a vocoder speaks
+_TEXT = schema.text(1000)
+_NAME = schema.text(100, re.compile(r"[a-z0-9][a-z0-9_-]*"))  # part of a file's name in the cache
+_GRAPH = schema.text(200, re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*\.onnx"))
+_SIZES = schema.rows(schema.whole(0, 1 << 30), 8)
+_PROFILES = schema.rows(
+    schema.record({"name": _NAME, "shapes": schema.table(schema.rows(_SIZES, 3, least=3), 64)}), 64, least=1
+)
+_TYPES = schema.table(schema.one_of("float32", "float16", "int32", "int64", "bool"), 1000)
+_PORTS = schema.record({"inputs": _TYPES, "outputs": _TYPES})
+_FORM = {"graph": _GRAPH, "profiles": _PROFILES, "ports": _PORTS, "half": schema.number(0, 1)}
+_ENGINE = schema.record(
+    {
+        **_FORM,
+        "name": _NAME,
+        "stages": schema.rows(_NAME, 16, least=1),
+        "weak": schema.text(200, re.compile(r"|[A-Za-z0-9_][A-Za-z0-9_.-]*\.onnx")),
+        "single": schema.rows(_TEXT, 20_000),
+    },
+    {
+        "in_place": schema.optional(schema.record({**_FORM, "aliases": schema.table(_TEXT, 1000)})),
+        "context": schema.optional(schema.rows(schema.whole(0, 1 << 20), 2, least=2)),
+        "trtexec": schema.table(schema.text(20_000), 64),
+    },
+)
+_RECIPE = schema.record(
+    {
+        "schema": schema.one_of(_RECIPE_SCHEMA),
+        "phones": schema.whole(0, 1 << 20),
+        "engines": schema.table(_ENGINE, 16, _NAME),
+    }
+)
+
+
+def _member(value: Any, where: str) -> Iterator[str]:
+    """A member's name."""
+    if not reading.safe_name(value):
+        yield f"{where} is no name inside a folder"
+
+
+# What the device needs of a manifest; all of it has its reader in `gsvexport.artifact`, which no artifact carries.
+_RELEASES = schema.text(200)
+_MANIFEST = schema.record(
+    {
+        "name": _TEXT,
+        "version": _TEXT,
+        "tools": schema.table(_TEXT, 64),
+        "stages": schema.table(schema.record({"precision": _NAME}, more=True), 64),
+        "members": schema.table(
+            schema.record(
+                {"size": schema.whole(), "sha256": schema.text(64, re.compile("[0-9a-f]{64}"))},
+                more=True,
+            ),
+            100_000,
+            _member,
+        ),
+        "target": schema.record(
+            {
+                "name": _TEXT,
+                "device": schema.record(
+                    {},
+                    {
+                        "runtimes": schema.table(_RELEASES, 16),
+                        "memory_mb": schema.optional(schema.whole(0, 1 << 30)),
+                        "gpu": schema.optional(
+                            schema.record(
+                                {"compute_capability": schema.text(8)},
+                                {"memory_mb": schema.optional(schema.whole(0, 1 << 30))},
+                                more=True,
+                            )
+                        ),
+                    },
+                    more=True,
+                ),
+            },
+            {"title": _TEXT},
+            more=True,
+        ),
+    },
+    more=True,
+)
 
 
 @dataclass(frozen=True)
@@ -53,19 +137,65 @@ def plan_folder() -> Path:
     return cache_directory(FOLDER)
 
 
+def read_recipe(folder: Path) -> dict[str, Any]:
+    """`tensorrt.json` of an unpacked artifact: its engines. Whether a profile fits its graph the builder says.
+
+    Raises:
+        ArtifactError: absent, or nothing that a build writes.
+    """
+    value = _read(folder / RECIPE, _RECIPE)
+    problems = [f"engine {name!a} calls itself {one['name']!a}" for name, one in value["engines"].items()
+                if name != one["name"]]  # fmt: skip
+    problems += [problem for one in value["engines"].values() for problem in _contradictions(one)]
+    return _sound(folder / RECIPE, value, problems)
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """`manifest.json` of an unpacked artifact, as far as the device needs it.
+
+    Raises:
+        ArtifactError: absent, or without the entries that are needed.
+    """
+    return _read(folder / "manifest.json", _MANIFEST)
+
+
 def read_json(path: Path) -> dict[str, Any]:
-    """A file of an unpacked artifact.
+    """A JSON file that holds a table.
 
     Raises:
         ArtifactError: absent or no JSON object.
     """
+    return _read(path, schema.record({}, more=True))
+
+
+def _read(path: Path, shape: schema.Shape) -> dict[str, Any]:
     try:
         value = reading.read_json(path)
     except (OSError, ValueError) as error:
-        raise ArtifactError(f"{path} {reading.why(error)}", fix="get the artifact again") from error
-    if not isinstance(value, dict):
-        raise ArtifactError(f"{path} holds no description", fix="get the artifact again")
-    return value
+        raise ArtifactError(f"{path} {reading.why(error)}", fix=_AGAIN) from error
+    return _sound(path, value, schema.findings(value, shape))
+
+
+def _sound(path: Path, value: Any, problems: Sequence[str]) -> dict[str, Any]:
+    if problems:
+        raise ArtifactError(f"{path} cannot be right", problems=problems[: schema.MOST_FINDINGS], fix=_AGAIN)
+    known: dict[str, Any] = value
+    return known
+
+
+def _contradictions(entry: Mapping[str, Any]) -> Iterator[str]:
+    """What is wrong with an engine beyond types and ranges: what is looked up in its profiles has to be there."""
+    for form in (entry, entry.get("in_place") or {}):
+        profiles = form.get("profiles", ())
+        if len({one["name"] for one in profiles}) != len(profiles):
+            yield f"{entry['name']} has two profiles of one name"
+        for one in profiles:
+            ranks = {port: {len(sizes) for sizes in three} for port, three in one["shapes"].items()}
+            cached = ranks.get("slots") == {1} or ranks.get("keys") == {4}
+            if entry["name"] == _T2S and not (cached and ranks.get("ids") == {2}):
+                yield f"{_T2S}, profile {one['name']}: no ids [1, N] beside a cache"
+            if entry.get("context") and form is entry and not any(ranks.get(port) == {3} for port in _SPOKEN):
+                yield f"{entry['name']}, profile {one['name']}: windows of what has no frames"
 
 
 def in_place(entry: Mapping[str, Any], device: Device) -> dict[str, Any] | None:
@@ -97,7 +227,7 @@ def graph_file(entry: Mapping[str, Any], device: Device) -> str:
 
 def plan_of(folder: Path, entry: Mapping[str, Any], device: Device) -> Plan:
     """The plan of an engine of the unpacked artifact in `folder`; hashes come from its manifest."""
-    members = read_json(folder / "manifest.json")["members"]
+    members = read_manifest(folder)["members"]
     graph = graph_file(entry, device)
     weights = {name: one["sha256"] for name, one in members.items() if name.endswith(".safetensors")}
     key = {

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gsvexport import reading
+from gsvexport import reading, schema
 from gsvexport.backends.tensorrt.cuda import Unjudged
 from gsvexport.backends.tensorrt.decoder import T2S, DeviceDecoder
 from gsvexport.backends.tensorrt.engine import Engine
@@ -31,6 +31,43 @@ if TYPE_CHECKING:
 _GOLDEN = Path("golden")
 _DIRECTIONS = 4  # on which golden vectors keep each row of a cache
 _BEST_SNR = 200.0  # dB, of identical arrays
+_AGAIN = "get the artifact again"
+_NAME = schema.text(200)
+_FILES = schema.table(_NAME, 64)
+# What is used of these two files; all of them has its readers in `gsvexport.verify`, which no artifact carries.
+_CASES = schema.record(
+    {
+        "seed": schema.whole(0, (1 << 63) - 1),
+        "cases": schema.rows(
+            schema.record({"name": _NAME, "stage": _NAME, "inputs": _FILES, "outputs": _FILES}, more=True), 1000
+        ),
+    },
+    {
+        "ruler": schema.optional(
+            schema.record(
+                {}, {"loudness": schema.optional(schema.record({"mean": schema.number()}, more=True))}, more=True
+            )
+        )
+    },
+    more=True,
+)
+_REPORT = schema.record(
+    {
+        "checks": schema.rows(
+            schema.record(
+                {
+                    "stage": _NAME,
+                    "metric": _NAME,
+                    "limit": schema.optional(schema.number()),
+                    "direction": schema.one_of("max", "min"),
+                },
+                more=True,
+            ),
+            10_000,
+        )
+    },
+    more=True,
+)
 _METRICS = {
     "logits": ("max_error", "top1", "kl"),
     "keys": ("cache_error",),
@@ -46,17 +83,16 @@ def read_cases(folder: Path) -> list[Case]:
     Raises:
         ArtifactError: they cannot be read.
     """
-    found = []
+    index, found = _read(folder / _GOLDEN / "golden.json", _CASES), []
     try:
-        index = reading.read_json(folder / _GOLDEN / "golden.json")
         for row in index["cases"]:
             sides = {
                 side: {port: _load(reading.inside(folder / _GOLDEN, file)) for port, file in row[side].items()}
                 for side in ("inputs", "outputs")
             }
             found.append({**row, **sides, "seed": index["seed"]})
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ArtifactError(f"the golden vectors in {folder} cannot be read: {error!r}") from error
+    except (OSError, ValueError) as error:
+        raise ArtifactError(f"the golden vectors in {folder} cannot be read: {reading.why(error)}") from error
     return found
 
 
@@ -66,11 +102,19 @@ def read_limits(folder: Path) -> dict[tuple[str, str], tuple[float, str]]:
     Raises:
         ArtifactError: it has none.
     """
+    rows = _read(folder / "report.json", _REPORT)["checks"]
+    return {(r["stage"], r["metric"]): (r["limit"], r["direction"]) for r in rows if r["limit"] is not None}
+
+
+def _read(path: Path, shape: schema.Shape) -> dict[str, Any]:
     try:
-        rows = reading.read_json(folder / "report.json")["checks"]
-        return {(r["stage"], r["metric"]): (r["limit"], r["direction"]) for r in rows if r["limit"] is not None}
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ArtifactError(f"{folder} has no report with limits: {error!r}", fix="build it again") from error
+        value = reading.read_json(path)
+    except (OSError, ValueError) as error:
+        raise ArtifactError(f"{path} {reading.why(error)}", fix=_AGAIN) from error
+    if problems := schema.findings(value, shape):
+        raise ArtifactError(f"{path} cannot be right", problems=problems, fix=_AGAIN)
+    known: dict[str, Any] = value
+    return known
 
 
 def prove(
@@ -94,7 +138,13 @@ def prove(
             rows = _case(engines, t2s, case, dims, heard)
         except Unjudged:
             raise
-        except (GsvError, KeyError) as error:
+        except (
+            GsvError,
+            KeyError,
+            ValueError,
+            IndexError,
+            TypeError,
+        ) as error:  # arrays of other shapes than the graph's
             problems[stage] = f"case {case['name']}: {' '.join(str(error).split())}"
             continue
         for name, metric, value in rows:
@@ -113,12 +163,8 @@ def prove(
 
 def _unit(folder: Path) -> float | None:
     """The voice's own ruler, which lies in the index of the golden vectors; None for a voice that has none."""
-    ruler = reading.read_json(folder / _GOLDEN / "golden.json").get("ruler") or {}
-    try:
-        own = ruler.get("loudness")
-        return None if own is None else unit(float(own["mean"]))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ArtifactError(f"the ruler of {folder} cannot be read: {error!r}", fix="build it again") from error
+    own = (_read(folder / _GOLDEN / "golden.json", _CASES).get("ruler") or {}).get("loudness")
+    return None if own is None else unit(float(own["mean"]))
 
 
 def forced(decoder: DeviceDecoder, case: Case) -> NDArray[np.float32]:

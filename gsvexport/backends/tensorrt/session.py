@@ -81,7 +81,7 @@ def open_session(path: Path, *, threads: int | None = None) -> Session:
         BackendError: it has not been built on this device, or failed its checks there.
     """
     folder = path.parent
-    recipe = plans.read_json(folder / plans.RECIPE)
+    recipe = plans.read_recipe(folder)
     entry = next((one for one in recipe["engines"].values() if one["graph"] == path.name), None)
     if entry is None:
         raise ArtifactError(f"{folder / plans.RECIPE} names no engine of {path.name}", fix="get the artifact again")
@@ -113,7 +113,7 @@ def open_session(path: Path, *, threads: int | None = None) -> Session:
 def finished(folder: Path) -> bool:
     """Whether every engine of the unpacked artifact in `folder` is there for this device, and passed."""
     try:
-        recipe, device = plans.read_json(folder / plans.RECIPE), this_device(Cuda(), import_tensorrt())
+        recipe, device = plans.read_recipe(folder), this_device(Cuda(), import_tensorrt())
     except (EnvironmentProblem, BackendError):
         return False
     made = [plans.current(folder, entry, device)[1] for entry in recipe["engines"].values()]

@@ -45,7 +45,7 @@ def _graphs(folder: Path, manifest: Manifest, stage: str) -> Iterator[Finding]:
     try:
         output, _, parts = read_recipe(folder / manifest.stages[stage].file)
         graphs = [read_graph(folder / part.file) for part in parts]
-    except BackendError as error:
+    except (ArtifactError, BackendError) as error:
         yield stage, "integer_faults", float("nan"), 0, " ".join(str(error).split())
         return
     first = graphs[0]
@@ -73,7 +73,7 @@ def _placement(folder: Path, manifest: Manifest, stage: str) -> Iterator[Finding
             stored = read(folder)
             found = survey(folder, stage, entry.file, device, read_model(folder).rate)
             problem = _problem(folder, stored, found)
-        except (ArtifactError, BackendError, KeyError, TypeError) as error:  # the last two: a profile that lacks parts
+        except (ArtifactError, BackendError) as error:
             yield stage, METRIC, float("nan"), 0, " ".join(str(error).split())
             return
         rows = len(found.placement.rows)

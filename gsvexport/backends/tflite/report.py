@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
+import re
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from gsvexport import reading, schema
 from gsvexport.backends.tflite.placement import AFTER, MAPPED, REFUSED, Finding, Placement, Row
 from gsvexport.backends.tflite.table import table
 from gsvexport.errors import ArtifactError
@@ -17,8 +18,54 @@ SCHEMA = 1
 MEMBER = "placement.json"
 NOT_RUN, DONE, FAILED = "not_run", "done", "failed"
 _SHOWN = 8  # refused operators that a page lists
-_LARGEST = 4 << 20  # bytes of a member that are read
+LARGEST = 4 << 20  # bytes of a member that are read
 _WIDTH = 116
+_AGAIN = "build the artifact again"
+_TEXT = schema.text(2000)
+_FILE = r"[A-Za-z0-9_][A-Za-z0-9_.-]*\.tflite"  # beside it: what it names is opened
+_PART, _MADE = schema.text(200, re.compile(_FILE)), schema.text(200, re.compile(f"|{_FILE}"))
+_HASH = schema.text(64)
+_COUNT = schema.whole(0, (1 << 62) - 1)  # multiply-adds, or bytes
+_FINDING = schema.record(dict.fromkeys(("rule", "text", "source", "confidence"), _TEXT))
+_ROW = schema.record(
+    {
+        "kind": _TEXT,
+        "name": _TEXT,
+        "verdict": schema.one_of(MAPPED, REFUSED, AFTER),
+        "macs": _COUNT,
+        "findings": schema.rows(_FINDING, 100),
+    }
+)
+_SHAPE = schema.record(
+    {
+        "schema": schema.one_of(SCHEMA),
+        "stage": _TEXT,
+        "placement": schema.record(
+            {
+                "file": _PART,
+                "rows": schema.rows(_ROW, 10_000),
+                "largest": schema.row(_TEXT, _COUNT),
+                "estimate_ms": schema.number(0),
+                **dict.fromkeys(("runtime", "since"), schema.whole(0, 1 << 20)),
+                **dict.fromkeys(("parameter_bytes", "cache_bytes", "streamed_bytes", "moved_bytes"), _COUNT),
+            }
+        ),
+        "rest": schema.rows(schema.record({"file": _PART, "macs": _COUNT, "bytes": _COUNT}), 64),
+        "seconds": schema.number(0, 1e6),
+        "link": _TEXT,
+        "compile": schema.record(
+            {
+                "status": schema.one_of(NOT_RUN, DONE, FAILED),
+                "carried": schema.flag,
+                "mapped": _COUNT,
+                "disagreements": schema.rows(_TEXT, 10_000),
+                "file": _MADE,
+                **dict.fromkeys(("model", "compiled"), _HASH),
+                **dict.fromkeys(("reason", "version"), _TEXT),
+            }
+        ),
+    }
+)
 
 
 @dataclass(frozen=True)
@@ -89,35 +136,31 @@ class Report:
         Raises:
             ArtifactError: not JSON of this schema.
         """
-        if len(data) > _LARGEST:
-            raise ArtifactError(f"{where} is too large", found=f"{len(data)} bytes", limit=_LARGEST)
         try:
-            value = json.loads(data)
-            if value.get("schema") != SCHEMA:
-                raise ArtifactError(f"{where} has an unknown schema", found=value.get("schema"), limit=SCHEMA)
-            return _report(value)
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-            raise ArtifactError(f"{where} cannot be read: {error}", fix="build the artifact again") from error
+            value = reading.parse_json(data, limit=LARGEST)
+        except reading.Refused as error:
+            raise ArtifactError(f"{where} {error}", fix=_AGAIN) from error
+        if isinstance(value, dict) and value.get("schema") != SCHEMA:
+            raise ArtifactError(f"{where} has an unknown schema", found=str(value.get("schema"))[:40], limit=SCHEMA)
+        if problems := schema.findings(value, _SHAPE):
+            raise ArtifactError(f"{where} cannot be read", problems=problems, fix=_AGAIN)
+        report = _report(value)
+        if report.compile.mapped > len(report.placement.rows):
+            problem = f"{report.compile.mapped} of {len(report.placement.rows)} operators are mapped"
+            raise ArtifactError(f"{where} cannot be read", problems=[problem], fix=_AGAIN)
+        return report
 
 
 def _report(value: Mapping[str, Any]) -> Report:
-    placed = value["placement"]
-    rows = tuple(
-        Row(**{**row, "macs": int(row["macs"]), "findings": tuple(Finding(**one) for one in row["findings"])})
-        for row in placed["rows"]
-    )
-    if any(row.verdict not in (MAPPED, REFUSED, AFTER) for row in rows):
-        raise ValueError("a verdict is none")
-    name, size = placed["largest"]
-    placement = Placement(**{**placed, "rows": rows, "largest": (str(name), int(size))})
-    told = value["compile"]
+    placed, told = value["placement"], value["compile"]
+    rows = tuple(Row(**{**row, "findings": tuple(Finding(**one) for one in row["findings"])}) for row in placed["rows"])
     return Report(
-        stage=str(value["stage"]),
-        placement=placement,
-        rest=tuple(Share(str(one["file"]), int(one["macs"]), int(one["bytes"])) for one in value["rest"]),
+        stage=value["stage"],
+        placement=Placement(**{**placed, "rows": rows, "largest": tuple(placed["largest"])}),
+        rest=tuple(Share(**one) for one in value["rest"]),
         seconds=float(value["seconds"]),
-        link=str(value["link"]),
-        compile=Compile(**{**told, "disagreements": tuple(map(str, told["disagreements"]))}),
+        link=value["link"],
+        compile=Compile(**{**told, "disagreements": tuple(told["disagreements"])}),
     )
 
 

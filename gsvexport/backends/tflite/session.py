@@ -19,14 +19,33 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from gsvexport import reading
-from gsvexport.errors import BackendError, EnvironmentProblem
+from gsvexport import reading, schema
+from gsvexport.errors import ArtifactError, BackendError, EnvironmentProblem
 
 Array = NDArray[Any]
 SCHEMA = 1
 _LARGEST_RECIPE = 1 << 16  # bytes
 _MOST_PARTS = 8
 _LONGEST = 1 << 16  # frames of a window, of a context, or of a rate
+_AGAIN = "get the artifact again, or build it again"
+_SHAPE = schema.record(
+    {
+        "schema": schema.one_of(SCHEMA),
+        "output": schema.text(200),
+        "samples": schema.flag,
+        "parts": schema.rows(
+            schema.record(
+                {
+                    "file": schema.text(200),
+                    **dict.fromkeys(("window", "left", "right"), schema.whole(0, _LONGEST)),
+                    "rate": schema.whole(1, _LONGEST),
+                }
+            ),
+            _MOST_PARTS,
+            least=1,
+        ),
+    }
+)
 _TIME = 2
 _LONGER = 4  # windows of a part on a processor, times that of the Edge TPU: less is computed twice
 _DELEGATES = ("libedgetpu.so.1", "libedgetpu.so.1.0")
@@ -138,28 +157,23 @@ def read_recipe(path: Path) -> tuple[str, bool, list[Part]]:
     """The name of the stage's output, whether it is sound, and the parts.
 
     Raises:
-        BackendError: not a recipe of this schema, or with values that none may have; names them.
+        ArtifactError: not a recipe of this schema, or with values that none may have; names them.
     """
     try:
         value = reading.read_json(path, limit=_LARGEST_RECIPE)
-        if value["schema"] != SCHEMA:
-            raise ValueError(f"schema {value['schema']} instead of {SCHEMA}")
-        parts = [Part(**one) for one in value["parts"]]
-        output, samples = str(value["output"]), bool(value["samples"])
-    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
-        raise BackendError(f"{path} is no recipe of TFLite parts", problems=[str(error)]) from error
-    problems = [f"{len(parts)} parts"] if not 1 <= len(parts) <= _MOST_PARTS else []
+    except (OSError, ValueError) as error:
+        raise ArtifactError(f"{path} is no recipe of TFLite parts: it {reading.why(error)}", fix=_AGAIN) from error
+    if problems := schema.findings(value, _SHAPE):
+        raise ArtifactError(f"{path} is no recipe of TFLite parts", problems=problems, fix=_AGAIN)
+    parts = [Part(**one) for one in value["parts"]]
     for part in parts:
-        numbers = (part.window, part.left, part.right, part.rate)
-        if not all(type(one) is int and 0 <= one <= _LONGEST for one in numbers) or part.rate < 1:
-            problems.append(f"{part.file}: windows {numbers}")
-        elif part.window <= part.left + part.right:
+        if part.window <= part.left + part.right:
             problems.append(f"{part.file}: a window of {part.window} frames keeps none of them")
-        if not isinstance(part.file, str) or not safe_part(path.parent, part.file):
-            problems.append(f"{part.file!r} is no .tflite file beside it")
+        if not safe_part(path.parent, part.file):
+            problems.append(f"{part.file!a} is no .tflite file beside it")
     if problems:
-        raise BackendError(f"{path} cannot be right", problems=problems)
-    return output, samples, parts
+        raise ArtifactError(f"{path} cannot be right", problems=problems, fix=_AGAIN)
+    return value["output"], value["samples"], parts
 
 
 def safe_part(folder: Path, name: str) -> bool:

@@ -7,16 +7,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from gsvexport import reading
 from gsvexport.backends.tflite.edgetpu import compile_model, not_run
 from gsvexport.backends.tflite.flatbuffer import LARGEST_FILE, parse
 from gsvexport.backends.tflite.graph import Graph
 from gsvexport.backends.tflite.placement import macs, oldest_runtime, place
-from gsvexport.backends.tflite.report import MEMBER, Report, Share
+from gsvexport.backends.tflite.report import LARGEST, MEMBER, Report, Share
 from gsvexport.backends.tflite.session import read_recipe
 from gsvexport.backends.tflite.table import table
 from gsvexport.errors import ArtifactError, BackendError
 
 BACKEND = "tflite"
+_NEEDED = ("sram_mb", "tops_int8", "link", "link_gbs")
 
 
 def survey(folder: Path, stage: str, recipe: str, device: Mapping[str, Any], rate: int) -> Report:
@@ -30,7 +32,9 @@ def survey(folder: Path, stage: str, recipe: str, device: Mapping[str, Any], rat
     parts = read_recipe(folder / recipe)[2]
     graphs = [read_graph(folder / part.file) for part in parts]
     tpu = device["tpu"]
-    runtime = oldest_runtime(device["runtimes"].get("edgetpu", ""))
+    if lacks := [name for name in _NEEDED if tpu.get(name) is None]:
+        raise ArtifactError(f"the target's TPU has no {', '.join(lacks)}", fix="build the artifact again")
+    runtime = oldest_runtime(device.get("runtimes", {}).get("edgetpu", ""))
     placement = place(graphs[0], parts[0].file, tpu, runtime)
     rest, frames = [], float(parts[0].window)  # frames of a part's input that the first part's window makes
     for index, (part, graph) in enumerate(zip(parts, graphs, strict=True)):
@@ -64,7 +68,11 @@ def read(folder: Path) -> Report:
     path = folder / MEMBER
     if not path.is_file():
         raise ArtifactError(f"{folder} holds no {MEMBER}", fix="build the artifact again")
-    return Report.from_bytes(path.read_bytes(), str(path))
+    try:
+        data = reading.read_bytes(path, LARGEST)
+    except (OSError, reading.Refused) as error:
+        raise ArtifactError(f"{path} {reading.why(error)}", fix="build the artifact again") from error
+    return Report.from_bytes(data, str(path))
 
 
 def members(folder: Path, recipe: str) -> set[str]:
