@@ -18,7 +18,7 @@ from gsvexport.bench import child as child_process
 from gsvexport.bench.child import call, memory
 from gsvexport.bench.machine import describe
 from gsvexport.bench.work import convolution_macs, weight_bytes
-from gsvexport.errors import ArtifactError, BackendError, InputError
+from gsvexport.errors import ArtifactError, BackendError, GsvError, InputError
 from gsvexport.inputs import export_source
 from gsvexport.synthetic import write_voice
 
@@ -258,15 +258,19 @@ def test_an_artifact_for_another_machine_is_refused_unless_any_is_taken(small, m
         raise ArtifactError(f"{where} was made for another machine")
 
     monkeypatch.setattr("gsvexport.bench.check_machine", refuse)
-    monkeypatch.setattr(
-        "gsvexport.artifact.container.read_manifest", lambda path: SimpleNamespace(target={}, stages={})
-    )
+    proven = SimpleNamespace(manifest=SimpleNamespace(target={}, stages={}))
+    with monkeypatch.context() as patch:
+        patch.setattr("gsvexport.artifact.trust.prove", lambda path, key: proven)
+        _refused_unless_any_is_taken(small)
+
+
+def _refused_unless_any_is_taken(small):
     manifest = small / "manifest.json"
     manifest.write_text("{}")
     try:
         with pytest.raises(ArtifactError, match="another machine"):
             bench(small, **WORKLOAD)
-        with pytest.raises(BackendError, match="manifest"):  # it is run, and this one is none
+        with pytest.raises(GsvError, match="manifest"):  # it is run, and this one is none
             bench(small, any_machine=True, **WORKLOAD)
     finally:
         manifest.unlink()

@@ -235,7 +235,7 @@ def test_plan_tells_and_does_nothing(cache, tmp_path):
         (["--target", "x86_64"], 4, "did you mean 'x86-64'"),
         (["--target", "x86-64", "/nowhere"], 2, "there is no voice at /nowhere"),
         (["verfy", "x"], 2, "there is no command 'verfy'; did you mean 'verify'?"),
-        (["nowhere"], 2, "Missing option"),
+        (["nowhere"], 2, "there is no command 'nowhere', and no voice there"),
         (["--targte", "x86-64"], 2, "No such option"),
         (["inspect", "/nowhere.gsv"], 6, "does not exist"),
     ],

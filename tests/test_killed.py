@@ -12,6 +12,7 @@ from gsvexport.artifact.kept import prune_unpacked, unpacked_root
 from gsvexport.artifact.manifest import Manifest, StageEntry
 from gsvexport.errors import EnvironmentProblem, InputError
 from gsvexport.files import sha256_bytes, sha256_file
+from gsvexport.held import release
 from gsvexport.shrink import shrink
 from gsvexport.store import Store
 
@@ -105,6 +106,10 @@ def test_a_clock_that_is_set_back_or_leaps_hurts_nobody(tmp_path, monkeypatch):
         patch.setattr(time, "time", lambda: 0.0)
         assert store.prune(older_than_days=1) == prune_unpacked(1) == 0
         assert container.unpacked(tmp_path / "out" / "a.gsv") == folder
+    assert prune_unpacked(0) == 0  # this process uses it
+    for used in (folder, *(store.root / entry.key for entry in store.entries())):
+        for _ in range(100):  # as often as it was asked for
+            release(used)
     assert prune_unpacked(0) > 0
     assert store.prune() > 0
     assert store.entries() == []

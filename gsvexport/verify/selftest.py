@@ -241,7 +241,7 @@ SPOKEN: dict[str, tuple[Callable[[freerun.Utterance], freerun.Utterance], tuple[
     "speech in noise, 20 dB": (partial(damage.of_sound, change=lambda x: damage.noise(x, 20)), ("free_run.p808_drop",)),
     "speech in noise, 0 dB": (
         partial(damage.of_sound, change=lambda x: damage.noise(x, 0)),
-        ("free_run.wer_rise", "free_run.ovr_drop"),
+        ("free_run.wer_rise", "free_run.cer_rise", "free_run.ovr_drop"),
     ),
     "speech in 5-bit µ-law": (partial(damage.of_sound, change=lambda x: damage.mu_law(x, 5)), ("free_run.p808_drop",)),
     "another voice: 25 % higher": (

@@ -32,6 +32,7 @@ def test_the_device_side_loads_numpy_and_nothing_of_the_compile_side():
         "errors",
         "external",
         "files",
+        "held",
         "reading",
         "schema",
         "stages",
