@@ -16,6 +16,7 @@ from gsvexport.verify import audio, pitch, speech, tensors
 from gsvexport.verify.gates import METRICS, Gates, judge, not_run
 from gsvexport.verify.golden import TEACHER, Case, Runnable, teacher_forced
 from gsvexport.verify.report import Check
+from gsvexport.verify.ruler import LEAST_VOICED
 from gsvexport.verify.sounding import chains, speak
 
 Array = NDArray[Any]
@@ -39,7 +40,6 @@ SOUND = (
     *SPEECH,
 )
 SHORTEST_SPEECH = 1.0  # s; of less, and of what has no voice in it, neither PESQ nor a pitch says anything
-LEAST_VOICED = 0.1  # share of 10 ms frames
 CODES = ("equal",)
 CACHE = ("cache_error",)
 
@@ -69,23 +69,12 @@ def compare(
             continue
         ran = [_run(case, partial(voice.run, stage, case.inputs)) for case in mine]
         checks += _judge_all(gates, stage, _metrics(mine[0]), against, ran, rate)
-    return checks + in_a_row(voice, cases, gates, against, progress)
-
-
-def in_a_row(
-    voice: Runnable,
-    cases: Sequence[Case],
-    gates: Gates,
-    against: str,
-    progress: Callable[[str], None] = lambda _: None,
-) -> list[Check]:
-    """All stages from codes to sound; nothing where the cases do not lead there."""
     chained = chains(cases)
-    if not chained:
-        return []
-    progress(f"codes to sound, all stages in a row: comparing with {against}")
-    ran = [_run(chain["vocoder"], partial(speak, voice, chain)) for chain in chained]
-    return _judge_all(gates, "pipeline", SOUND, against, ran, voice.model.rate)
+    if chained:
+        progress(f"codes to sound, all stages in a row: comparing with {against}")
+        ran = [_run(chain["vocoder"], partial(speak, voice, chain)) for chain in chained]
+        checks += _judge_all(gates, "pipeline", SOUND, against, ran, rate)
+    return checks
 
 
 def of_sound(gates: Gates, pairs: Sequence[Pair], rate: int) -> list[Check]:
