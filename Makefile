@@ -64,14 +64,14 @@ check: .venv/.dev
 	$(BIN)/mypy
 
 golden: .venv/.dev
-	$(BIN)/python -m pytest tests/test_plan.py --golden
+	$(BIN)/python -m pytest tests/compiler/test_plan.py --golden
 
 # What has not changed since the last time is not made again.
 release: .venv/.compile
 	$(BIN)/gsvexport release $(VOICES) $(addprefix --target ,$(TARGETS)) -o $(DIST)/release $(FLAGS)
 
 reproducible: .venv/.compile
-	$(BIN)/python -m gsvexport.reproduce --target $(TARGET) $(VOICE)
+	$(BIN)/python -m gsvexport.compiler.reproduce --target $(TARGET) $(VOICE)
 
 # A synthetic v2 voice of upstream's size: compiled without any cache, then artifact and FP32 source in turn.
 bench: .venv/.compile

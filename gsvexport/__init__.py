@@ -10,7 +10,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from gsvexport.build import build
+    from gsvexport.compiler.build import build
     from gsvexport.runtime.audio import Audio
     from gsvexport.runtime.pipeline import load
     from gsvexport.runtime.sampling import Sampling
@@ -26,7 +26,7 @@ __all__ = ["Audio", "Sampling", "__version__", "build", "load"]
 _WHERE = {
     "Audio": "gsvexport.runtime.audio",
     "Sampling": "gsvexport.runtime.sampling",
-    "build": "gsvexport.build",
+    "build": "gsvexport.compiler.build",
     "load": "gsvexport.runtime.pipeline",
 }
 

@@ -10,9 +10,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from gsvexport import reading, schema
 from gsvexport.errors import ArtifactError
 from gsvexport.stages import SYMBOL_COUNTS, VERSIONS, Port, Stage, stages
+from gsvexport.untrusted import reading, schema
 
 SCHEMA = 1
 LARGEST = 1 << 20  # bytes of a `model.json`; real ones have 2000

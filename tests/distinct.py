@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from gsvexport.backends.onnxruntime.recipes import saturates
+from gsvexport.compiler.inputs import open_voice
+from gsvexport.compiler.plan import Subject, make_plan
 from gsvexport.errors import GateFailed, GsvError, TargetError
-from gsvexport.inputs import open_voice
-from gsvexport.plan import Subject, make_plan
-from gsvexport.target import read_targets, target_names
+from gsvexport.target.target import read_targets, target_names
 
 TIERS = ("broadcast", "mobile", "saas", "t2s-int4")
 SHOWN = ("sound_share", "pesq_mean", "pesq", "f0_cents", "voicing_error", "rms_change_db", "silence_change")
@@ -48,7 +48,7 @@ def _matters(backend: str, device: dict[str, Any]) -> Any:
 def measured(voice: Path | None, names: Sequence[str], out: Path) -> str:
     """Build the first of `names` and tell in one row what came out."""
     from gsvexport.artifact import container
-    from gsvexport.build import build
+    from gsvexport.compiler.build import build
 
     name, same = names[0], ", ".join(names[1:]) or "-"
     try:

@@ -33,7 +33,7 @@ from gsvexport.artifact.manifest import (
 )
 from gsvexport.errors import ArtifactError, EnvironmentProblem
 from gsvexport.files import atomic_file, canonical_json, disk_errors, free_space, sha256_bytes, sha256_file, sha256_once
-from gsvexport.reading import inside, opened, read_bytes, safe_name, why
+from gsvexport.untrusted.reading import inside, opened, read_bytes, safe_name, why
 
 SUFFIX = ".gsv"
 _CHUNK = 1 << 20

@@ -12,9 +12,9 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+from gsvexport.artifact.held import alone, hold, release
 from gsvexport.errors import EnvironmentProblem
 from gsvexport.files import cache_directory, disk_errors, remove_dead, sync_tree, temporary_directory, tree_size
-from gsvexport.held import alone, hold, release
 
 _UNPACKED = "unpacked"
 _TRIES = 20

@@ -17,7 +17,7 @@ from typing import Any
 from gsvexport.artifact.signature import Claim, PublicKey, Signature, sign
 from gsvexport.errors import EnvironmentProblem, InputError
 from gsvexport.files import atomic_file, disk_errors, home_directory
-from gsvexport.reading import read_bytes, read_text, why
+from gsvexport.untrusted.reading import read_bytes, read_text, why
 
 _KIND = "ed25519"
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")

@@ -13,10 +13,10 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import PurePosixPath
 from typing import Any
 
-from gsvexport import schema
 from gsvexport.errors import ArtifactError
 from gsvexport.files import canonical_json, sha256_bytes
-from gsvexport.reading import parse_json, safe_name
+from gsvexport.untrusted import schema
+from gsvexport.untrusted.reading import parse_json, safe_name
 
 SCHEMA = 2
 MANIFEST = "manifest.json"

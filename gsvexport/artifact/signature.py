@@ -21,7 +21,7 @@ from gsvexport.artifact import container
 from gsvexport.artifact.manifest import LARGEST_SIGNATURE
 from gsvexport.errors import ArtifactError, EnvironmentProblem, GsvError, InputError
 from gsvexport.files import canonical_json, sha256_bytes
-from gsvexport.reading import parse_json
+from gsvexport.untrusted.reading import parse_json
 
 MOST = 32  # signatures of one artifact
 _SCHEMA = 1

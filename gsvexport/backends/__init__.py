@@ -22,7 +22,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, Protocol
 
 from gsvexport.errors import ArtifactError, BackendError
-from gsvexport.reading import Refused, inside
+from gsvexport.untrusted.reading import Refused, inside
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

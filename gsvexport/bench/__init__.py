@@ -17,8 +17,8 @@ from gsvexport.bench.machine import describe
 from gsvexport.bench.report import Bench, Figure, Subject
 from gsvexport.errors import ArtifactError, InputError
 from gsvexport.model import Model, read_model
-from gsvexport.runtime.machine import check_machine
 from gsvexport.stages import MAX_TOKENS, VERSIONS, frames, mel_mask, speaking
+from gsvexport.target.machine import check_machine
 
 __all__ = ["Bench", "Figure", "Subject", "bench"]
 

@@ -11,7 +11,7 @@ from gsvexport.bench.child import memory
 
 def source(voice: str, out: str, threads: int) -> dict[str, Any]:
     """Write the ONNX source of `voice` to `out`."""
-    from gsvexport.inputs import export_source
+    from gsvexport.compiler.inputs import export_source
 
     start = time.perf_counter()
     written = export_source(Path(voice), Path(out))
@@ -20,7 +20,7 @@ def source(voice: str, out: str, threads: int) -> dict[str, Any]:
 
 def build(voice: str, target: str, out: str, threads: int) -> dict[str, Any]:
     """Compile and verify `voice` for one target; the artifact goes to `out`."""
-    from gsvexport.build import build as make
+    from gsvexport.compiler.build import build as make
 
     start = time.perf_counter()
     [path] = make(voice, target, out)

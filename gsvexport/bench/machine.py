@@ -11,7 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from gsvexport.runtime.machine import CPUINFO, this_machine
+from gsvexport.target.machine import CPUINFO, this_machine
 
 _BOARD = Path("/proc/device-tree/model")
 _BYTES = 256 << 20  # of each array that is streamed: far more than a cache holds

@@ -60,10 +60,10 @@ def main() -> int:
 def _lower(path: Path, name: str, out: Path) -> None:
     """Write what the stages of a voice are for a target, and what is needed to compile them, to `out`."""
     from gsvexport.backends.tensorrt.lower import lower
-    from gsvexport.build import source_of
-    from gsvexport.plan import Subject
-    from gsvexport.store import Store
-    from gsvexport.target import read_target
+    from gsvexport.compiler.build import source_of
+    from gsvexport.compiler.plan import Subject
+    from gsvexport.compiler.store import Store
+    from gsvexport.target.target import read_target
 
     say = lambda text: print(text, file=sys.stderr)  # noqa: E731, T201
     target, source = read_target(name), source_of(path, Store(note=say), say)

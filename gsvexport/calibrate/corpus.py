@@ -14,9 +14,9 @@ from typing import Any
 
 from gsvexport.errors import InputError
 from gsvexport.files import canonical_json, sha256_bytes
-from gsvexport.reading import read_text
-from gsvexport.tables import nearest
+from gsvexport.target.tables import nearest
 from gsvexport.text.symbols import symbols
+from gsvexport.untrusted.reading import read_text
 
 if sys.version_info >= (3, 11):
     import tomllib

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from gsvexport.backends.onnxruntime.session import OnnxRuntimeSession
 from gsvexport.calibrate.ranges import Estimator, Observer, Range
 from gsvexport.errors import BackendError, InputError
-from gsvexport.tables import nearest
+from gsvexport.target.tables import nearest
 
 if TYPE_CHECKING:
     import onnx_ir as ir

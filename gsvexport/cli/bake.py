@@ -75,7 +75,7 @@ def bake(
     Example:
       gsvexport bake dist/alice-x86-64.gsv --reference sad.wav --reference-text "Oh no." -o dist/alice-sad.gsv
     """
-    from gsvexport.rebake import rebake_artifact, rebake_source
+    from gsvexport.compiler.rebake import rebake_artifact, rebake_source
 
     given = given_by(reference, reference_text, language)
     assert given is not None

@@ -131,7 +131,7 @@ def build(
     Writes VOICE-TARGET.gsv, verified against the voice's ONNX source. Finished steps are kept in the cache, so a build
     that was interrupted goes on where it was.
     """
-    from gsvexport.build import build as make
+    from gsvexport.compiler.build import build as make
 
     given = given_by(reference, reference_text, language)
     made = make(
@@ -169,11 +169,11 @@ def plan(targets: tuple[str, ...], voice: Path | None, keys: bool, explain: bool
     For devices that finish their artifacts themselves it also shows what each release of their compiler would say to
     the graphs, as far as that is known; for this the ONNX source is written to the cache.
     """
-    from gsvexport import explain as reasons
-    from gsvexport.build import verdicts
-    from gsvexport.inputs import open_voice
-    from gsvexport.plan import check, make_plan
-    from gsvexport.target import read_targets
+    from gsvexport.compiler import explain as reasons
+    from gsvexport.compiler.build import verdicts
+    from gsvexport.compiler.inputs import open_voice
+    from gsvexport.compiler.plan import check, make_plan
+    from gsvexport.target.target import read_targets
 
     chosen = read_targets(targets)
     for target in chosen:
@@ -197,7 +197,7 @@ def source(voice: Path | None, out: Path, force: bool, quiet: bool) -> None:
 
     One graph for each stage, for no backend in particular, and one file that holds every weight once.
     """
-    from gsvexport.inputs import export_source
+    from gsvexport.compiler.inputs import export_source
 
     written = export_source(voice, out, force=force, progress=_progress(quiet))
     echo(f"{written.path}  {', '.join(written.model.files)}  digest {written.digest}")
@@ -269,8 +269,8 @@ def verify(
     from gsvexport.cli import proof
     from gsvexport.cli.keys import signed_by
     from gsvexport.cli.reports import show_report, verify_against
+    from gsvexport.compiler.pack import verify_packed
     from gsvexport.errors import EnvironmentProblem, GateFailed
-    from gsvexport.pack import verify_packed
     from gsvexport.report.rule import Tolerance
     from gsvexport.verify.depth import Depth
 
@@ -333,9 +333,9 @@ def finalize(
 
     Exit code 5 when a check fails, 6 when ARTIFACT was made for another device.
     """
-    from gsvexport.complete import complete, completing
+    from gsvexport.device.complete import complete, completing
+    from gsvexport.device.finish import finish
     from gsvexport.errors import GateFailed, InputError
-    from gsvexport.finish import finish
 
     if module := completing(artifact):
         if cache != "auto":

@@ -52,7 +52,7 @@ def save(audio: Audio, out: Path, *, force: bool) -> int:
     kind, code = FORMATS[ending]
     samples, rate = np.clip(audio.samples, -1, 1), audio.rate
     if code == "OPUS" and rate not in _OPUS_RATES:
-        from gsvexport.audio import resample
+        from gsvexport.signal.audio import resample
 
         samples, rate = np.clip(resample(samples, rate, 48000), -1, 1).astype(np.float32), 48000
     with atomic_file(out, force=force) as work, open(work, "wb") as stream:

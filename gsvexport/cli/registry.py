@@ -179,7 +179,7 @@ def _best(items: list[Listed], voice: str) -> tuple[Listed, list[str]]:
         ArtifactError: nothing fits; says why of each.
     """
     from gsvexport.errors import ArtifactError
-    from gsvexport.registry.detect import Candidate, probe, rank
+    from gsvexport.target.detect import Candidate, probe, rank
 
     seen = probe()
     verdicts = rank(seen, [Candidate(item.entry.target, item.entry.device, item.entry.size) for item in items])

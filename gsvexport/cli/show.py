@@ -22,7 +22,7 @@ def table(rows: Iterable[Sequence[str]]) -> str:
 
 def cache_page() -> str:
     """What the cache holds, and where."""
-    from gsvexport.store import Store
+    from gsvexport.compiler.store import Store
 
     store = Store()
     rows = [("STEP", "MB", "LAST USED", "RESULT")]
@@ -38,8 +38,8 @@ def cache_page() -> str:
 
 def prune_cache(older_than_days: float) -> str:
     """Remove what has not been used for so long; returns what was freed in words."""
+    from gsvexport.compiler.store import Store
     from gsvexport.registry.pull import prune_members
-    from gsvexport.store import Store
 
     freed = Store().prune(older_than_days) + prune_unpacked(older_than_days) + prune_members(older_than_days)
     return f"{freed / 1e6:.1f} MB freed in {cache_directory()}\n"

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from gsvexport.cli.encode import check_ending, save
 from gsvexport.errors import InputError
 from gsvexport.files import refuse_existing
-from gsvexport.reading import Refused, read_text, utf8, why
 from gsvexport.stages import MAX_TOKENS
+from gsvexport.untrusted.reading import Refused, read_text, utf8, why
 
 LONGEST_ARGUMENT = 10_000  # characters
 _LARGEST_TEXT = 1 << 20  # bytes

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from gsvexport.cli.show import table
+from gsvexport.compiler.plan import check, make_plan, missing_backends
 from gsvexport.errors import EnvironmentProblem, TargetError
-from gsvexport.plan import check, make_plan, missing_backends
 from gsvexport.stages import VERSIONS, stages
-from gsvexport.target import Target, read_target, registry, target_names, tiers
+from gsvexport.target.target import Target, read_target, registry, target_names, tiers
 
 BUILDS, FINISHED_THERE = "builds", "builds; engines are made on the device"
 _HEADER = ("TARGET", "DEVICE", "PROCESSOR", "T2S / ACOUSTIC / VOCODER", "STATUS")
@@ -79,8 +79,8 @@ def markdown_table() -> str:
 
 def target_page(name: str) -> str:
     """One profile, each value with its origin, and its plan for a baked full-size v2 voice with the reasons."""
-    from gsvexport.explain import FULL_V2, explain
-    from gsvexport.plan import Subject
+    from gsvexport.compiler.explain import FULL_V2, explain
+    from gsvexport.compiler.plan import Subject
 
     target = read_target(name)
     rows = [("KEY", "VALUE", "FROM"), ("name", target.name, ""), *_values(target)]

@@ -30,7 +30,7 @@ def unpack(artifact: Path, out: Path, force: bool, key: str | None, allow_unsign
     Example:
       gsvexport unpack dist/alice-jetson-orin.gsv -o alice/ && scp -r alice/ jetson:
     """
-    from gsvexport.unpacking import unpack_to
+    from gsvexport.device.unpack import unpack_to
 
     manifest = unpack_to(artifact, out, force=force, key=key, allow_unsigned=allow_unsigned, progress=progress(quiet))
     size = sum(member.size for member in manifest.files.values())

@@ -36,7 +36,7 @@ def main() -> int:
 
 
 def _demo(folder: Path) -> Path:
-    from gsvexport.inputs import export_source
+    from gsvexport.compiler.inputs import export_source
 
     export_source(None, folder, progress=_say)
     return folder

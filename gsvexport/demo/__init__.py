@@ -12,7 +12,7 @@ from pathlib import Path
 
 from gsvexport.errors import EnvironmentProblem
 from gsvexport.files import cache_directory, disk_errors, remove_dead, sha256_file, sha256_once, temporary_directory
-from gsvexport.reading import inside, read_bytes
+from gsvexport.untrusted.reading import inside, read_bytes
 
 ARCHIVE = Path(__file__).parent / "demo-voice.tar.xz"
 NOTICE = Path(__file__).parent / "NOTICE"

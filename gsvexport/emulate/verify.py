@@ -13,12 +13,12 @@ from typing import Any
 
 from gsvexport.artifact.manifest import Manifest
 from gsvexport.artifact.trust import Key
+from gsvexport.compiler.pack import intact
 from gsvexport.emulate.guest import TIMEOUT, EmulatedVoice, Guest
 from gsvexport.emulate.install import Emulator, find
 from gsvexport.errors import EnvironmentProblem, InputError
-from gsvexport.pack import intact
 from gsvexport.runtime.pipeline import LoadedVoice, load
-from gsvexport.tables import nearest
+from gsvexport.target.tables import nearest
 from gsvexport.verify import GOLDEN, checks, golden, package, verify_voice
 from gsvexport.verify.gates import Gates, not_run, resolve
 from gsvexport.verify.golden import Case

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gsvexport.cloning import Run, take
 from gsvexport.errors import VoiceError, missing_package
 from gsvexport.model import Model
-from gsvexport.reading import read_bytes
+from gsvexport.signal.cloning import Run, take
 from gsvexport.stages import POSITIONS
 from gsvexport.text.features import LANGUAGE, LARGEST_VOCABULARY, text_features, vocabulary
 from gsvexport.text.phonemise import read
 from gsvexport.text.symbols import phone_ids
+from gsvexport.untrusted.reading import read_bytes
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -87,7 +87,7 @@ def _loaded(file: Path) -> ir.Model:
 
 def _decoded(path: Path) -> tuple[np.ndarray, int]:
     """A recording's mono samples and rate."""
-    from gsvexport.audio import decode
+    from gsvexport.signal.audio import decode
 
     samples, rate = decode(path)
     return samples.mean(axis=1, dtype=np.float64), rate

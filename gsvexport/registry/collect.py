@@ -16,11 +16,9 @@ import secrets
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from gsvexport import schema
 from gsvexport.artifact.manifest import LARGEST_MANIFEST, Manifest
 from gsvexport.errors import ArtifactError, EnvironmentProblem
 from gsvexport.files import TEMPORARY_PREFIX, sha256_bytes
-from gsvexport.reading import Refused, parse_json
 from gsvexport.registry.index import (
     BLOBS,
     LARGEST_ENTRY,
@@ -34,6 +32,8 @@ from gsvexport.registry.index import (
 )
 from gsvexport.registry.places import Place
 from gsvexport.registry.publish import COLLECTING
+from gsvexport.untrusted import schema
+from gsvexport.untrusted.reading import Refused, parse_json
 
 GRACE_DAYS = 1.0
 _DAY = 86400

@@ -10,11 +10,11 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from gsvexport import reading, schema
 from gsvexport.artifact.keys import config_directory
 from gsvexport.errors import ArtifactError, EnvironmentProblem
 from gsvexport.files import atomic_file, canonical_json
 from gsvexport.registry.index import VERSION, version_order
+from gsvexport.untrusted import reading, schema
 
 FILE = "pulled.json"
 _MOST = 10_000

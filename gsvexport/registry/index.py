@@ -21,12 +21,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from gsvexport import schema
 from gsvexport.artifact.manifest import LARGEST_TOTAL
 from gsvexport.errors import ArtifactError, EnvironmentProblem, InputError
 from gsvexport.files import canonical_json
-from gsvexport.reading import MOST_VALUES, parse_json
 from gsvexport.registry.places import Place
+from gsvexport.untrusted import schema
+from gsvexport.untrusted.reading import MOST_VALUES, parse_json
 
 INDEX, ENTRIES, MANIFESTS, SIGNATURES, BLOBS, PUBLISHING = (
     *("index.json", "entries", "manifests", "signatures", "blobs/sha256", "publishing"),

@@ -25,8 +25,8 @@ from urllib.parse import quote, urlsplit
 
 from gsvexport.errors import ArtifactError, EnvironmentProblem, InputError
 from gsvexport.files import TEMPORARY_PREFIX, atomic_file, disk_errors
-from gsvexport.reading import opened, why
 from gsvexport.registry.pace import Pace, pieces
+from gsvexport.untrusted.reading import opened, why
 
 TIMEOUT = 30.0  # seconds without a byte
 HEADERS = 60.0  # seconds until an answer has begun, with all of its headers

@@ -8,13 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, cast
 
-from gsvexport import schema
 from gsvexport.artifact import container
 from gsvexport.artifact.manifest import REPORT, Manifest
 from gsvexport.artifact.signature import Signature, to_bytes, valid
 from gsvexport.errors import ArtifactError, EnvironmentProblem, GateFailed, GsvError, InputError
 from gsvexport.files import canonical_json, sha256_bytes
-from gsvexport.reading import parse_json
 from gsvexport.registry.index import (
     LARGEST_ENTRY,
     MOST_TRIES,
@@ -30,6 +28,8 @@ from gsvexport.registry.index import (
     version_order,
 )
 from gsvexport.registry.places import Place
+from gsvexport.untrusted import schema
+from gsvexport.untrusted.reading import parse_json
 
 COLLECTING = "gc.json"
 _CHECK = schema.record({"status": schema.one_of("pass", "fail", "not_run", "info")}, more=True)

@@ -17,13 +17,13 @@ from pathlib import Path
 from typing import IO
 
 from gsvexport.artifact import container
+from gsvexport.artifact.held import alone, hold, release
 from gsvexport.artifact.keys import TrustedKey, trusted_file
 from gsvexport.artifact.manifest import LARGEST_MANIFEST, LARGEST_SIGNATURE, Manifest, Member
 from gsvexport.artifact.signature import MOST, Claim, PublicKey, Signature, from_bytes, refusal, right, to_bytes
-from gsvexport.carried import unproven
+from gsvexport.backends.carried import unproven
 from gsvexport.errors import ArtifactError, EnvironmentProblem, InputError
 from gsvexport.files import cache_directory, disk_errors, sha256_bytes, sha256_file
-from gsvexport.held import alone, hold, release
 from gsvexport.registry import history
 from gsvexport.registry.index import Entry, Listed, blob_path, manifest_path, signature_path
 from gsvexport.registry.pace import CHUNK, Pace, pieces

@@ -28,7 +28,7 @@ from gsvexport.files import TEMPORARY_PREFIX, atomic_file, disk_errors, sha256_f
 from gsvexport.progress import heard
 from gsvexport.release.index import RELEASE, SUMS, Row, row_of, write_index
 from gsvexport.release.overview import OVERVIEW, overview
-from gsvexport.target import read_targets
+from gsvexport.target.target import read_targets
 
 Progress = Callable[[str], None]
 _MEMORY_OF_A_BUILD = 3e9  # bytes; a full-size voice takes 1.7 to 2.3 GB
@@ -78,7 +78,7 @@ def release(
     """Build each of `voices` (none: the demo voice) for each of `targets` into the folder `out`; what it holds then.
 
     `jobs` builds run at once, by default as many as processors and free memory allow. `level`, `strict` and
-    `compress` are those of `gsvexport.build`. What has not changed since the last time comes from the store.
+    `compress` are those of `gsvexport.compiler.build`. What has not changed since the last time comes from the store.
 
     Raises:
         InputError: two voices have one name, or `out` is no folder.

@@ -48,7 +48,7 @@ def verify_against(
 ) -> tuple[Report, Comparison]:
     """Verify both artifacts, on the same inputs, and compare what came out: (the candidate's report, the comparison).
 
-    `verify(path, progress=…)` gives the report of one: `gsvexport.pack.verify_packed` with its options, say.
+    `verify(path, progress=…)` gives the report of one: `gsvexport.compiler.pack.verify_packed` with its options, say.
 
     Raises:
         InputError: two different voices.

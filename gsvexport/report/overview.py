@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gsvexport.artifact.manifest import StageEntry
-from gsvexport.carried import code
+from gsvexport.backends.carried import code
 from gsvexport.report.markup import plain
 from gsvexport.report.stored import Stored, members, weights
 from gsvexport.report.terminal import columns, number, paint, percent, verdict_lines, wrapped

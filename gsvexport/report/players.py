@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gsvexport.loudness import distance
 from gsvexport.report.listen import Sound
 from gsvexport.report.markup import Html, element
 from gsvexport.report.picture import DIFFERENCE_DB, RANGE_DB, decibels, differences, figure, levels
+from gsvexport.signal.loudness import distance
 from gsvexport.verify.audio import log_mel_l1
 from gsvexport.verify.tensors import SNR_CAP, snr_db
 

@@ -43,8 +43,8 @@ def write_page(
 
 
 def _run(stored: Stored, source: Path | None, say: Progress) -> Here:
-    from gsvexport.runtime.machine import mismatch
     from gsvexport.runtime.pipeline import load
+    from gsvexport.target.machine import mismatch
     from gsvexport.verify import GOLDEN, checks, golden
     from gsvexport.verify.gates import resolve
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from gsvexport import reading
 from gsvexport.artifact.container import read_member
 from gsvexport.artifact.manifest import REPORT, Manifest, media
 from gsvexport.artifact.trust import prove
 from gsvexport.backends import auditor
-from gsvexport.carried import unproven
+from gsvexport.backends.carried import unproven
 from gsvexport.errors import ArtifactError
 from gsvexport.report.markup import plain
+from gsvexport.untrusted import reading
 from gsvexport.verify.report import Report
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from gsvexport import reading
 from gsvexport.errors import ArtifactError
 from gsvexport.model import Model
 from gsvexport.runtime.ports import Array, convert
 from gsvexport.stages import sounding
+from gsvexport.untrusted import reading
 
 
 def _ports(version: str) -> dict[str, tuple[str, str]]:

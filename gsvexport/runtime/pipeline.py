@@ -12,21 +12,21 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 
+from gsvexport.artifact.held import release
 from gsvexport.backends import Opener, Session, open_session
 from gsvexport.errors import ArtifactError, InputError
 from gsvexport.files import sha256_once
-from gsvexport.held import release
 from gsvexport.model import Model, read_model
 from gsvexport.runtime.audio import Audio
 from gsvexport.runtime.baked import read_baked
 from gsvexport.runtime.clone import cloned, features_of
-from gsvexport.runtime.machine import check_machine
 from gsvexport.runtime.ports import Array, as_array, checked, each, outside
 from gsvexport.runtime.sampling import Floats, Ints, Sampling
 from gsvexport.runtime.speech import Manner, latents, pieces, whole
 from gsvexport.runtime.text import joined, sentences
 from gsvexport.runtime.tokens import Decoder, Generated, generate, new_decoder
 from gsvexport.stages import BERT_WIDTH, MAX_TOKENS, PRETRAINED_STAGES, VERSIONS, Stage, stages
+from gsvexport.target.machine import check_machine
 from gsvexport.text.phonemise import Sentence
 
 if TYPE_CHECKING:
@@ -217,8 +217,8 @@ class LoadedVoice:
     def condition(self, references: Any, speakers: Any = ()) -> dict[str, Floats]:
         """The conditioning of one or several references: the mean of what stage `reference` makes of each.
 
-        `references` is a spectrogram float32 [1, 1025, R] or a sequence of them (`gsvexport.audio.spectrogram` makes
-        one), `speakers` the matching embeddings [1, 20480] where the version takes them. The result goes to
+        `references` is a spectrogram float32 [1, 1025, R] or a sequence of them (`gsvexport.signal.audio.spectrogram`
+        makes one), `speakers` the matching embeddings [1, 20480] where the version takes them. The result goes to
         `synthesize(conditioning=…)`.
 
         Raises:

@@ -10,8 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gsvexport.audio import spectrogram
 from gsvexport.model import Spectrogram
+from gsvexport.signal.audio import spectrogram
 from gsvexport.train import corpus
 from gsvexport.train.loop import Say, save_tensors
 from gsvexport.train.shape import SOVITS, untrained

@@ -101,8 +101,8 @@ class Speaker:
         self.t2s, self.synthesizer = load_networks(voice)
         self.prompt = voice.reference.prompt_codes
         self.prompt_phones = voice.reference.phones
-        from gsvexport.audio import read_audio, spectrogram
         from gsvexport.model import Spectrogram
+        from gsvexport.signal.audio import read_audio, spectrogram
 
         audio = read_audio(voice.reference.audio[0], voice.acoustics.rate)
         with torch.inference_mode():

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gsvexport.errors import InputError
-from gsvexport.loudness import magnitudes, mel_filters
+from gsvexport.signal.loudness import magnitudes, mel_filters
 
 Array = NDArray[Any]
 __all__ = ["magnitudes", "mel_filters"]

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gsvexport.errors import EnvironmentProblem, GsvError
-from gsvexport.loudness import distance
+from gsvexport.signal.loudness import distance
 from gsvexport.verify import audio, pitch, speech, tensors
 from gsvexport.verify.gates import METRICS, Gates, judge, not_run
 from gsvexport.verify.golden import TEACHER, Case, Runnable, teacher_forced

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from gsvexport.errors import InputError
-from gsvexport.tables import nearest
+from gsvexport.target.tables import nearest
 from gsvexport.verify.gates import METRICS
 from gsvexport.verify.recogniser import unusable
 from gsvexport.verify.report import Check, Report

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from gsvexport.errors import TargetError
-from gsvexport.loudness import distance
+from gsvexport.signal.loudness import distance
 from gsvexport.stages import VERSIONS, stages
 from gsvexport.verify.audio import log_mel_l1
 from gsvexport.verify.report import Check, Direction, Status, meets, rounded

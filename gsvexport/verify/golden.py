@@ -17,7 +17,6 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from gsvexport import reading, schema
 from gsvexport.errors import ArtifactError, InputError, VoiceError
 from gsvexport.files import atomic_directory, canonical_json, sha256_file
 from gsvexport.model import Model
@@ -36,6 +35,7 @@ from gsvexport.stages import (
     frames,
     mel_mask,
 )
+from gsvexport.untrusted import reading, schema
 from gsvexport.verify.audio import silence_share
 from gsvexport.verify.heldout import spoken
 from gsvexport.verify.ruler import SHAPE as RULER

@@ -12,9 +12,9 @@ from pathlib import Path
 
 from gsvexport.errors import InputError
 from gsvexport.model import Model
-from gsvexport.reading import read_text, why
 from gsvexport.text.phonemise import phonemise
 from gsvexport.text.symbols import phone_ids, symbols
+from gsvexport.untrusted.reading import read_text, why
 
 FOLDER = Path(__file__).parent / "heldout"
 DEMO = "demo"

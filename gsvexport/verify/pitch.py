@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gsvexport.audio import resample
+from gsvexport.signal.audio import resample
 
 Array = NDArray[Any]
 Floats = NDArray[np.float64]

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gsvexport import schema
 from gsvexport.errors import ArtifactError, InputError
-from gsvexport.loudness import distance, unit
 from gsvexport.runtime.speech import Manner, sound_feeds
+from gsvexport.signal.loudness import distance, unit
 from gsvexport.stages import FRAMES_PER_CODE, VERSIONS
+from gsvexport.untrusted import schema
 from gsvexport.verify import audio, pitch
 from gsvexport.verify.heldout import spoken
 from gsvexport.verify.sounding import MEL_STEPS
@@ -45,8 +45,8 @@ class Distance:
 
 @dataclass(frozen=True)
 class Ruler:
-    """Distances between two seeds over `n` sentences: of loudness (see `gsvexport.loudness`), which is what a share is
-    taken of, log-mel L1 in nepers, multi-resolution STFT, pitch in cents, and the share of frames that one of them
+    """Distances between two seeds over `n` sentences: of loudness (see `gsvexport.signal.loudness`), which is what a share
+    is taken of, log-mel L1 in nepers, multi-resolution STFT, pitch in cents, and the share of frames that one of them
     voices and the other does not.
 
     Without them there is no ruler, and `reason` says why.

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gsvexport.audio import resample
 from gsvexport.errors import EnvironmentProblem
+from gsvexport.signal.audio import resample
 from gsvexport.verify.audio import mel_filters
 
 Array = NDArray[Any]

@@ -15,8 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from gsvexport.errors import VoiceError
-from gsvexport.reading import Refused
-from gsvexport.reading import opened as opened_file
+from gsvexport.untrusted.reading import Refused
+from gsvexport.untrusted.reading import opened as opened_file
 from gsvexport.voice.archive import ArchiveError, Member, content, members, small_content
 from gsvexport.voice.pickle import MAX_BYTES, PickleError, TensorRef, plain, printable, read_pickle
 from gsvexport.voice.saved import WRAPPERS, renamed, unwrapped

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from gsvexport.errors import VoiceError
-from gsvexport.reading import parse_json, read_bytes, why
 from gsvexport.stages import BERT_WIDTH, SPEAKER_BANDS, SPEAKER_WIDTH, SSL_WIDTH
+from gsvexport.untrusted.reading import parse_json, read_bytes, why
 from gsvexport.voice.checkpoint import Array, TensorFile, read_tensor_file
 from gsvexport.voice.config import Config, indices
 from gsvexport.voice.safetensors import read_safetensors

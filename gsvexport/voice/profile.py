@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from gsvexport.errors import InputError, VoiceError
-from gsvexport.reading import read_bytes, read_text
 from gsvexport.stages import VERSIONS
-from gsvexport.tables import LARGEST, Layers, Reader, Rule, key, key_lines
+from gsvexport.target.tables import LARGEST, Layers, Reader, Rule, key, key_lines
+from gsvexport.untrusted.reading import read_bytes, read_text
 
 if sys.version_info >= (3, 11):
     import tomllib

@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from gsvexport.errors import VoiceError
-from gsvexport.reading import Refused, opened, parse_json
+from gsvexport.untrusted.reading import Refused, opened, parse_json
 from gsvexport.voice.checkpoint import Array, TensorFile
 
 MAX_HEADER = 8 << 20  # bytes; the 24 layers of a large BERT need 50 kB

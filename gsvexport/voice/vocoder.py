@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from gsvexport.errors import VoiceError
-from gsvexport.reading import read_json
 from gsvexport.stages import MEL_BANDS, Mel
+from gsvexport.untrusted.reading import read_json
 from gsvexport.voice.checkpoint import TensorFile, read_tensor_file
 from gsvexport.voice.config import Config, Sizes, indices
 

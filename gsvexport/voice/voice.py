@@ -11,13 +11,13 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from gsvexport.audio import clipped_share, decode, loudness, spectrogram_frames
 from gsvexport.errors import GsvError, InputError, VoiceError
 from gsvexport.model import Spectrogram
-from gsvexport.reading import read_array, why
+from gsvexport.signal.audio import clipped_share, decode, loudness, spectrogram_frames
 from gsvexport.stages import MARKED_V1, POSITIONS, SPEAKER_WIDTH, SYMBOL_COUNTS, VERSIONS, Mel
 from gsvexport.text.phonemise import phonemise
 from gsvexport.text.symbols import phone_ids
+from gsvexport.untrusted.reading import read_array, why
 from gsvexport.voice.checkpoint import Checkpoint, read_checkpoint, without
 from gsvexport.voice.dims import SovitsDims, T2SDims, sovits_dims, t2s_dims
 from gsvexport.voice.layout import TRAINING_ONLY

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 import gsvexport
-from gsvexport.audio import decode
+from gsvexport.compiler.source import open_source, rebake, write_source
 from gsvexport.errors import InputError, VoiceError
-from gsvexport.source import open_source, rebake, write_source
+from gsvexport.signal.audio import decode
 from gsvexport.synthetic import write_voice
 from gsvexport.synthetic.pretrained import write_pretrained
 from gsvexport.voice.profile import ReferenceTable

@@ -7,8 +7,8 @@ import pytest
 from test_bake import TEXT, record
 
 import gsvexport
-from gsvexport.audio import decode
-from gsvexport.inputs import export_source
+from gsvexport.compiler.inputs import export_source
+from gsvexport.signal.audio import decode
 from gsvexport.synthetic import write_voice
 
 

@@ -13,8 +13,8 @@ from test_bake import record
 
 import gsvexport
 from gsvexport.artifact.container import read_manifest, unpack
-from gsvexport.audio import decode
 from gsvexport.cli import run as command
+from gsvexport.signal.audio import decode
 from gsvexport.synthetic import write_voice
 
 TEXT = "Hello there, how are you?"

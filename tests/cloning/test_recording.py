@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from gsvexport.audio import resample
-from gsvexport.cloning import SILENCE, audio_16k, prompt_codes, speaker_fbank
 from gsvexport.errors import InputError
-from gsvexport.fbank import fbank
+from gsvexport.signal.audio import resample
+from gsvexport.signal.cloning import SILENCE, audio_16k, prompt_codes, speaker_fbank
+from gsvexport.signal.fbank import fbank
 
 
 def sound(rate, seconds=0.7, seed=0):

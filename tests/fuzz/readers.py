@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 
-from gsvexport import reading
 from gsvexport.artifact import container
 from gsvexport.artifact.keys import trusted_keys
 from gsvexport.artifact.manifest import Manifest, Member, StageEntry
@@ -25,15 +24,16 @@ from gsvexport.backends.tflite.placement import Finding, Placement, Row
 from gsvexport.backends.tflite.report import Compile, Share, page
 from gsvexport.backends.tflite.report import Report as Placed
 from gsvexport.backends.tflite.session import read_recipe
+from gsvexport.compiler.source import open_source
 from gsvexport.errors import GsvError
-from gsvexport.external import check_external
 from gsvexport.files import canonical_json, sha256_bytes
 from gsvexport.model import Dims, Model, SamplingDefaults, Spectrogram, read_model
 from gsvexport.registry.index import Entry, published, read_entry
 from gsvexport.registry.places import FolderPlace
 from gsvexport.runtime.baked import read_baked
-from gsvexport.source import open_source
-from gsvexport.target import read_target
+from gsvexport.target.target import read_target
+from gsvexport.untrusted import reading
+from gsvexport.untrusted.external import check_external
 from gsvexport.verify import golden
 from gsvexport.verify.report import Check, Report
 from gsvexport.voice.checkpoint import read_checkpoint, read_tensor_file

@@ -15,9 +15,9 @@ from typing import Any
 
 from gsvexport.artifact import container
 from gsvexport.artifact.manifest import MANIFEST, Manifest
-from gsvexport.build import build
+from gsvexport.compiler.build import build
+from gsvexport.compiler.source import _digest, open_source, write_source
 from gsvexport.files import canonical_json
-from gsvexport.source import _digest, open_source, write_source
 from gsvexport.synthetic import write_voice
 from gsvexport.voice.voice import read_voice
 

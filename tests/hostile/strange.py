@@ -17,7 +17,7 @@ from typing import Any
 from artifacts import Subject, copied, prepare, repacked
 
 from gsvexport.artifact.manifest import MANIFEST
-from gsvexport.source import _digest
+from gsvexport.compiler.source import _digest
 
 DEEP = b"[" * 60_000 + b"]" * 60_000
 LONG, HALF, ESCAPE = "x" * 5000, "\ud800", "\x1b[31m"

@@ -12,13 +12,13 @@ from artifacts import copied
 
 from gsvexport import demo
 from gsvexport.artifact import container, kept
+from gsvexport.artifact.held import alone, hold, release
 from gsvexport.cli.show import prune_cache
+from gsvexport.compiler.store import Store
 from gsvexport.errors import ArtifactError, EnvironmentProblem
 from gsvexport.files import cache_directory, sha256_bytes, sha256_once
-from gsvexport.held import alone, hold, release
 from gsvexport.registry.pull import prune_members
 from gsvexport.runtime.pipeline import load
-from gsvexport.store import Store
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -160,7 +160,9 @@ def test_another_process_prunes_nothing_that_is_in_use_here(subject, cache):
 def test_a_result_of_the_store_stays_while_its_build_runs(cache):
     store = Store()
     folder = store.obtain("0" * 16, lambda work: (work / "a").write_text("x"))
-    code = f"from gsvexport.store import Store; print(Store().prune(0), Store().root == {str(cache / 'store')!r})"
+    code = (
+        f"from gsvexport.compiler.store import Store; print(Store().prune(0), Store().root == {str(cache / 'store')!r})"
+    )
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True)
     assert (folder / "a").is_file()
     del store

@@ -4,7 +4,7 @@ import pytest
 
 from gsvexport import cli
 from gsvexport.errors import InputError, TargetError, VoiceError
-from gsvexport.target import read_target
+from gsvexport.target.target import read_target
 from gsvexport.voice.profile import read_profile
 
 NONE = ("nan", "-nan", "inf", "-inf", "1e999", "NaN", "Infinity")

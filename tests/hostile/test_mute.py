@@ -7,8 +7,8 @@ import pytest
 from artifacts import copied, repacked
 from safetensors.numpy import load_file, save_file
 
+from gsvexport.compiler.pack import verify_packed
 from gsvexport.model import read_model
-from gsvexport.pack import verify_packed
 from gsvexport.verify import golden
 
 

@@ -11,12 +11,12 @@ from artifacts import copied, entry, repacked, resealed
 
 from gsvexport import cli
 from gsvexport.artifact import container
+from gsvexport.compiler.source import open_source
 from gsvexport.errors import ArtifactError
-from gsvexport.external import check_external
 from gsvexport.model import read_model
-from gsvexport.reading import Refused, inside, safe_name
 from gsvexport.runtime.pipeline import load
-from gsvexport.source import open_source
+from gsvexport.untrusted.external import check_external
+from gsvexport.untrusted.reading import Refused, inside, safe_name
 
 ODD = ("../pwned.txt", "/etc/passwd", "a/../../b", "a//b", "", ".", "..", ".hidden", "a\\b", "C:x", "a\0b", "a/", "con")
 ODD += ("nul.txt", "x" * 201, "ä.txt", "a b", "a\nb", "golden/COM1.npy", None, 3)

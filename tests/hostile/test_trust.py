@@ -24,12 +24,12 @@ from gsvexport.artifact.signature import (
 )
 from gsvexport.artifact.trust import prove
 from gsvexport.backends import carrying
+from gsvexport.backends.carried import code
 from gsvexport.backends.tensorrt import finalize
-from gsvexport.carried import code
+from gsvexport.compiler.pack import intact
+from gsvexport.device.unpack import unpack_to
 from gsvexport.errors import ArtifactError, InputError
-from gsvexport.pack import intact
 from gsvexport.runtime.pipeline import load
-from gsvexport.unpacking import unpack_to
 
 OURS, THEIRS = bytes(range(32)), bytes(range(1, 33))
 PRIME = 2**255 - 19

@@ -3,7 +3,7 @@
 import onnx_ir as ir
 import pytest
 
-from gsvexport.source import write_source
+from gsvexport.compiler.source import write_source
 from gsvexport.synthetic import write_voice
 from gsvexport.voice.voice import read_voice
 

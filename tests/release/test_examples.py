@@ -17,10 +17,10 @@ from passes.graphs import run as run_graph
 
 from gsvexport.cli import _with_default
 from gsvexport.cli.commands import cli
-from gsvexport.inputs import export_source
+from gsvexport.compiler.inputs import export_source
 from gsvexport.passes.base import run_passes
 from gsvexport.synthetic import write_voice
-from gsvexport.target import read_target
+from gsvexport.target.target import read_target
 
 EXAMPLES = ROOT / "examples"
 _COMMAND = re.compile(r"^(?:    | *- run: |\$\()?(gsvexport(?: .+)?)$")

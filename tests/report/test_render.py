@@ -8,9 +8,9 @@ from building import gsvexport
 from report.test_page import Parsed
 
 from gsvexport.artifact import container
-from gsvexport.build import build
+from gsvexport.compiler.build import build
+from gsvexport.compiler.inputs import export_source
 from gsvexport.errors import ArtifactError, InputError
-from gsvexport.inputs import export_source
 from gsvexport.report.render import write_page
 from gsvexport.synthetic import write_voice
 

@@ -29,7 +29,7 @@ class Exported:
 
 def export(version: str, folder: Path, *, reference: bool) -> Exported:
     """Export the referee's voice of one version; with `reference`, case a's recording and prompt are baked in."""
-    from gsvexport.source import write_source
+    from gsvexport.compiler.source import write_source
     from gsvexport.voice.voice import read_voice
 
     data, phones = conformance(version), (40, 41, 42, 43) if reference else ()

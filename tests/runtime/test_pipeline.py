@@ -103,7 +103,7 @@ def test_the_baked_prompt_is_put_in_front(baked):
 
 
 def test_the_baked_conditioning_is_what_the_reference_stage_gives(baked):
-    from gsvexport.audio import read_audio, spectrogram
+    from gsvexport.signal.audio import read_audio, spectrogram
 
     samples = read_audio(baked.folder.parent / "reference.wav", 32000)
     speakers = [baked.arrays["s2_a_sv_emb"]] if "s2_a_sv_emb" in baked.arrays else ()

@@ -5,7 +5,7 @@ import math
 import pytest
 
 from gsvexport.errors import TargetError
-from gsvexport.target import PRECISIONS
+from gsvexport.target.target import PRECISIONS
 from gsvexport.verify.gates import GATED, LIMITS, METRICS, STAGES, judge, not_run, resolve
 
 

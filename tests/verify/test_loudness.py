@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from test_speech import RATE, recording
 
-from gsvexport import loudness
+from gsvexport.signal import loudness
 from gsvexport.verify import damage
 
 

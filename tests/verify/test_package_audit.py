@@ -27,7 +27,7 @@ pytest.importorskip("soundfile")
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An unpacked artifact of a tiny voice whose graphs are the source's."""
-    from gsvexport.source import write_source
+    from gsvexport.compiler.source import write_source
     from gsvexport.synthetic import write_voice
     from gsvexport.voice.voice import read_voice
 

@@ -20,8 +20,8 @@ REAL = Ruler(4, *(Distance(mean, mean / 10) for mean in (0.4, 0.28, 1.0, 25.0, 0
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pytest.importorskip("onnx_ir")
-    from gsvexport.inputs import open_voice
-    from gsvexport.source import write_source
+    from gsvexport.compiler.inputs import open_voice
+    from gsvexport.compiler.source import write_source
 
     voice = open_voice(None).voice
     assert voice is not None
@@ -68,7 +68,7 @@ def test_a_ruler_that_cannot_be_right_is_refused(change: dict[str, Any]) -> None
 
 def test_random_weights_have_no_ruler_and_say_why(tmp_path: Path) -> None:
     pytest.importorskip("onnx_ir")
-    from gsvexport.source import write_source
+    from gsvexport.compiler.source import write_source
     from gsvexport.synthetic import write_voice
     from gsvexport.voice.voice import read_voice
 

@@ -52,7 +52,7 @@ def test_each_damage_of_sound_fires_its_gates_at_the_loosest_limits(name: str, r
 def test_a_whole_voice_is_damaged_in_every_way_and_its_fp16_is_quiet(tmp_path: Path) -> None:
     pytest.importorskip("onnx_ir")
     pytest.importorskip("soundfile")
-    from gsvexport.source import write_source
+    from gsvexport.compiler.source import write_source
     from gsvexport.synthetic import write_voice
     from gsvexport.voice.voice import read_voice
 

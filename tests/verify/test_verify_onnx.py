@@ -24,7 +24,7 @@ safetensors = pytest.importorskip("safetensors.numpy")
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The source of a tiny v2Pro voice, with its golden vectors beside it as in an artifact."""
-    from gsvexport.source import write_source
+    from gsvexport.compiler.source import write_source
     from gsvexport.synthetic import write_voice
     from gsvexport.voice.voice import read_voice
 
@@ -50,7 +50,7 @@ def _artifact(source: Path, tmp_path: Path, change: Callable[[str, np.ndarray], 
 
 
 def _references(source: Path) -> list[dict[str, Any]]:
-    from gsvexport.audio import read_audio, spectrogram
+    from gsvexport.signal.audio import read_audio, spectrogram
     from gsvexport.voice.voice import read_voice
 
     reference = read_voice(source.parent / "voice").reference

@@ -17,8 +17,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch_files import HParams, content, write
 
-from gsvexport.audio import read_audio
 from gsvexport.errors import GsvError
+from gsvexport.signal.audio import read_audio
 from gsvexport.voice.checkpoint import read_checkpoint
 from gsvexport.voice.dims import sovits_dims, t2s_dims
 from gsvexport.voice.pickle import PickleError, plain, read_pickle

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from conformance import conformance
 
-from gsvexport.audio import MAX_SECONDS, read_audio, resample, spectrogram, spectrogram_frames
 from gsvexport.errors import EnvironmentProblem, InputError, VoiceError
 from gsvexport.model import Spectrogram
+from gsvexport.signal.audio import MAX_SECONDS, read_audio, resample, spectrogram, spectrogram_frames
 
 soundfile = pytest.importorskip("soundfile")
 SETTINGS = Spectrogram()

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from torch_files import HParams, Name, content, write
 
-from gsvexport.audio import clipped_share
 from gsvexport.errors import VoiceError
+from gsvexport.signal.audio import clipped_share
 from gsvexport.voice.checkpoint import read_checkpoint
 from gsvexport.voice.saved import renamed, unwrapped
 

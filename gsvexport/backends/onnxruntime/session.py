@@ -11,8 +11,8 @@ from typing import Any
 from numpy.typing import NDArray
 
 from gsvexport.errors import ArtifactError, BackendError, EnvironmentProblem
-from gsvexport.external import NoGraph, check_external
-from gsvexport.reading import Refused
+from gsvexport.untrusted.external import NoGraph, check_external
+from gsvexport.untrusted.reading import Refused
 
 _ERRORS_ONLY = 3
 

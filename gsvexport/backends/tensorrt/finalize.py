@@ -53,8 +53,9 @@ _HERE = "backends/tensorrt"
 _MODULES = ("__init__", "buffers", "builder", "building", "cuda", "decoder", "device", "engine", "finalize", "measure")
 _OTHERS = ("plans", "ports", "prove", "rtx", "space", "told")
 CARRIED = (  # files of this package that an artifact holds, so that it can be finished without gsvexport
-    *("__init__.py", "errors.py", "reading.py", "schema.py", "files.py", "model.py", "stages.py"),
-    *("backends/__init__.py", "loudness.py"),
+    *("__init__.py", "errors.py", "files.py", "model.py", "stages.py"),
+    *("untrusted/__init__.py", "untrusted/reading.py", "untrusted/schema.py"),
+    *("backends/__init__.py", "signal/__init__.py", "signal/loudness.py"),
     *(f"{_HERE}/{name}.py" for name in (*_MODULES, *_OTHERS)),
 )
 # Of the FP16 share that the graph has, an engine must show this much: fused layers are counted once.

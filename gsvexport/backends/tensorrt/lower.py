@@ -26,7 +26,7 @@ from gsvexport.errors import BackendError, missing_package
 from gsvexport.files import canonical_json
 from gsvexport.model import Model
 from gsvexport.stages import stages
-from gsvexport.target import Limits
+from gsvexport.target.target import Limits
 
 if TYPE_CHECKING:
     import onnx_ir as ir

@@ -17,10 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gsvexport import reading, schema
 from gsvexport.backends.tensorrt.device import Device
 from gsvexport.errors import ArtifactError
 from gsvexport.files import atomic_file, cache_directory, canonical_json, sha256_bytes, sha256_file
+from gsvexport.untrusted import reading, schema
 
 FOLDER = "engines"
 RECIPE = "tensorrt.json"

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gsvexport import reading, schema
 from gsvexport.backends.tensorrt.cuda import Unjudged
 from gsvexport.backends.tensorrt.decoder import T2S, DeviceDecoder
 from gsvexport.backends.tensorrt.engine import Engine
 from gsvexport.backends.tensorrt.ports import KINDS, graph_feeds, stage_results
 from gsvexport.errors import ArtifactError, BackendError, GsvError
-from gsvexport.loudness import distance, unit
 from gsvexport.model import read_model
+from gsvexport.signal.loudness import distance, unit
+from gsvexport.untrusted import reading, schema
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -18,7 +18,7 @@ from gsvexport.stages import (
     SPECTROGRAM_BINS,
     SSL_WIDTH,
 )
-from gsvexport.target import Limits
+from gsvexport.target.target import Limits
 
 FILE = "tensorrt.json"
 SCHEMA = 1

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from gsvexport.errors import BackendError, TargetError
-from gsvexport.tables import Reader, nearest, read_layers
+from gsvexport.target.tables import Reader, nearest, read_layers
 
 OPERATORS = Path(__file__).parent / "operators.toml"
 SEVERITIES = ("error", "warn", "info")

@@ -17,7 +17,7 @@ from gsvexport.backends.tflite.report import DONE, MEMBER, NOT_RUN, page
 from gsvexport.backends.tflite.survey import BACKEND, members, read
 from gsvexport.backends.tflite.table import table
 from gsvexport.errors import BackendError, EnvironmentProblem
-from gsvexport.reading import read_json
+from gsvexport.untrusted.reading import read_json
 
 
 def carried() -> dict[str, Path]:

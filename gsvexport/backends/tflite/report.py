@@ -8,11 +8,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from gsvexport import reading, schema
 from gsvexport.backends.tflite.placement import AFTER, MAPPED, REFUSED, Finding, Placement, Row
 from gsvexport.backends.tflite.table import table
 from gsvexport.errors import ArtifactError
 from gsvexport.files import canonical_json
+from gsvexport.untrusted import reading, schema
 
 SCHEMA = 1
 MEMBER = "placement.json"

@@ -19,8 +19,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from gsvexport import reading, schema
 from gsvexport.errors import ArtifactError, BackendError, EnvironmentProblem
+from gsvexport.untrusted import reading, schema
 
 Array = NDArray[Any]
 SCHEMA = 1

@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from gsvexport import reading
 from gsvexport.backends.tflite.edgetpu import compile_model, not_run
 from gsvexport.backends.tflite.flatbuffer import LARGEST_FILE, parse
 from gsvexport.backends.tflite.graph import Graph
@@ -16,6 +15,7 @@ from gsvexport.backends.tflite.report import LARGEST, MEMBER, Report, Share
 from gsvexport.backends.tflite.session import read_recipe
 from gsvexport.backends.tflite.table import table
 from gsvexport.errors import ArtifactError, BackendError
+from gsvexport.untrusted import reading
 
 BACKEND = "tflite"
 _NEEDED = ("sram_mb", "tops_int8", "link", "link_gbs")

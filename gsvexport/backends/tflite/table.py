@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from gsvexport.errors import BackendError, TargetError
-from gsvexport.tables import Reader, nearest, read_layers
+from gsvexport.target.tables import Reader, nearest, read_layers
 
 TABLE = Path(__file__).parent / "edgetpu.toml"
 CONFIDENCE = ("doc", "issue", "unverified")

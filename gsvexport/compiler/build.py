@@ -1,0 +1,284 @@
+"""Carry out plans: from a voice to one verified `.gsv` for each target.
+
+Everything that takes time happens in the store, step by step; a build that is killed goes on from its last finished
+step. An artifact reaches the output folder whole, verified and by a rename, or not at all.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gsvexport.artifact.encoding import QUALITIES
+from gsvexport.artifact.manifest import StageEntry
+from gsvexport.compiler.compress import shrink
+from gsvexport.compiler.inputs import Opened, open_voice
+from gsvexport.compiler.pack import LOWERED, pack_and_verify
+from gsvexport.compiler.plan import Plan, Step, artifact_name, lowering, make_plan
+from gsvexport.compiler.store import Store
+from gsvexport.errors import GateFailed, GsvError, InputError, VoiceError
+from gsvexport.files import atomic_file, canonical_json, disk_errors, sha256_bytes
+from gsvexport.target.target import read_targets
+
+if TYPE_CHECKING:
+    from gsvexport.calibrate import Calibrated
+    from gsvexport.compiler.source import Source
+    from gsvexport.verify.report import Report
+    from gsvexport.verify.ruler import Ruler
+    from gsvexport.voice.profile import ReferenceTable
+
+RULER = "ruler.json"
+CALIBRATION = "calibration.json"  # the member that says what an integer stage was calibrated with
+Progress = Callable[[str], None]
+
+
+def build(
+    voice: str | Path | None = None,
+    targets: str | Sequence[str] = (),
+    out: str | Path = ".",
+    *,
+    force: bool = False,
+    strict: bool = False,
+    level: int = 2,
+    compress: str = "fast",
+    reference: ReferenceTable | None = None,
+    progress: Progress | None = None,
+) -> list[Path]:
+    """Build one artifact for each target into the folder `out`, verify it, and return their paths.
+
+    `voice` is a folder with `voice.toml`, a `voice.toml`, an exported source, or None for the built-in demo voice;
+    `targets` are names from the registry or TOML files. Files that exist are replaced only with `force`. `strict`
+    refuses a calibration set that lacks phones or has one speaking rate only; without it such a set is warned of.
+    Each is verified up to `level` of proof, 2 or 3. `compress` is "none", "fast", or "release", which takes about ten
+    times as long as the rest of a build (and is kept). `reference` (see `voice.profile.given_reference`) takes the
+    place of the voice's own. `progress` is told in words what is being done.
+
+    Raises:
+        InputError: an output exists (before anything is done), or no target is given.
+        TargetError, VoiceError: what is wrong with the arguments, all of it.
+        GateFailed: an artifact missed a limit; it is not kept, its report is, as NAME.report.json.
+        EnvironmentProblem: the disk is full, or a package of the extra `compile` is missing.
+    """
+    say = progress or (lambda _: None)
+    chosen = read_targets([targets] if isinstance(targets, str) else targets)
+    if not chosen:
+        raise InputError("no target was named", fix="gsvexport targets lists them")
+    if compress not in QUALITIES:
+        raise InputError(f"compress takes {', '.join(QUALITIES)}, not {compress!r}")
+    opened = open_voice(voice, reference=reference, progress=say)
+    plans = [make_plan(target, opened.subject, level=level) for target in chosen]
+    _refuse_without_reference(plans)
+    folder = Path(out)
+    outputs = [folder / artifact_name(opened.subject, plan.target) for plan in plans]
+    _refuse_outputs(folder, outputs, force=force)
+    store = Store(note=say)
+    source = obtain_source(opened, plans[0], store, say)
+    errors: list[GsvError] = []
+    for plan, path in zip(plans, outputs, strict=True):
+        own = _prefixed(plan.target.name, say)
+        try:
+            done = _build_one(plan, opened, source, store, path, strict=strict, say=own)
+            _deliver(done, path, compress, store, force=force, say=own)
+        except GsvError as error:
+            errors.append(error)
+    if len(errors) == 1:
+        raise errors[0]
+    if errors:
+        summary = f"{len(errors)} of {len(plans)} targets failed"
+        raise type(errors[0])(summary, problems=[str(error) for error in errors])
+    return outputs
+
+
+def obtain_source(opened: Opened, plan: Plan, store: Store, progress: Progress) -> Source:
+    """The ONE ONNX source of what was opened, from the store unless it is a source itself."""
+    from gsvexport.compiler.source import open_source, write_source
+
+    if opened.source is not None:
+        return opened.source
+    voice = opened.voice
+    assert voice is not None
+
+    def make(work: Path) -> None:
+        write_source(voice, work / "source", progress=_prefixed("source", progress))
+
+    folder = store.obtain(plan.step("source").key, make, label=f"source of {voice.name}")
+    return open_source(folder / "source")
+
+
+def source_of(path: Path, store: Store, progress: Progress) -> Source:
+    """The ONE ONNX source of a voice, or of a source."""
+    from gsvexport.target.target import target_names
+
+    opened = open_voice(path, progress=progress)
+    some = read_targets([target_names()[0]])[0]  # the step `source` is the same for all
+    return obtain_source(opened, make_plan(some, opened.subject), store, progress)
+
+
+def verdicts(plan: Plan, opened: Opened, progress: Progress | None = None) -> str:
+    """What the compilers on the device would say to the graphs of a plan, by release; empty where nobody has to ask."""
+    asked = {name: step for name, step in plan.lowerings.items() if hasattr(lowering(name), "verdicts")}
+    if not asked:
+        return ""
+    say = progress or (lambda _: None)
+    source = obtain_source(opened, plan, Store(note=say), say)
+    pages = [
+        lowering(name).verdicts(source.path, source.model, step.params["stages"], step.params["device"])
+        for name, step in asked.items()
+    ]
+    return "".join(f"{page}\n" for page in pages)
+
+
+def _build_one(
+    plan: Plan, opened: Opened, source: Source, store: Store, path: Path, *, strict: bool, say: Progress
+) -> Path:
+    """One target: lower, pack, verify; the plain artifact in the store. `path` is where it will be delivered."""
+    name = f"{plan.subject.name} for {plan.target.name}"
+    ruler = _ruler(plan, source, store, say)
+    make_golden = partial(_golden, source, ruler, say)
+    parts = [store.obtain(plan.step("golden").key, make_golden, f"golden vectors of {source.model.name}")]
+    calibration = _calibration(plan, source, ruler, store, name, strict=strict, say=say)
+    for backend, step in plan.lowerings.items():
+        make = partial(_lower, step, source, calibration, say)
+        parts.append(store.obtain(step.key, make, f"{name}, lowered for {backend}"))
+    failed: list[Report] = []
+
+    def finish(work: Path) -> bool:
+        report = pack_and_verify(plan, opened, source, parts, work, say)
+        if not report.passed:
+            failed.append(report)
+            raise GateFailed(
+                f"{name} does not pass its verification",
+                problems=[
+                    f"{c.stage}.{c.metric} = {c.worst} (limit {c.limit}) {c.reason}".rstrip() for c in report.failures
+                ],
+                fix=f"read {report_path(path)}",
+            )
+        return any(store.passing(step.key) for step in plan.lowerings.values())
+
+    try:
+        done = store.obtain(plan.step("verify").key, finish, label=name)
+    except GateFailed:
+        with atomic_file(report_path(path), force=True) as work:
+            work.write_text(canonical_json(failed[0].to_json()), encoding="utf-8")
+        raise
+    report_path(path).unlink(missing_ok=True)  # of an earlier build that failed
+    return done / "artifact.gsv"
+
+
+def report_path(artifact: Path) -> Path:
+    """Where the report of an artifact that failed its verification is left."""
+    return artifact.with_suffix(".report.json")
+
+
+def _ruler(plan: Plan, source: Source, store: Store, say: Progress) -> Ruler:
+    """How far the source moves by itself; measured once for all targets."""
+    from gsvexport.verify.ruler import Ruler, of_source
+
+    def make(work: Path) -> None:
+        (work / RULER).write_text(canonical_json(of_source(source.path, say).to_json()), encoding="utf-8")
+
+    path = store.obtain(plan.step("ruler").key, make, f"ruler of {source.model.name}") / RULER
+    return Ruler.from_json(json.loads(path.read_text(encoding="utf-8")), str(path))
+
+
+def _golden(source: Source, ruler: Ruler, say: Progress, work: Path) -> None:
+    from gsvexport.verify import golden
+
+    say("computing golden vectors")
+    golden.make(source.path, work / golden.FOLDER, ruler)
+
+
+def _calibration(
+    plan: Plan, source: Source, ruler: Ruler, store: Store, name: str, *, strict: bool, say: Progress
+) -> Calibrated | None:
+    """What the stages of the source really see, for plans that need to know; spoken once for all targets.
+
+    What the calibration set lacks is told, also when it was spoken before; `strict` refuses it, before it is spoken.
+    """
+    step = next((step for step in plan.steps if step.name == "calibrate"), None)
+    if step is None:
+        return None
+    from gsvexport.calibrate import Calibrated, Settings, calibrate, read_result, refuse_findings
+    from gsvexport.verify.gates import share_of_gates
+
+    def make(work: Path) -> None:
+        calibrate(source.path, Settings.from_json(step.params["settings"]), strict=strict, progress=say).write(work)
+
+    result = read_result(store.obtain(step.key, make, f"calibration of {name}"))
+    for finding in result.coverage.findings:
+        say(f"warning ({finding.name}): {finding.text}")
+    if strict:
+        refuse_findings(source.model.name, result.coverage.findings)
+    which = "absolute" if ruler.unit is None else "ruled"
+    gates = {stage: both[which] for step in plan.lowerings.values() for stage, both in step.params["gates"].items()}
+    return Calibrated(result, lambda stage, pairs: share_of_gates(pairs, source.model.rate, gates[stage], ruler.unit))
+
+
+def _lower(step: Step, source: Source, calibration: Calibrated | None, say: Progress, work: Path) -> bool:
+    backend, placement = step.params["backend"], step.params["stages"]
+    say(f"lowering {', '.join(placement)} for {backend}")
+    files = work / "files"
+    files.mkdir()
+    done = lowering(backend).lower(
+        source.path,
+        source.model,
+        placement,
+        files,
+        device=step.params["device"],
+        calibration=calibration,
+    )
+    if calibration is not None:
+        (files / CALIBRATION).write_text(canonical_json(calibration.result.to_json()), encoding="utf-8")
+    stages = {
+        stage: StageEntry(
+            done.files.get(stage, source.model.files[stage]),
+            backend,
+            placement[stage],
+            done.notes[stage],
+            done.decisions.get(stage),
+        ).to_json()
+        for stage in placement
+    }
+    value = {"stages": stages, "weights": [asdict(one) for one in done.weights]}
+    (work / LOWERED).write_text(canonical_json(value), encoding="utf-8")
+    if done.again:
+        say("a tool from outside failed; the next build tries again")
+    return done.again
+
+
+def _deliver(stored: Path, path: Path, compress: str, store: Store, *, force: bool, say: Progress) -> None:
+    """Write a finished artifact of the store to where it is wanted, one process at a time."""
+    with disk_errors(path), store.locked(sha256_bytes(str(path.absolute()).encode())):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _refuse_outputs(path.parent, [path], force=force)
+        shrink(stored, path, compress, store, force=force, progress=say)
+
+
+def _refuse_outputs(folder: Path, outputs: Iterable[Path], *, force: bool) -> None:
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"the output {folder} is not a folder", fix="choose another with -o")
+    if existing := [str(path) for path in outputs if path.exists() and not force]:
+        raise InputError(
+            "outputs exist already",
+            problems=existing,
+            fix="choose another folder with -o, or replace them with --force",
+        )
+
+
+def _refuse_without_reference(plans: Sequence[Plan]) -> None:
+    """Calibration speaks, and a voice without a baked reference cannot: said before any work."""
+    calibrated = [plan for plan in plans if any(step.name == "calibrate" for step in plan.steps)]
+    silent = [plan.target.name for plan in calibrated if not plan.subject.baked]
+    if silent:
+        raise VoiceError(
+            f"{plans[0].subject.name} has no baked reference; these targets must hear it speak: {', '.join(silent)}",
+            fix="give its voice.toml a [reference] table, or choose a target without integer stages (x86-64)",
+        )
+
+
+def _prefixed(name: str, say: Progress) -> Progress:
+    return lambda text: say(f"{name}: {text}")

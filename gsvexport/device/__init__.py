@@ -1,0 +1,1 @@
+"""What is done on a device, or for it, after the build."""

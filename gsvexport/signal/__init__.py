@@ -1,0 +1,1 @@
+"""Sound as numbers: spectrograms, resampling, filterbanks, loudness, and what cloning takes from a recording."""

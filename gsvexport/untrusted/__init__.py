@@ -1,0 +1,1 @@
+"""Opening, naming, parsing and checking what strangers made."""

@@ -1,0 +1,131 @@
+"""Where an ONNX graph wants bytes from. ONNX Runtime maps whatever file a tensor names, wherever it lies (up to 1.23.2,
+the last for Python 3.10, also outside of the graph's folder), so every name is looked at before it gets a graph.
+
+The graph is walked as protobuf's wire format and not built: of 3 GB of weights inside a graph not a byte is read.
+Formats: onnx.proto of ONNX 1.19; https://protobuf.dev/programming-guides/encoding
+"""
+
+from __future__ import annotations
+
+import mmap
+from pathlib import Path
+
+from gsvexport.untrusted.reading import Refused, inside, opened, regular
+
+MOST_FIELDS = 5_000_000  # a full-size decoder has 60,000
+_MOST_DEPTH = 64
+# Message → number of a field → the message in it. What is not here holds no tensor.
+_MESSAGES = {
+    "model": {7: "graph", 20: "training", 25: "function"},
+    "training": {1: "graph", 2: "graph"},
+    "graph": {1: "node", 5: "tensor", 15: "sparse"},
+    "node": {5: "attribute"},
+    "attribute": {5: "tensor", 6: "graph", 10: "tensor", 11: "graph", 22: "sparse", 23: "sparse"},
+    "function": {7: "node", 11: "attribute"},
+    "sparse": {1: "tensor", 2: "tensor"},
+    "tensor": {13: "entry"},
+}
+_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
+
+
+class NoGraph(Refused):
+    """It cannot be walked: damaged, or no graph at all."""
+
+
+def check_external(path: Path) -> None:
+    """Look at every tensor of the graph in `path` whose bytes lie in another file.
+
+    Raises:
+        NoGraph: no ONNX graph.
+        Refused: it wants bytes of a file that is not beside it, is a link, or is too short.
+        OSError: it cannot be read.
+    """
+    with opened(path) as stream:
+        try:
+            data = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
+        except ValueError:
+            raise NoGraph("is empty") from None
+        with data:
+            found = _Walk(data).tensors()
+    sizes: dict[str, int] = {}
+    for told in found:
+        name, start, length = told.get("location", ""), _number(told, "offset"), _number(told, "length")
+        if name not in sizes:
+            if not regular(place := inside(path.parent, name)):
+                raise Refused(f"wants bytes of {name}, which is not there")
+            sizes[name] = place.stat().st_size
+        if start + length > sizes[name]:
+            raise Refused(f"wants bytes {start} to {start + length} of {name}, which has {sizes[name]}")
+
+
+def _number(told: dict[str, str], key: str) -> int:
+    text = told.get(key, "0")
+    if not (text.isascii() and text.isdigit() and len(text) < 20):
+        raise Refused(f"has a tensor whose {key} is {text[:40]!a}")
+    return int(text)
+
+
+class _Walk:
+    """One walk over a graph's fields."""
+
+    def __init__(self, data: mmap.mmap) -> None:
+        self._data, self._left = data, MOST_FIELDS
+
+    def tensors(self) -> list[dict[str, str]]:
+        """`external_data` of every tensor that has some."""
+        found: list[dict[str, str]] = []
+        pending = [("model", 0, len(self._data), 0)]
+        while pending:
+            message, start, end, depth = pending.pop()
+            told: dict[str, str] = {}
+            for number, first, last in self._fields(start, end):
+                inner = _MESSAGES[message].get(number)
+                if inner == "entry":
+                    entry = {number: self._data[a:b] for number, a, b in self._fields(first, last)}
+                    told[_text(entry.get(1, b""))] = _text(entry.get(2, b""))
+                elif inner is not None:
+                    if depth == _MOST_DEPTH:
+                        raise NoGraph(f"is no ONNX graph: deeper than {_MOST_DEPTH}")
+                    pending.append((inner, first, last, depth + 1))
+            if told:
+                found.append(told)
+        return found
+
+    def _fields(self, start: int, end: int) -> list[tuple[int, int, int]]:
+        """(number, first byte, end) of every field of bytes in a message."""
+        found = []
+        while start < end:
+            self._left -= 1
+            if self._left < 0:
+                raise NoGraph(f"is no ONNX graph: it has more than {MOST_FIELDS} fields")
+            tag, start = self._varint(start, end)
+            kind = tag & 7
+            if kind == _VARINT:
+                start = self._varint(start, end)[1]
+            elif kind == _BYTES:
+                length, start = self._varint(start, end)
+                found.append((tag >> 3, start, start + length))
+                start += length
+            elif kind in (_FIXED32, _FIXED64):
+                start += 4 if kind == _FIXED32 else 8
+            else:
+                raise NoGraph("is no ONNX graph")
+        if start != end:
+            raise NoGraph("is no ONNX graph: it is cut short")
+        return found
+
+    def _varint(self, start: int, end: int) -> tuple[int, int]:
+        value = 0
+        for shift in range(0, 70, 7):
+            if start >= end:
+                raise NoGraph("is no ONNX graph: it is cut short")
+            byte = self._data[start]
+            start += 1
+            value |= (byte & 0x7F) << shift
+            if byte < 0x80:
+                return value, start
+        raise NoGraph("is no ONNX graph")
+
+
+def _text(data: bytes) -> str:
+    return data.decode("utf-8", "backslashreplace")
