@@ -46,8 +46,8 @@ class Distance:
 @dataclass(frozen=True)
 class Ruler:
     """Distances between two seeds over `n` sentences: of loudness (see `gsvexport.signal.loudness`), which is what a
-    share is taken of, log-mel L1 in nepers, multi-resolution STFT, pitch in cents, and the share of frames that one of them
-    voices and the other does not.
+    share is taken of, log-mel L1 in nepers, multi-resolution STFT, pitch in cents, and the share of frames that one of
+    them voices and the other does not.
 
     Without them there is no ruler, and `reason` says why.
     """
