@@ -10,8 +10,8 @@ import importlib.machinery
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
-import gsvexport
 from gsvexport.artifact.manifest import Manifest
+from gsvexport.artifact.tools import OURS, tool_version
 from gsvexport.backends import carrying
 from gsvexport.errors import ArtifactError
 from gsvexport.files import sha256_file
@@ -37,13 +37,13 @@ def unproven(manifest: Manifest, where: str) -> str:
     Raises:
         ArtifactError: it is said to be this release's, and it differs.
     """
-    found, release = code(manifest), manifest.tools.get("gsvexport")
+    found, release = code(manifest), manifest.tools.get(OURS)
     known: Mapping[str, Path] = {
         name: path for entry in manifest.stages.values() for name, path in carrying(entry.backend).items()
     }
     if not found and not known:
         return ""
-    if found and release != gsvexport.__version__:
+    if found and release != tool_version(OURS):
         return f"the code in {where} is of gsvexport {release}, and cannot be compared with this one's"
     problems = [f"{name} is no file that gsvexport {release} carries" for name in found if name not in known]
     problems += [f"{name} is missing" for name in known if found and name not in found]

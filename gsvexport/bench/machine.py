@@ -7,10 +7,10 @@ import os
 import platform
 import time
 from collections.abc import Callable
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from gsvexport.artifact.tools import tool_version
 from gsvexport.target.machine import CPUINFO, this_machine
 
 _BOARD = Path("/proc/device-tree/model")
@@ -34,7 +34,7 @@ def describe() -> dict[str, Any]:
         "load": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
         "system": platform.system(),
         "python": platform.python_version(),
-        **{package: _version(package) for package in ("gsvexport", "numpy", "onnxruntime")},
+        **{package: tool_version(package) for package in ("gsvexport", "numpy", "onnxruntime")},
     }
 
 
@@ -119,14 +119,3 @@ def _model() -> str | None:
                 return line.partition(":")[2].strip()
         return _BOARD.read_text(encoding="utf-8", errors="replace").strip("\0\n ")
     return None
-
-
-def _version(package: str) -> str:
-    if package == "gsvexport":
-        from gsvexport import __version__
-
-        return __version__
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "absent"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gsvexport.backends.onnxruntime.session import OnnxRuntimeSession
+from gsvexport.backends.onnxruntime.graph import OnnxRuntimeSession
 from gsvexport.calibrate.ranges import Estimator, Observer, Range
 from gsvexport.errors import BackendError, InputError
 from gsvexport.target.tables import nearest

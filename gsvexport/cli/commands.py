@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from gsvexport.artifact.tools import OURS, tool_version
 from gsvexport.cli.bake import bake, given_by, reference_options
 from gsvexport.cli.echo import echo
 from gsvexport.cli.inspect import inspect
@@ -67,9 +68,7 @@ _key = click.option(
 
 def _version(context: click.Context, option: click.Parameter, asked: bool) -> None:
     if asked:
-        from gsvexport import __version__
-
-        echo(f"gsvexport {__version__}")
+        echo(f"{OURS} {tool_version(OURS)}")
         context.exit()
 
 

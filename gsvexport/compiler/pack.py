@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 from gsvexport.artifact import container, trust
 from gsvexport.artifact.manifest import REPORT, Manifest, StageEntry, Weights
+from gsvexport.artifact.tools import tool_version
 from gsvexport.backends import compiler as compilers
 from gsvexport.backends import emulation, finaliser, finished
 from gsvexport.backends.carried import unproven
 from gsvexport.compiler.inputs import Opened
-from gsvexport.compiler.plan import Plan, lowering, tool_version
+from gsvexport.compiler.plan import Plan, lowering
 from gsvexport.compiler.store import Store
 from gsvexport.errors import ArtifactError, EnvironmentProblem
 from gsvexport.files import canonical_json, link

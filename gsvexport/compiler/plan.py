@@ -9,11 +9,11 @@ from __future__ import annotations
 import importlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from gsvexport.artifact.tools import tool_version
 from gsvexport.backends import emulation
 from gsvexport.errors import TargetError, missing_package
 from gsvexport.files import canonical_json, sha256_bytes
@@ -336,15 +336,3 @@ def _code(files: tuple[str, ...], tools: tuple[str, ...]) -> str:
             if file.suffix in (".py", ".json", ".toml", ".txt", ".xz"):
                 parts.append(f"{file.relative_to(PACKAGE).as_posix()} {sha256_bytes(file.read_bytes())}")
     return sha256_bytes("\n".join(parts).encode())
-
-
-def tool_version(distribution: str) -> str:
-    """The version of an installed distribution, or "absent"; gsvexport knows its own."""
-    if distribution == "gsvexport":
-        from gsvexport import __version__
-
-        return __version__
-    try:
-        return version(distribution)
-    except PackageNotFoundError:
-        return "absent"

@@ -19,7 +19,8 @@ from gsvexport.emulate import wire
 from gsvexport.emulate.install import Emulator
 from gsvexport.errors import BackendError, EnvironmentProblem
 from gsvexport.files import sha256_bytes
-from gsvexport.runtime.pipeline import SOURCE_BACKEND, LoadedVoice
+from gsvexport.runtime.loaded import SOURCE_BACKEND
+from gsvexport.runtime.pipeline import LoadedVoice
 from gsvexport.runtime.ports import checked
 from gsvexport.runtime.sampling import Floats, Ints
 

@@ -20,8 +20,8 @@ from gsvexport.errors import EnvironmentProblem, InputError
 from gsvexport.runtime.pipeline import LoadedVoice, load
 from gsvexport.target.tables import nearest
 from gsvexport.verify import GOLDEN, checks, golden, package, verify_voice
+from gsvexport.verify.cases import Case
 from gsvexport.verify.gates import Gates, not_run, resolve
-from gsvexport.verify.golden import Case
 from gsvexport.verify.report import Check, Report
 
 Progress = Callable[[str], None]

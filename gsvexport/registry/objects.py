@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import IO, Any, cast
 
 from gsvexport.errors import EnvironmentProblem, GsvError, InputError, missing_package
-from gsvexport.registry.places import Interrupted, bounded
+from gsvexport.registry.pace import Interrupted, bounded
 
 _CHUNK = 8 << 20  # bytes; S3 wants parts of at least 5 MiB
 

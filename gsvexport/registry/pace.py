@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 from typing import IO, Any
 
-from gsvexport.errors import EnvironmentProblem
+from gsvexport.errors import ArtifactError, EnvironmentProblem
 
 FLOOR = 1000  # bytes a second, over WINDOW
 WINDOW = 20.0  # seconds
@@ -59,3 +59,15 @@ def pieces(stream: IO[bytes], most: int, pace: Pace, chunk: int = CHUNK) -> Iter
         pace.came(len(piece))
         yield piece[:most]
         most -= len(piece)
+
+
+class Interrupted(Exception):
+    """A transfer that ended early or that a server had no time for; trying again may help."""
+
+
+def bounded(stream: IO[bytes], limit: int, where: str) -> bytes:
+    """All bytes of a stream, or `ArtifactError` where there are more than `limit`."""
+    data = b"".join(pieces(stream, limit + 1, Pace(limit, where)))
+    if len(data) > limit:
+        raise ArtifactError(f"{where} is larger than it may be", limit=f"{limit} bytes")
+    return data

@@ -23,18 +23,15 @@ from pathlib import Path
 from typing import IO, Any, Protocol
 from urllib.parse import quote, urlsplit
 
-from gsvexport.errors import ArtifactError, EnvironmentProblem, InputError
+from gsvexport.errors import EnvironmentProblem, InputError
 from gsvexport.files import TEMPORARY_PREFIX, atomic_file, disk_errors
-from gsvexport.registry.pace import Pace, pieces
+from gsvexport.registry.objects import ObjectPlace
+from gsvexport.registry.pace import Interrupted, bounded
 from gsvexport.untrusted.reading import opened, why
 
 TIMEOUT = 30.0  # seconds without a byte
 HEADERS = 60.0  # seconds until an answer has begun, with all of its headers
 _SCHEMES = ("http", "https")
-
-
-class Interrupted(Exception):
-    """A transfer that ended early or that a server had no time for; trying again may help."""
 
 
 class Place(Protocol):
@@ -85,8 +82,6 @@ def open_place(url: str) -> Place:
         return WebPlace(url)
     if scheme in ("", "file"):
         return FolderPlace(Path(urlsplit(url).path if scheme else url))
-    from gsvexport.registry.objects import ObjectPlace
-
     return ObjectPlace(url)
 
 
@@ -344,14 +339,6 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
         if urlsplit(newurl).scheme not in self._allowed:
             raise EnvironmentProblem(f"{req.full_url} redirects to {newurl[:200]}, which is not followed")
         return super().redirect_request(req, fp, code, msg, headers, newurl)
-
-
-def bounded(stream: IO[bytes], limit: int, where: str) -> bytes:
-    """All bytes of a stream, or `ArtifactError` where there are more than `limit`."""
-    data = b"".join(pieces(stream, limit + 1, Pace(limit, where)))
-    if len(data) > limit:
-        raise ArtifactError(f"{where} is larger than it may be", limit=f"{limit} bytes")
-    return data
 
 
 def _write(path: Path, data: bytes | IO[bytes]) -> None:

@@ -26,8 +26,8 @@ from gsvexport.errors import ArtifactError, EnvironmentProblem, InputError
 from gsvexport.files import cache_directory, disk_errors, sha256_bytes, sha256_file
 from gsvexport.registry import history
 from gsvexport.registry.index import Entry, Listed, blob_path, manifest_path, signature_path
-from gsvexport.registry.pace import CHUNK, Pace, pieces
-from gsvexport.registry.places import Interrupted, Place
+from gsvexport.registry.pace import CHUNK, Interrupted, Pace, pieces
+from gsvexport.registry.places import Place
 
 MOST_FAILURES = 5  # transfers in a row that brought nothing new
 _CONNECTIONS, _BYTES_EACH = 30, 1 << 16  # so many for a member, and one more for each so many bytes of it

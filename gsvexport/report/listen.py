@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from gsvexport.errors import GsvError
 from gsvexport.runtime.speech import Manner, sound_feeds
-from gsvexport.verify.golden import Case
+from gsvexport.verify.cases import Case
 from gsvexport.verify.sounding import chains, speak
 
 if TYPE_CHECKING:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from gsvexport.errors import ArtifactError, InputError
+from gsvexport.runtime.loaded import LoadedStages
 from gsvexport.runtime.ports import Array, as_array, outside
 from gsvexport.stages import POSITIONS, VERSIONS
 from gsvexport.text.features import LANGUAGE, LARGEST_VOCABULARY, text_features, vocabulary
@@ -17,15 +18,12 @@ from gsvexport.text.phonemise import Sentence, read
 from gsvexport.text.symbols import phone_ids
 from gsvexport.untrusted import reading
 
-if TYPE_CHECKING:
-    from gsvexport.runtime.pipeline import LoadedVoice
-
 _RATES = (8000, 384_000)  # Hz
 _LONGEST_SECONDS = 60.0
 
 
 def cloned(
-    voice: LoadedVoice, samples: Any, rate: int, text: str | None, phones: Any, language: str | None
+    voice: LoadedStages, samples: Any, rate: int, text: str | None, phones: Any, language: str | None
 ) -> dict[str, Array]:
     """What takes the place of a baked reference; see `LoadedVoice.clone`."""
     from gsvexport.signal.cloning import take  # what speaks alone needs no filterbank and no resampler
@@ -61,7 +59,7 @@ def cloned(
     return arrays
 
 
-def features_of(voice: LoadedVoice) -> Callable[[Sentence], Array]:
+def features_of(voice: LoadedStages) -> Callable[[Sentence], Array]:
     """Text features [1, 1024, X] of a sentence by the voice's stage `bert`.
 
     Raises:

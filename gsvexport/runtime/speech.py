@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -12,14 +12,12 @@ from gsvexport.errors import BackendError, InputError
 from gsvexport.model import Model
 from gsvexport.runtime import flow_matching
 from gsvexport.runtime.audio import Audio
+from gsvexport.runtime.loaded import LoadedStages
 from gsvexport.runtime.ports import Array, convert, outside
 from gsvexport.runtime.sampling import Sampling
 from gsvexport.runtime.text import PAUSE, Spoken
 from gsvexport.runtime.windows import windows
 from gsvexport.stages import MAX_TOKENS, VERSIONS, Stage, frames, sounding, speaking
-
-if TYPE_CHECKING:
-    from gsvexport.runtime.pipeline import LoadedVoice
 
 SPEEDS = (0.25, 4.0)
 NOISE_SCALES = (0.0, 4.0)  # upstream uses 0.5; far above 1 nothing but noise is left
@@ -55,7 +53,7 @@ class Manner:
     cfg_rate: float = 0.0
 
 
-def latents(voice: LoadedVoice, rows: Sequence[Spoken], manner: Manner) -> Iterator[dict[str, Array]]:
+def latents(voice: LoadedStages, rows: Sequence[Spoken], manner: Manner) -> Iterator[dict[str, Array]]:
     """What the vocoder is given for each sentence, as soon as it is known.
 
     The arguments are checked at once, before the first sentence.
@@ -69,12 +67,12 @@ def latents(voice: LoadedVoice, rows: Sequence[Spoken], manner: Manner) -> Itera
     return _latents(voice, rows, manner, given)
 
 
-def whole(voice: LoadedVoice, feeds: Mapping[str, Array]) -> Audio:
+def whole(voice: LoadedStages, feeds: Mapping[str, Array]) -> Audio:
     """One sentence in one piece."""
     return Audio(voice.run("vocoder", feeds)["audio"][0], voice.rate)
 
 
-def pieces(voice: LoadedVoice, sentences: Iterator[dict[str, Array]], keep: int) -> Iterator[Audio]:
+def pieces(voice: LoadedStages, sentences: Iterator[dict[str, Array]], keep: int) -> Iterator[Audio]:
     """The same sound in pieces of `keep` latent frames, each as soon as it is computed, with the pauses between."""
     assert voice.model.vocoder_context is not None
     left, right = voice.model.vocoder_context
@@ -89,7 +87,7 @@ def pieces(voice: LoadedVoice, sentences: Iterator[dict[str, Array]], keep: int)
 
 
 def _latents(
-    voice: LoadedVoice, rows: Sequence[Spoken], manner: Manner, given: Mapping[str, Any]
+    voice: LoadedStages, rows: Sequence[Spoken], manner: Manner, given: Mapping[str, Any]
 ) -> Iterator[dict[str, Array]]:
     prompt = manner.prompt
     if prompt is None and "prompt" not in voice.baked:
@@ -136,7 +134,7 @@ def sound_feeds(
     return _pick(voice, "vocoder", values)
 
 
-def _conditioning(voice: LoadedVoice, manner: Manner) -> dict[str, Any]:
+def _conditioning(voice: LoadedStages, manner: Manner) -> dict[str, Any]:
     values = dict(voice.baked) | dict(manner.conditioning or {})
     wanted = [port.name for port in voice.stage(sounding(voice.model.version)).inputs if port.name in ("ge", "ge_text")]
     if VERSIONS[voice.model.version].mel is not None:
@@ -157,7 +155,7 @@ def _conditioning(voice: LoadedVoice, manner: Manner) -> dict[str, Any]:
     return values
 
 
-def _check(voice: LoadedVoice, phones: Array, conditioning: Mapping[str, Any], manner: Manner) -> None:
+def _check(voice: LoadedStages, phones: Array, conditioning: Mapping[str, Any], manner: Manner) -> None:
     """Everything that can be known before the first code, in one error."""
     for stage in speaking(voice.model.version):
         voice.stage(stage)

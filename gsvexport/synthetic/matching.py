@@ -10,8 +10,8 @@ import numpy as np
 
 from gsvexport.stages import FEATURE_WIDTH, MEL_BANDS
 from gsvexport.synthetic.container import write_checkpoint
+from gsvexport.synthetic.drawn import AUDIO_RMS, EDGE_KERNEL, RELU, Weights, generator
 from gsvexport.synthetic.sizes import Sizes
-from gsvexport.synthetic.weights import AUDIO_RMS, EDGE_KERNEL, RELU, Weights, generator
 
 # Sizes that upstream's code fixes.
 _HEAD, _TIME, _TEXT_KERNEL, _POSITION_KERNEL, _POSITION_GROUPS = 64, 256, 7, 31, 16

@@ -22,9 +22,9 @@ from gsvexport.errors import GsvError, InputError
 from gsvexport.model import Model
 from gsvexport.stages import CLONING_STAGES, VERSIONS, speaking
 from gsvexport.verify import audio, checks, freerun, golden, package
+from gsvexport.verify.cases import Case, Size
 from gsvexport.verify.depth import Depth
 from gsvexport.verify.gates import Gates, judge, not_run, resolve
-from gsvexport.verify.golden import Case, Size
 from gsvexport.verify.heldout import sentences, spoken
 from gsvexport.verify.report import Check, Report
 from gsvexport.verify.sounding import MEL_STEPS

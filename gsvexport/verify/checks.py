@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from gsvexport.errors import EnvironmentProblem, GsvError
 from gsvexport.signal.loudness import distance
 from gsvexport.verify import audio, pitch, speech, tensors
+from gsvexport.verify.cases import Case, Runnable
 from gsvexport.verify.gates import METRICS, Gates, judge, not_run
-from gsvexport.verify.golden import TEACHER, Case, Runnable, teacher_forced
+from gsvexport.verify.golden import TEACHER, teacher_forced
 from gsvexport.verify.report import Check
 from gsvexport.verify.ruler import LEAST_VOICED
 from gsvexport.verify.sounding import chains, speak

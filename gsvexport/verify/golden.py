@@ -10,9 +10,8 @@ row, layer or channel order moves it, and it takes 1/128 of the bytes.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,12 +36,11 @@ from gsvexport.stages import (
 )
 from gsvexport.untrusted import reading, schema
 from gsvexport.verify.audio import silence_share
+from gsvexport.verify.cases import Array, Case, Runnable, Size
 from gsvexport.verify.heldout import spoken
 from gsvexport.verify.ruler import SHAPE as RULER
 from gsvexport.verify.ruler import Ruler
 from gsvexport.verify.sounding import first_step, mel_of
-
-Array = NDArray[Any]
 
 SCHEMA = 1
 SEED = 20240117
@@ -71,37 +69,6 @@ _SHAPE = schema.record(
 )
 
 
-class Runnable(Protocol):
-    """What verification needs of a loaded voice (`gsvexport.load` gives one)."""
-
-    model: Model
-    stages: dict[str, Stage]
-    baked: dict[str, Array]
-
-    def run(self, stage: str, feeds: Mapping[str, Any]) -> dict[str, Array]:
-        """One stage: arrays in, arrays out."""
-        ...
-
-
-@dataclass(frozen=True)
-class Size:
-    """Lengths of one set of cases. `prompt` 0 is prompt-free; `bert` fills part of the text features.
-
-    With a `sentence` of phone ids that is what is said, not `phones` random ones, after the voice's own prompt.
-    """
-
-    name: str
-    phones: int
-    prompt: int
-    tokens: int
-    codes: int
-    speed: float
-    spectrogram: int
-    ssl: int
-    bert: bool
-    sentence: tuple[int, ...] = ()
-
-
 # Two lengths of everything; SSL frames even and odd, with and without prompt, two speeds. 24 codes are 0.96 s.
 GOLDEN = (
     Size("a", phones=12, prompt=9, tokens=24, codes=24, speed=1.0, spectrogram=16, ssl=14, bert=True),
@@ -124,20 +91,6 @@ def said(name: str, phones: Sequence[int], codes: int) -> Size:
     """The size of a spoken sentence, of at most so many codes."""
     codes = min(codes, CODES_PER_PHONE * len(phones))
     return Size(name, len(phones), 0, codes, codes, 1.0, 16, 14, bert=False, sentence=tuple(phones))
-
-
-@dataclass(frozen=True)
-class Case:
-    """One stage's (or TEACHER's) inputs and the reference's outputs, by port name.
-
-    TEACHER: phones [1, X], bert [1, 1024, X], prompt [1, Y], tokens [n] in; logits [n, V] and the projected caches
-    keys and values [L, X + Y + n - 1, 4] out. Row 0 of the logits comes from `prefill`.
-    """
-
-    name: str
-    stage: str
-    inputs: dict[str, Array]
-    outputs: dict[str, Array]
 
 
 def make(source_folder: Path, out_folder: Path, ruler: Ruler | None = None, *, force: bool = False) -> None:

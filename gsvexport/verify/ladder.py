@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 from gsvexport.backends import Opener
 from gsvexport.verify import checks, damage
+from gsvexport.verify.cases import Case, Runnable
 from gsvexport.verify.gates import Gates
-from gsvexport.verify.golden import Case, Runnable
 from gsvexport.verify.report import Check
 from gsvexport.verify.sounding import chains, speak
 

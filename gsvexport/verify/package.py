@@ -15,8 +15,9 @@ from gsvexport.artifact.manifest import MANIFEST, Decisions, Manifest, StageEntr
 from gsvexport.backends import auditor, finaliser
 from gsvexport.model import Model, read_model
 from gsvexport.stages import Port, Stage
+from gsvexport.verify.cases import Case
 from gsvexport.verify.gates import Gates, judge, not_run
-from gsvexport.verify.golden import FOLDER, INDEX, Case, index, lacking
+from gsvexport.verify.golden import FOLDER, INDEX, index, lacking
 from gsvexport.verify.report import Check
 
 STAGE, ITSELF = "package", "itself"

@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gsvexport.verify import LIVE, checks, damage, freerun, golden, said
+from gsvexport.verify.cases import Case
 from gsvexport.verify.depth import Depth
 from gsvexport.verify.gates import Gates, resolve
-from gsvexport.verify.golden import TEACHER, Case
+from gsvexport.verify.golden import TEACHER
 from gsvexport.verify.heldout import sentences
 from gsvexport.verify.ladder import Kind, Trial, climb
 from gsvexport.verify.report import Check

@@ -3,18 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from gsvexport.runtime import flow_matching
 from gsvexport.stages import FEATURE_WIDTH, MEL_BANDS, VERSIONS, denormalised
-
-if TYPE_CHECKING:
-    from gsvexport.verify.golden import Case, Runnable, Size
-
-Array = NDArray[Any]
+from gsvexport.verify.cases import Array, Case, Runnable, Size
 
 MEL_PROMPT, MEL_STEPS = 64, 4  # frames of the prompt and steps of flow matching: enough to be heard, and cheap
 QUIETEST, LOUDEST = -12.0, 2.0  # of the vocoder's log-mels

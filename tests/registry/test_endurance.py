@@ -14,7 +14,8 @@ from gsvexport.errors import ArtifactError, EnvironmentProblem
 from gsvexport.files import cache_directory, sha256_bytes
 from gsvexport.registry import pace, places
 from gsvexport.registry.index import blob_path, published
-from gsvexport.registry.places import FolderPlace, Interrupted, WebPlace
+from gsvexport.registry.pace import Interrupted
+from gsvexport.registry.places import FolderPlace, WebPlace
 from gsvexport.registry.publish import publish
 from gsvexport.registry.pull import pull
 

@@ -11,8 +11,8 @@ import pytest
 from test_speech import RATE, recording
 
 from gsvexport.verify import checks, selftest
+from gsvexport.verify.cases import Case
 from gsvexport.verify.gates import GATED, METRICS, resolve
-from gsvexport.verify.golden import Case
 from gsvexport.verify.ruler import FLOORED, Ruler
 from gsvexport.verify.selftest import OUTPUTS, QUIET, SPOKEN, WEIGHTS, Row, self_test, table
 

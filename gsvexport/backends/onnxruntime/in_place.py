@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gsvexport.backends.onnxruntime.session import OnnxRuntimeSession
+from gsvexport.backends.onnxruntime.graph import OnnxRuntimeSession
 from gsvexport.errors import BackendError
 
 Floats = NDArray[np.float32]

@@ -20,16 +20,28 @@ from gsvexport.errors import GsvError, InputError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from gsvexport.backends.tensorrt.decoder import T2S
+    from gsvexport.model import Dims
 
 _ALIGNED = 256  # bytes: what TensorRT asks of an address
 _CONTROLS = ("ids", "positions", "cached", "text")  # one number each, one copy for all of them
 
 
+class Steps:
+    """What buffers need to know of an engine of the joined T2S graph: how many rows its steps can read."""
+
+    def __init__(self, engine: Engine, dims: Dims, *, recorded: bool = True) -> None:
+        self.engine, self.dims = engine, dims
+        self.recorded = recorded  # whether a step may be recorded and repeated
+        self.problem = ""  # why it could not be
+        steps = {name: shapes for name, shapes in engine.profiles.items() if shapes["ids"][2][1] == 1}
+        self.capacities = {_capacity(shapes): name for name, shapes in steps.items()}
+        self.longest = max(shapes["ids"][2][1] for shapes in engine.profiles.values())
+
+
 class Buffers:
     """What both kinds share: a step, recorded for each capacity (how many rows it reads) that is in use."""
 
-    def __init__(self, t2s: T2S, port: str) -> None:
+    def __init__(self, t2s: Steps, port: str) -> None:
         """`port` is an input with the cache's element type."""
         self._t2s, engine = t2s, t2s.engine
         cuda = engine.cuda
@@ -159,7 +171,7 @@ class Buffers:
 class ReadOnly(Buffers):
     """A cache for each capacity in use so far, and new rows beside it: one strided copy each for keys and values."""
 
-    def __init__(self, t2s: T2S) -> None:
+    def __init__(self, t2s: Steps) -> None:
         super().__init__(t2s, "keys")
         cuda = t2s.engine.cuda
         self._memory.update({f"new_{kind}": Memory(cuda, t2s.dims.L * self._row) for kind in KINDS})
@@ -221,7 +233,7 @@ class ReadOnly(Buffers):
 class InPlace(Buffers):
     """One cache of the largest capacity, [L, H, C, D/H] of each kind, which prefill and steps write themselves."""
 
-    def __init__(self, t2s: T2S) -> None:
+    def __init__(self, t2s: Steps) -> None:
         super().__init__(t2s, "keys_0")
         engine, dims = t2s.engine, t2s.dims
         self._most = max(t2s.capacities)
@@ -273,3 +285,8 @@ class InPlace(Buffers):
 def _width(engine: Engine) -> int:
     """Rows of the text features."""
     return int(next(iter(engine.profiles.values()))["bert"][2][1])
+
+
+def _capacity(shapes: Mapping[str, Any]) -> int:
+    """How many rows of the cache a step's profile reads."""
+    return int(shapes["slots"][2][0] if "slots" in shapes else shapes["keys"][2][2])

@@ -17,15 +17,23 @@ import time
 from pathlib import Path
 from typing import Any
 
-from gsvexport.backends.tensorrt.device import STRONG_SINCE, import_tensorrt, release
-from gsvexport.backends.tensorrt.told import BUILD, CRASHED, GRAPH, MACHINE, Layers, described, kind_of, readable
+from gsvexport.backends.tensorrt.device import STRONG_SINCE, host_memory_mb, import_tensorrt, release
+from gsvexport.backends.tensorrt.told import (
+    BUILD,
+    CRASHED,
+    GRAPH,
+    MACHINE,
+    Layers,
+    described,
+    kind_of,
+    make_logger,
+    readable,
+)
 from gsvexport.errors import EnvironmentProblem
 from gsvexport.files import atomic_file, disk_errors
 
 _PARENT_DEATH = 1  # PR_SET_PDEATHSIG of Linux's prctl
 _OFTEN = 1.0  # s between two lines of progress
-_LOUD = ("ERROR", "INTERNAL_ERROR", "WARNING")
-_MOST = 40  # messages that are kept
 
 
 class Refused(Exception):
@@ -34,31 +42,6 @@ class Refused(Exception):
     def __init__(self, kind: str, problems: list[str]) -> None:
         super().__init__("; ".join(problems))
         self.kind, self.problems = kind, problems
-
-
-def make_logger(trt: Any, layers: Layers | None = None) -> Any:
-    """A TensorRT logger that keeps warnings and errors in `messages`; parser and builder report nowhere else. `layers`
-    hears everything."""
-
-    class Logger(trt.ILogger):  # type: ignore[misc]
-        def __init__(self) -> None:
-            trt.ILogger.__init__(self)
-            self.messages: list[str] = []
-            self.heard = 0  # loud messages so far, also those that are no longer kept
-
-        def log(self, severity: Any, message: str) -> None:
-            word = str(severity).split(".")[-1]
-            if layers is not None:
-                layers.hear(message)
-            if word in _LOUD:
-                self.heard += 1
-                self.messages = [*self.messages, f"{word}: {message}"][-_MOST:]
-
-        def errors(self) -> list[str]:
-            """The errors among them."""
-            return [message for message in self.messages if not message.startswith("WARNING")]
-
-    return Logger()
 
 
 def build(trt: Any, request: dict[str, Any], say: Any) -> dict[str, Any]:
@@ -116,7 +99,6 @@ def build(trt: Any, request: dict[str, Any], say: Any) -> dict[str, Any]:
 
 def _spent() -> dict[str, float]:
     """Seconds of processor time and the most memory, in MB, of this process so far."""
-    from gsvexport.backends.tensorrt.measure import host_memory_mb  # which imports what imports this
 
     used = os.times()
     return {"cpu": round(used.user + used.system, 1), "peak_mb": host_memory_mb() or 0.0}

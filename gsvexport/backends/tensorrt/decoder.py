@@ -9,12 +9,11 @@ its cache in place (`passes/in_place_t2s.py`) has one cache, and a profile for e
 from __future__ import annotations
 
 import weakref
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gsvexport.backends.tensorrt.buffers import Buffers, InPlace, ReadOnly
+from gsvexport.backends.tensorrt.buffers import Buffers, InPlace, ReadOnly, Steps
 from gsvexport.backends.tensorrt.engine import Engine
 from gsvexport.backends.tensorrt.ports import graph_feeds
 from gsvexport.errors import BackendError, InputError
@@ -25,17 +24,12 @@ if TYPE_CHECKING:
     from gsvexport.model import Dims
 
 
-class T2S:
+class T2S(Steps):
     """An engine of the joined T2S graph; decoders take turns with a few sets of buffers."""
 
     def __init__(self, engine: Engine, dims: Dims, *, recorded: bool = True) -> None:
-        self.engine, self.dims = engine, dims
-        self.recorded = recorded  # whether a step may be recorded and repeated
-        self.problem = ""  # why it could not be
-        steps = {name: shapes for name, shapes in engine.profiles.items() if shapes["ids"][2][1] == 1}
+        super().__init__(engine, dims, recorded=recorded)
         self._kind = InPlace if engine.aliases else ReadOnly
-        self.capacities = {_capacity(shapes): name for name, shapes in steps.items()}
-        self.longest = max(shapes["ids"][2][1] for shapes in engine.profiles.values())
         self._free: list[Buffers] = []
 
     def decoder(self) -> DeviceDecoder:
@@ -103,8 +97,3 @@ class DeviceDecoder:
     def replays(self) -> bool:
         """Whether the step in use is repeated from a record."""
         return self._buffers.replays()
-
-
-def _capacity(shapes: Mapping[str, Any]) -> int:
-    """How many rows of the cache a step's profile reads."""
-    return int(shapes["slots"][2][0] if "slots" in shapes else shapes["keys"][2][2])

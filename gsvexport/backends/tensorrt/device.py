@@ -197,3 +197,13 @@ def _board() -> dict[str, Any]:
                 found[name] = path.read_text(encoding="ascii").strip()
     found["cpus"] = os.cpu_count()
     return found
+
+
+def host_memory_mb() -> float | None:
+    """The most memory that this process ever held, in MB; None where the system does not tell."""
+    try:
+        lines = Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines()
+    except OSError:
+        return None
+    found = [line.split()[1] for line in lines if line.startswith("VmHWM:")]
+    return round(int(found[0]) / 1024, 1) if found else None

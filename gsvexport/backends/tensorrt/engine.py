@@ -16,10 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gsvexport.backends.tensorrt.builder import make_logger
 from gsvexport.backends.tensorrt.cuda import Memory, Unjudged
 from gsvexport.backends.tensorrt.space import Space
-from gsvexport.backends.tensorrt.told import readable
+from gsvexport.backends.tensorrt.told import make_logger, readable
 from gsvexport.errors import BackendError, InputError
 from gsvexport.files import atomic_file
 

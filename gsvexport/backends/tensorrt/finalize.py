@@ -33,11 +33,12 @@ from gsvexport.backends.tensorrt.device import (
     Device,
     check_device,
     check_disk,
+    host_memory_mb,
     import_tensorrt,
     this_device,
 )
 from gsvexport.backends.tensorrt.engine import Engine, NotItsGraph
-from gsvexport.backends.tensorrt.measure import host_memory_mb, measure
+from gsvexport.backends.tensorrt.measure import measure
 from gsvexport.backends.tensorrt.prove import forced, prove, read_cases
 from gsvexport.backends.tensorrt.space import Space
 from gsvexport.errors import ArtifactError, BackendError, EnvironmentProblem, GateFailed, GsvError, InputError

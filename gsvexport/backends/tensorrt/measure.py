@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -107,13 +106,3 @@ def _summary(values: list[float]) -> dict[str, Any]:
         "p95": float(f"{ordered[min(len(ordered) - 1, int(0.95 * len(ordered)))]:.4g}"),
         "n": len(ordered),
     }
-
-
-def host_memory_mb() -> float | None:
-    """The most memory that this process ever held, in MB; None where the system does not tell."""
-    try:
-        lines = Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines()
-    except OSError:
-        return None
-    found = [line.split()[1] for line in lines if line.startswith("VmHWM:")]
-    return round(int(found[0]) / 1024, 1) if found else None

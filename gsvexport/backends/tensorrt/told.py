@@ -37,6 +37,8 @@ _SCRATCH = re.compile(r"Max Scratch Memory: (\d+)")
 _WEIGHTS = re.compile(r"Total Weights Memory: (\d+)")
 _PORT = re.compile(r"Name: (\S+), IOMode: (?:Input|Output), .*?Location: (\w+), IsShapeInferenceIO: (\w+)")
 _NO_KERNELS = ("signal", "wait", "shape_call", "ShapeHostToDevice")  # what happens between streams and on the host
+_LOUD = ("ERROR", "INTERNAL_ERROR", "WARNING")
+_MOST = 40  # messages that are kept
 
 
 def kind_of(errors: list[str]) -> str:
@@ -114,3 +116,28 @@ class Layers:
             "ports": self._ports,
             "host_ports": self._host,
         }
+
+
+def make_logger(trt: Any, layers: Layers | None = None) -> Any:
+    """A TensorRT logger that keeps warnings and errors in `messages`; parser and builder report nowhere else. `layers`
+    hears everything."""
+
+    class Logger(trt.ILogger):  # type: ignore[misc]
+        def __init__(self) -> None:
+            trt.ILogger.__init__(self)
+            self.messages: list[str] = []
+            self.heard = 0  # loud messages so far, also those that are no longer kept
+
+        def log(self, severity: Any, message: str) -> None:
+            word = str(severity).split(".")[-1]
+            if layers is not None:
+                layers.hear(message)
+            if word in _LOUD:
+                self.heard += 1
+                self.messages = [*self.messages, f"{word}: {message}"][-_MOST:]
+
+        def errors(self) -> list[str]:
+            """The errors among them."""
+            return [message for message in self.messages if not message.startswith("WARNING")]
+
+    return Logger()
