@@ -70,7 +70,8 @@ def sizes(opened: Opened) -> Sizes:
 
 def count(t2s: Mapping[str, Any], acoustics: Mapping[str, Any]) -> Sizes:
     """The sizes that follow from the fields of `T2SDims` and `SovitsDims`."""
-    from gsvexport.voice.dims import SovitsDims, T2SDims, expected_sovits, expected_t2s
+    from gsvexport.voice.dims import SovitsDims, T2SDims
+    from gsvexport.voice.layout import expected_sovits, expected_t2s
     from gsvexport.voice.matching import MatchingDims
 
     rates = accumulate(acoustics["upsample_rates"], lambda one, other: one * other)

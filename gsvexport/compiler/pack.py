@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from gsvexport.artifact.trust import Key
     from gsvexport.compiler.source import Source
     from gsvexport.verify.report import Check, Report
-    from gsvexport.voice.voice import Reference
+    from gsvexport.voice.reference import Reference
 
 LOWERED = "lowered.json"  # what a lowering says about its stages and weights, beside its files
 Progress = Callable[[str], None]

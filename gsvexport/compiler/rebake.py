@@ -33,7 +33,7 @@ from gsvexport.verify import golden
 from gsvexport.verify.depth import Depth
 from gsvexport.verify.ruler import of_source
 from gsvexport.voice.dims import SovitsDims
-from gsvexport.voice.voice import Reference, read_reference
+from gsvexport.voice.reference import Reference, read_reference
 
 if TYPE_CHECKING:
     from gsvexport.voice.profile import ReferenceTable

@@ -26,7 +26,8 @@ from gsvexport.voice.matching import MatchingDims
 
 if TYPE_CHECKING:
     from gsvexport.graphs.builder import Weights
-    from gsvexport.voice.voice import Reference, Voice
+    from gsvexport.voice.reference import Reference
+    from gsvexport.voice.voice import Voice
 
 SCHEMA = 1
 VOCABULARY = "vocab.txt"

@@ -21,7 +21,7 @@ from gsvexport.untrusted.reading import read_bytes
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-    from gsvexport.voice.voice import Reference
+    from gsvexport.voice.reference import Reference
 
 _KEYED = ("prompt", "prompt_phones", "prompt_bert", "prompt_mel")
 

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from gsvexport.stages import BERT_WIDTH, FEATURE_WIDTH, FRAMES_PER_CODE, MEL_BANDS
+from gsvexport.voice.dims import SovitsDims, T2SDims
 from gsvexport.voice.matching import ESTIMATOR, HEAD_WIDTH, TIME_WIDTH
-
-if TYPE_CHECKING:
-    from gsvexport.voice.dims import SovitsDims, T2SDims
 
 Shape = tuple[int, ...]
 Shapes = dict[str, Shape]

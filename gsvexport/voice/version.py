@@ -7,6 +7,7 @@ their mels have different rates, so nothing is guessed here.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from gsvexport.errors import VoiceError
@@ -26,8 +27,16 @@ _FLOW_MATCHING = ("cfm.", "bridge.", "wns1.", "linear_mel.")  # tensors that onl
 _SPEAKER = ("sv_emb.", "ge_to512.", "prelu.")  # tensors that only v2Pro and v2ProPlus have
 
 
-def find_version(checkpoint: Checkpoint, hint: str | None = None, base_start: str = "") -> tuple[str, list[str]]:
-    """The version of a whole SoVITS file, and what contradicts it.
+@dataclass(frozen=True)
+class Told:
+    """The version of a SoVITS file, and what contradicts it."""
+
+    version: str
+    problems: tuple[str, ...] = ()
+
+
+def find_version(checkpoint: Checkpoint, hint: str | None = None, base_start: str = "") -> Told:
+    """The version of a whole SoVITS file.
 
     `hint` is the voice.toml's word, `base_start` the `start` of the base of a LoRA.
 
@@ -60,7 +69,7 @@ def find_version(checkpoint: Checkpoint, hint: str | None = None, base_start: st
         version = HEADERS[checkpoint.header]
         wrong.append(f"header {checkpoint.header} says a LoRA of {version}; its tensors are those of {possible[0]}")
         version = possible[0]
-    return version or possible[0], wrong
+    return Told(version or possible[0], tuple(wrong))
 
 
 def flow_matching(names: Mapping[str, Any]) -> bool:

@@ -10,8 +10,16 @@ from conformance import conformance
 
 from gsvexport.errors import VoiceError
 from gsvexport.synthetic import write_voice
+from gsvexport.voice import sizes
 from gsvexport.voice.checkpoint import read_checkpoint
-from gsvexport.voice.dims import SovitsDims, expected_sovits, expected_t2s, sovits_dims, t2s_dims
+from gsvexport.voice.dims import SovitsDims
+from gsvexport.voice.layout import expected_sovits, expected_t2s
+from gsvexport.voice.sizes import t2s_dims
+from gsvexport.voice.version import find_version
+
+
+def sovits_dims(checkpoint, hint=None, base_start=""):
+    return sizes.sovits_dims(checkpoint, find_version(checkpoint, hint, base_start))
 
 
 @functools.cache
