@@ -67,7 +67,7 @@ def read_reference(
 def checked_reference(
     table: ReferenceTable, language: str, dims: SovitsDims | None, makes: Collection[str], found: Findings
 ) -> Reference:
-    """A reference; what is wrong with it goes to `found`. `makes` are the stages of pretrained networks that are there."""
+    """A reference; what is wrong goes to `found`. `makes` are the stages of pretrained networks that are there."""
     table = replace(table, language=table.language or language)
     _check_audio(table, dims, found)
     speaker = tuple(array for path in table.speaker if (array := _speaker(path, found)) is not None)
