@@ -1,113 +1,143 @@
 """What runs a stage's graph, one folder a backend, found by the folder's name.
 
-A backend that can run here has a `session.py` with `open_session(path, *, threads=None) -> Session`. It is the device
-side: it imports nothing that only a compiler needs. One whose artifacts are finished on the device has an `emulate.py`
-for the compile side: MODES (what is emulated, in words), `opener(mode) -> Opener`, and REMAINS, what that leaves open.
-For the device it has a `finalize.py`: `carried()`, the files that its artifacts hold of this package, and what finishes
-an artifact there; `finished(folder)` in its `session.py` says whether that was done. A `finalize.py` with `complete`
-has a compiler of its own, whose output artifacts can do without: they are always finished. `audit.py` says what only
-the backend can know of an artifact: `audit(folder, manifest)` yields (stage, metric, value, count, reason), and
-`described(manifest, read)` is a page of text, from members that `read` gives. `compiled.py` asks the vendor's own
-compiler where artifacts are built: `name()` says which, `judge(folder, manifest, keep, say)` yields (stage, metric,
-value, count, reason, form).
+A folder is a backend by what its `__init__.py` declares: `BACKEND`, a `Backend`. Everybody reads that, and whatever a
+backend offers is had from here. A new backend is a new folder and nothing else.
 """
 
 from __future__ import annotations
 
 import difflib
 import importlib
-from collections.abc import Iterable, Mapping
+import pkgutil
+from collections.abc import Iterable
 from pathlib import Path
-from types import ModuleType
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, cast
 
-from gsvexport.errors import ArtifactError, BackendError
+from gsvexport.backends.declaration import Backend, Needs, Opener, Session
+from gsvexport.errors import ArtifactError, BackendError, missing_package
 from gsvexport.untrusted.reading import Refused, inside
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    from gsvexport.backends.declaration import (
+        Audit,
+        Carriage,
+        Compiler,
+        Completion,
+        Emulation,
+        Finalisation,
+        Lowering,
+        Programs,
+        Reasons,
+        Scratch,
+        Sessions,
+        Verdicts,
+    )
+
+__all__ = ["Backend", "Needs", "Opener", "Session"]
 
 
-class Opener(Protocol):
-    """How a stage's graph is opened: `open_session`, or what stands in for it."""
-
-    def __call__(self, backend: str, folder: Path, file: str, *, threads: int | None = None) -> Session:
-        """See `open_session`."""
-        ...
+def names() -> tuple[str, ...]:
+    """The backends of this release, sorted. A name out of an artifact is looked for among them: it is no path."""
+    return tuple(sorted(one.name for one in pkgutil.iter_modules(__path__) if one.ispkg))
 
 
-class Session(Protocol):
-    """One loaded graph."""
+def declared(name: str) -> Backend:
+    """What a backend says of itself.
 
-    def run(self, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-        """Every output by name, for one array for each input.
-
-        Raises:
-            BackendError: the runtime refused the arrays or failed while computing; names the file.
-        """
-        ...
-
-    def close(self) -> None:
-        """Free the graph; the session cannot run afterwards. Closing twice is allowed."""
-        ...
-
-
-def runnable() -> tuple[str, ...]:
-    """Names of the backends that can run a graph, sorted. Nothing is imported to find out."""
-    return _folders("session.py")
+    Raises:
+        BackendError: no such backend.
+    """
+    known = names()
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=1)
+        raise BackendError(
+            f"no backend is called '{name}'",
+            limit=", ".join(known),
+            fix=f"did you mean '{near[0]}'?" if near else "name one of those",
+        )
+    found: Backend = importlib.import_module(f"{__name__}.{name}").BACKEND
+    return found
 
 
-def _folders(file: str) -> tuple[str, ...]:
-    """The backends that have a file. A name out of an artifact is looked for among them: it is no path."""
-    return tuple(sorted(path.parent.name for path in Path(__file__).parent.glob(f"*/{file}")))
+def folder_of(name: str) -> Path:
+    """Where the code of a backend is."""
+    return Path(next(iter(importlib.import_module(f"{__name__}.{name}").__path__)))
 
 
-def emulation(backend: str) -> ModuleType | None:
-    """The `emulate.py` of a backend; None for one whose artifacts run as they are."""
-    if backend not in _folders("emulate.py"):
-        return None
-    return importlib.import_module(f"{__name__}.{backend}.emulate")
+def sessions(name: str) -> Sessions:
+    """What opens graphs of a backend."""
+    return cast("Sessions", _offer(name, "session"))
 
 
-def finaliser(backend: str) -> ModuleType | None:
-    """The `finalize.py` of a backend; None for one whose artifacts run as they are."""
-    if backend not in _folders("finalize.py"):
-        return None
-    return importlib.import_module(f"{__name__}.{backend}.finalize")
+def lowering(name: str) -> Lowering:
+    """The compile side of a backend.
+
+    Raises:
+        EnvironmentProblem: a package that it imports is not installed.
+        BackendError: it has none.
+    """
+    try:
+        found = _offer(name, "lowering")
+    except ModuleNotFoundError as error:
+        raise missing_package(error.name or name, "building an artifact", "compile") from error
+    if found is None:
+        raise BackendError(f"backend {name} builds nothing")
+    return cast("Lowering", found)
 
 
-def carrying(backend: str) -> dict[str, Path]:
-    """The code that artifacts of a backend hold, by member's name, and the file of this package that each is."""
-    module = finaliser(backend)
-    return dict(module.carried()) if module is not None else {}
+def reasons(name: str) -> Reasons:
+    """Why a backend would have a precision."""
+    return cast("Reasons", _offer(name, "reasons"))
 
 
-def auditor(backend: str) -> ModuleType | None:
-    """The `audit.py` of a backend; None for one that measures nothing of its artifacts."""
-    if backend not in _folders("audit.py"):
-        return None
-    return importlib.import_module(f"{__name__}.{backend}.audit")
+def scratch(name: str) -> Scratch | None:
+    """How a backend plans its memory."""
+    return cast("Scratch | None", _offer(name, "scratch"))
 
 
-def compiler(backend: str) -> ModuleType | None:
-    """The `compiled.py` of a backend; None for one whose vendor has no compiler for where artifacts are built."""
-    if not (Path(__file__).parent / backend / "compiled.py").is_file():
-        return None
-    return importlib.import_module(f"{__name__}.{backend}.compiled")
+def verdicts(name: str) -> Verdicts | None:
+    """What the compiler on a backend's device would say."""
+    return cast("Verdicts | None", _offer(name, "verdicts"))
 
 
-def finishing(backends: Iterable[str], how: str) -> ModuleType | None:
-    """The first `finalize.py` of `backends` that offers `how`: "finalize" on the device, or "complete" on a host."""
-    found = (finaliser(name) for name in sorted(set(backends)))
-    return next((module for module in found if module is not None and hasattr(module, how)), None)
+def programs(name: str) -> Programs | None:
+    """Programs that a backend's lowering runs."""
+    return cast("Programs | None", _offer(name, "programs"))
 
 
-def finished(backend: str, folder: Path) -> bool:
-    """Whether the artifact in `folder` can run on this device as it is; false where `finaliser` has work to do."""
-    finishing = finaliser(backend)
-    if finishing is None or hasattr(finishing, "complete"):
-        return True
-    return bool(importlib.import_module(f"{__name__}.{backend}.session").finished(folder))
+def compiler(name: str) -> Compiler | None:
+    """The vendor's compiler, where artifacts are built."""
+    return cast("Compiler | None", _offer(name, "compiler"))
+
+
+def emulation(name: str) -> Emulation | None:
+    """What stands in for a backend's device."""
+    return cast("Emulation | None", _offer(name, "emulation"))
+
+
+def carriage(name: str) -> Carriage | None:
+    """What a backend's artifacts hold beyond graphs."""
+    return cast("Carriage | None", _offer(name, "carriage"))
+
+
+def audit(name: str) -> Audit | None:
+    """What only a backend can know of an artifact."""
+    return cast("Audit | None", _offer(name, "audit"))
+
+
+def finalisation(backends: Iterable[str]) -> Finalisation | None:
+    """What builds on the device, of the first of these backends that has it."""
+    return cast("Finalisation | None", _first(backends, "finalisation"))
+
+
+def completion(backends: Iterable[str]) -> Completion | None:
+    """What completes an artifact on a host, of the first of these backends that has it."""
+    return cast("Completion | None", _first(backends, "completion"))
+
+
+def finished(name: str, folder: Path) -> bool:
+    """Whether the artifact in `folder` can run on this device as it is; false where `finalisation` has work to do."""
+    return declared(name).finalisation is None or sessions(name).finished(folder)
 
 
 def open_session(backend: str, folder: Path, file: str, *, threads: int | None = None) -> Session:
@@ -120,18 +150,18 @@ def open_session(backend: str, folder: Path, file: str, *, threads: int | None =
         BackendError: no such backend, or it cannot load the file.
         EnvironmentProblem: the backend's own runtime is not installed.
     """
-    known = runnable()
-    if backend not in known:
-        near = difflib.get_close_matches(backend, known, n=1)
-        raise BackendError(
-            f"no backend is called '{backend}'",
-            limit=", ".join(known),
-            fix=f"did you mean '{near[0]}'?" if near else "name one of those",
-        )
-    module = importlib.import_module(f"{__name__}.{backend}.session")
+    opens = sessions(backend).open_session
     try:
         path = inside(folder, file)
     except Refused as error:
         raise ArtifactError(f"{folder} {error}", fix="get it again, or build it again") from error
-    session: Session = module.open_session(path, threads=threads)
-    return session
+    return opens(path, threads=threads)
+
+
+def _offer(name: str, what: str) -> Any:
+    module = getattr(declared(name), what)
+    return None if module is None else importlib.import_module(f"{__name__}.{name}.{module}")
+
+
+def _first(backends: Iterable[str], what: str) -> Any:
+    return next((found for name in sorted(set(backends)) if (found := _offer(name, what)) is not None), None)

@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 
 from gsvexport.artifact.manifest import Manifest
 from gsvexport.artifact.tools import OURS, tool_version
-from gsvexport.backends import carrying
+from gsvexport.backends import carriage
 from gsvexport.errors import ArtifactError
 from gsvexport.files import sha256_file
 
@@ -39,7 +39,10 @@ def unproven(manifest: Manifest, where: str) -> str:
     """
     found, release = code(manifest), manifest.tools.get(OURS)
     known: Mapping[str, Path] = {
-        name: path for entry in manifest.stages.values() for name, path in carrying(entry.backend).items()
+        name: path
+        for backend in {entry.backend for entry in manifest.stages.values()}
+        if (offered := carriage(backend))
+        for name, path in offered.carried().items()
     }
     if not found and not known:
         return ""

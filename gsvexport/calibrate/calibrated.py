@@ -1,4 +1,4 @@
-"""Calibration as a lowering asks for it (`gsvexport.backends.lowering.Calibration`)."""
+"""Calibration as a lowering asks for it (`gsvexport.backends.lowered.Calibration`)."""
 
 from __future__ import annotations
 

@@ -15,10 +15,12 @@ from typing import TYPE_CHECKING
 
 from gsvexport.artifact.encoding import QUALITIES
 from gsvexport.artifact.manifest import StageEntry
+from gsvexport.backends import declared, lowering
+from gsvexport.backends import verdicts as backend_verdicts
 from gsvexport.compiler.compress import shrink
 from gsvexport.compiler.inputs import Opened, open_voice
 from gsvexport.compiler.pack import LOWERED, pack_and_verify
-from gsvexport.compiler.plan import Plan, Step, artifact_name, lowering, make_plan
+from gsvexport.compiler.plan import Plan, Step, artifact_name, make_plan
 from gsvexport.compiler.store import Store
 from gsvexport.errors import GateFailed, GsvError, InputError, VoiceError
 from gsvexport.files import atomic_file, canonical_json, disk_errors, sha256_bytes
@@ -120,14 +122,15 @@ def source_of(path: Path, store: Store, progress: Progress) -> Source:
 
 def verdicts(plan: Plan, opened: Opened, progress: Progress | None = None) -> str:
     """What the compilers on the device would say to the graphs of a plan, by release; empty where nobody has to ask."""
-    asked = {name: step for name, step in plan.lowerings.items() if hasattr(lowering(name), "verdicts")}
+    asked = {name: step for name, step in plan.lowerings.items() if declared(name).verdicts}
     if not asked:
         return ""
     say = progress or (lambda _: None)
     source = obtain_source(opened, plan, Store(note=say), say)
     pages = [
-        lowering(name).verdicts(source.path, source.model, step.params["stages"], step.params["device"])
+        offer.verdicts(source.path, source.model, step.params["stages"], step.params["device"])
         for name, step in asked.items()
+        if (offer := backend_verdicts(name))
     ]
     return "".join(f"{page}\n" for page in pages)
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import importlib
 import math
 import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import accumulate
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from gsvexport.backends import reasons, scratch
 from gsvexport.compiler.plan import Plan
 from gsvexport.stages import CLONING_STAGES, CODES_PER_SECOND, FRAMES_PER_CODE, VERSIONS, stages
 from gsvexport.target.target import Target
@@ -110,7 +109,7 @@ def _choices(plan: Plan) -> list[str]:
         groups.setdefault((every[stage].role, place.backend, place.precision), []).append(stage)
     for (role, backend, precision), names in groups.items():
         at = _where(target, f"placement.{target.placed_by(names[0])}.precision", "placement.default.precision")
-        reason = _reasons(backend).why(role, precision, target.device.features)
+        reason = reasons(backend).why(role, precision, target.device.features)
         lines += _entry(f"{', '.join(names)}: {precision}", f"{reason} ({at})")
     if plan.subject.baked:
         left = [stage for stage in plan.subject.every if stage in CLONING_STAGES]
@@ -136,7 +135,7 @@ def memory_mb(target: Target, found: Sizes) -> dict[str, float]:
     rows = target.limits.phones + target.limits.tokens
     frames = found.frames * min(target.limits.tokens, target.limits.seconds * CODES_PER_SECOND)
     places = [target.place(stage) for stage in ("acoustic", "vocoder")]
-    sovits = max(_reasons(place.backend).weight_bytes(place.precision) for place in places) * found.sovits
+    sovits = max(reasons(place.backend).weight_bytes(place.precision) for place in places) * found.sovits
     step = target.place("step")
     others = found.t2s - found.layer_weights - found.head_weights
     embeddings = others * head_bytes(step.backend, step.precision)
@@ -150,22 +149,22 @@ def memory_mb(target: Target, found: Sizes) -> dict[str, float]:
 
 def _arrays(target: Target, found: Sizes, frames: float) -> dict[str, float]:
     """What the vocoder, or a backend that plans it as a whole, computes in."""
-    planned = getattr(_reasons(target.place("vocoder").backend), "scratch_bytes", None)
+    planned = scratch(target.place("vocoder").backend)
     if planned is not None:
-        return {"scratch": planned(target.limits.tokens, found.widest, found.frames) / 1e6}
+        return {"scratch": planned.scratch_bytes(target.limits.tokens, found.widest, found.frames) / 1e6}
     return {"vocoder": _ARRAYS * found.widest * frames * _FLOAT / 1e6}
 
 
 def head_bytes(backend: str, precision: str) -> float:
     """Bytes of a weight that a backend leaves in floats."""
-    found: float = _reasons(backend).head_bytes(precision)
+    found: float = reasons(backend).head_bytes(precision)
     return found
 
 
 def step_bytes(target: Target, found: Sizes) -> float:
     """Bytes of weights that one token reads: those of the layers and of the scores, once each."""
     step = target.place("step")
-    backend = _reasons(step.backend)
+    backend = reasons(step.backend)
     layers: float = found.layer_weights * backend.weight_bytes(step.precision)
     return layers + found.head_weights * head_bytes(step.backend, step.precision)
 
@@ -204,11 +203,6 @@ def _emulator(target: Target) -> str:
     if target.emulator is None:
         return ""
     return f"{target.emulator} plays a {target.device.core}: gsvexport verify ARTIFACT --emulate"
-
-
-def _reasons(backend: str) -> ModuleType:
-    """A backend's `why`, `weight_bytes` and `head_bytes`."""
-    return importlib.import_module(f"gsvexport.backends.{backend}.why")
 
 
 def _where(target: Target, *names: str) -> str:

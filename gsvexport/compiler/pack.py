@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 from gsvexport.artifact import container, trust
 from gsvexport.artifact.manifest import REPORT, Manifest, StageEntry, Weights
 from gsvexport.artifact.tools import tool_version
+from gsvexport.backends import carriage, declared, emulation, finished
 from gsvexport.backends import compiler as compilers
-from gsvexport.backends import emulation, finaliser, finished
 from gsvexport.backends.carried import unproven
 from gsvexport.compiler.inputs import Opened
-from gsvexport.compiler.plan import Plan, lowering
+from gsvexport.compiler.plan import Plan
 from gsvexport.compiler.store import Store
 from gsvexport.errors import ArtifactError, EnvironmentProblem
 from gsvexport.files import canonical_json, link
@@ -188,8 +188,8 @@ def _assemble(plan: Plan, opened: Opened, source: Source, parts: list[Path], fil
     for file in (*model.baked.values(), *([kept] if kept else ())):
         link(source.path / file, files / file)
     for backend in plan.lowerings:
-        if finishing := finaliser(backend):
-            for name, path in finishing.carried().items():
+        if offered := carriage(backend):
+            for name, path in offered.carried().items():
                 (files / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(path, files / name)
     if opened.notice:
@@ -198,7 +198,7 @@ def _assemble(plan: Plan, opened: Opened, source: Source, parts: list[Path], fil
     (files / "model.json").write_text(canonical_json(model.to_json()), encoding="utf-8")
     tools = {tool: tool_version(tool) for tool in ("gsvexport", "numpy", "onnxruntime")}
     for backend in plan.lowerings:
-        tools |= {tool: tool_version(tool) for tool in lowering(backend).TOOLS}
+        tools |= {tool: tool_version(tool) for tool in declared(backend).tools}
     return Manifest(
         name=model.name,
         version=model.version,

@@ -6,16 +6,14 @@ keys of the steps it builds on. Equal keys mean equal results, so the store make
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from gsvexport.artifact.tools import tool_version
-from gsvexport.backends import emulation
-from gsvexport.errors import TargetError, missing_package
+from gsvexport.backends import declared, emulation, folder_of, names, programs
+from gsvexport.errors import TargetError
 from gsvexport.files import canonical_json, sha256_bytes
 from gsvexport.stages import CLONING_STAGES, PRETRAINED_STAGES, VERSIONS, stages
 from gsvexport.target.tables import nearest
@@ -169,7 +167,7 @@ def make_plan(
     golden = add("golden", {}, [source, ruler], ["run the source on small fixed inputs and keep what it gives"])
     lowered = []
     places = {stage: target.place(stage) for stage in held}
-    calibrated = [stage for stage, place in places.items() if place.precision in lowering(place.backend).CALIBRATED]
+    calibrated = [stage for stage, place in places.items() if place.precision in declared(place.backend).calibrated]
     inputs = [source]
     if calibrated:
         settings = calibration_settings(target)
@@ -186,7 +184,7 @@ def make_plan(
             lines.append(f"left out, because the voice is baked: {', '.join(baked)}")
         if large := [stage for stage in left if not (subject.baked and stage in CLONING_STAGES)]:
             lines.append(f"left out, because the target's 'pretrained' does not name them: {', '.join(large)}")
-        judged = lowering(backend).JUDGED
+        judged = declared(backend).judged
         sound = {stage: sound_gates(target, stage) for stage, precision in chosen.items() if precision in judged}
         lines += [f"{stage}: layers stay float until its sound is well within its gates" for stage in sound]
         params = {"backend": backend, "stages": chosen, "device": _parts(target, backend), "gates": sound}
@@ -214,7 +212,7 @@ def make_plan(
 def _parts(target: Target, backend: str) -> dict[str, Any]:
     """What a backend's lowering depends on, of a target."""
     every = {**asdict(target.device), "features": list(target.device.features), "limits": asdict(target.limits)}
-    return {name: every[name] for name in lowering(backend).USES}
+    return {name: every[name] for name in declared(backend).uses}
 
 
 def calibration_settings(target: Target) -> Settings:
@@ -252,17 +250,9 @@ def artifact_name(subject: Subject, target: Target) -> str:
     return f"{safe or 'voice'}-{target.name}.gsv"
 
 
-def backends() -> tuple[str, ...]:
-    """Names of the backends that can lower, sorted: the folders that hold a `lower.py`."""
-    return tuple(sorted(path.parent.name for path in (PACKAGE / "backends").glob("*/lower.py")))
-
-
-def lowering(backend: str) -> ModuleType:
-    """The compile side of a backend: PRECISIONS, PORTABILITY, TOOLS and `lower`."""
-    try:
-        return importlib.import_module(f"gsvexport.backends.{backend}.lower")
-    except ModuleNotFoundError as error:
-        raise missing_package(error.name or backend, "building an artifact", "compile") from error
+def building() -> tuple[str, ...]:
+    """Names of the backends that can lower, sorted."""
+    return tuple(name for name in names() if declared(name).lowering)
 
 
 def check(target: Target) -> None:
@@ -279,15 +269,15 @@ def check(target: Target) -> None:
     for name, stage in every.items():
         place, key = target.place(name), target.placed_by(name)
         at = target.where.get(f"placement.{key}.backend", target.where.get(f"placement.{key}", target.name))
-        if place.backend not in backends():
-            hint = nearest(place.backend, backends()) or f"; there are: {', '.join(backends())}"
+        if place.backend not in building():
+            hint = nearest(place.backend, building()) or f"; there are: {', '.join(building())}"
             problems.append(f"{at}: no backend '{place.backend}' in this release{hint}")
             continue
-        module = lowering(place.backend)
-        needs.add(module.PORTABILITY)
-        if place.precision not in module.PRECISIONS[stage.role]:
+        backend = declared(place.backend)
+        needs.add(backend.portability)
+        if place.precision not in backend.precisions.get(stage.role, ()):
             at = target.where.get(f"placement.{key}.precision", at)
-            can = ", ".join(module.PRECISIONS[stage.role])
+            can = ", ".join(backend.precisions.get(stage.role, ())) or "no precision"
             problems.append(f"{at}: backend {place.backend} cannot lower '{name}' to {place.precision}; it does {can}")
     problems = list(dict.fromkeys(problems))
     wanted = "build_on_device" if "build_on_device" in needs else "portable"
@@ -307,7 +297,7 @@ def check(target: Target) -> None:
 
 def missing_backends(target: Target) -> tuple[str, ...]:
     """The backends that a target wants and this release has not."""
-    return tuple(dict.fromkeys(place.backend for place in target.placement.values() if place.backend not in backends()))
+    return tuple(dict.fromkeys(place.backend for place in target.placement.values() if place.backend not in building()))
 
 
 def code_versions(target: Target) -> dict[str, str]:
@@ -317,22 +307,26 @@ def code_versions(target: Target) -> dict[str, str]:
         if emulation(backend):
             files, tools = CODE["verify"]
             tools = (*tools, "onnx", "onnx-ir", "tensorrt-rtx-cu12")
-            found["verify"] = _code((*files, "passes", f"backends/{backend}"), tools)
+            found["verify"] = _code((*files, "passes", folder_of(backend)), tools)
         files, tools = CODE["lower"]
-        module = lowering(backend)
-        code = _code((*files, f"backends/{backend}"), (*tools, *module.TOOLS))
-        if hasattr(module, "programs"):
-            code = sha256_bytes(canonical_json({"code": code, **module.programs()}).encode())
+        code = _code((*files, folder_of(backend)), (*tools, *declared(backend).tools))
+        if others := programs(backend):
+            code = sha256_bytes(canonical_json({"code": code, **others.programs()}).encode())
         found[f"lower:{backend}"] = code
     return found
 
 
-def _code(files: tuple[str, ...], tools: tuple[str, ...]) -> str:
+def _code(files: tuple[str | Path, ...], tools: tuple[str, ...]) -> str:
     """SHA-256 over the text of the given files and folders, and the versions of distributions."""
     parts = [f"{tool} {tool_version(tool)}" for tool in tools]
     for name in files:
         path = PACKAGE / name
         for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
             if file.suffix in (".py", ".json", ".toml", ".txt", ".xz"):
-                parts.append(f"{file.relative_to(PACKAGE).as_posix()} {sha256_bytes(file.read_bytes())}")
+                parts.append(f"{_place(file)} {sha256_bytes(file.read_bytes())}")
     return sha256_bytes("\n".join(parts).encode())
+
+
+def _place(file: Path) -> str:
+    """A file's place in the package, or, of a backend from elsewhere, in its folder."""
+    return (file.relative_to(PACKAGE) if file.is_relative_to(PACKAGE) else Path(file.name)).as_posix()

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gsvexport.artifact.manifest import REPORT, Manifest
+from gsvexport.backends import declared
 from gsvexport.compiler.build import report_path, source_of
 from gsvexport.compiler.compress import shrink
 from gsvexport.compiler.pack import intact, prove, reference_feeds
-from gsvexport.compiler.plan import lowering
 from gsvexport.compiler.source import Source, open_source, rebake
 from gsvexport.compiler.store import Store
 from gsvexport.errors import GateFailed, InputError
@@ -166,7 +166,7 @@ def _noted(manifest: Manifest) -> Manifest:
     """The stages that were calibrated say that their ranges are those of an earlier reference."""
     stages = {
         name: replace(entry, notes=(*entry.notes, STALE_RANGES))
-        if entry.precision in lowering(entry.backend).CALIBRATED and STALE_RANGES not in entry.notes
+        if entry.precision in declared(entry.backend).calibrated and STALE_RANGES not in entry.notes
         else entry
         for name, entry in manifest.stages.items()
     }

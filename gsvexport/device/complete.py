@@ -9,13 +9,13 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from gsvexport.artifact import container
 from gsvexport.artifact.manifest import MANIFEST, Manifest
 from gsvexport.artifact.trust import Key
-from gsvexport.backends import finishing
+from gsvexport.backends import completion
+from gsvexport.backends.declaration import Completion
 from gsvexport.compiler.pack import intact
 from gsvexport.errors import GateFailed
 from gsvexport.files import canonical_json, refuse_existing, temporary_directory
@@ -23,18 +23,18 @@ from gsvexport.verify.gates import resolve
 from gsvexport.verify.package import audit
 
 
-def completing(path: Path) -> ModuleType | None:
-    """The `finalize.py` of the backend whose compiler can add to an artifact; None where there is nothing to add.
+def completing(path: Path) -> Completion | None:
+    """The backend whose compiler can add to an artifact; None where there is nothing to add.
 
     Raises:
         ArtifactError: no artifact.
     """
-    return finishing((entry.backend for entry in container.read_manifest(path).stages.values()), "complete")
+    return completion(entry.backend for entry in container.read_manifest(path).stages.values())
 
 
 def complete(
     path: Path,
-    module: ModuleType,
+    offer: Completion,
     *,
     out: Path | None = None,
     compiled: Path | None = None,
@@ -49,7 +49,7 @@ def complete(
     Raises:
         InputError: the output exists.
         ArtifactError: the artifact is damaged.
-        EnvironmentProblem, BackendError: see the backend's `finalize.py`.
+        EnvironmentProblem, BackendError: see the backend's `completion`.
         GateFailed: compiled, it misses a limit of its target.
     """
     say = progress or (lambda _: None)
@@ -60,7 +60,7 @@ def complete(
     with temporary_directory(place) as work:
         made, files = work / "made", work / "files"
         made.mkdir()
-        report: dict[str, Any] = module.complete(folder, made, compiled, say)
+        report: dict[str, Any] = offer.complete(folder, made, compiled, say)
         for member in manifest.files:
             (files / member).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(folder / member, files / member)

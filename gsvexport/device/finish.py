@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gsvexport.backends import finishing
+from gsvexport.backends import finalisation
 from gsvexport.compiler.pack import intact
 from gsvexport.errors import InputError
 from gsvexport.target.machine import check_machine
@@ -33,7 +33,7 @@ def finish(
     Raises:
         InputError: nothing of it has to be built on a device.
         ArtifactError: it is damaged, or made for another device.
-        EnvironmentProblem, BackendError: see the backend's `finalize.py`.
+        EnvironmentProblem, BackendError: see the backend's `finalisation`.
     """
     from gsvexport.verify import verify_artifact
 
@@ -41,19 +41,19 @@ def finish(
     folder, manifest = intact(path, key=key, progress=progress)
     if not any_machine:
         check_machine(manifest.target, path)
-    module = finishing((entry.backend for entry in manifest.stages.values()), "finalize")
-    if module is None:
+    offer = finalisation(entry.backend for entry in manifest.stages.values())
+    if offer is None:
         raise InputError(
             f"{path} is finished as it is: none of its stages is built on a device", fix=f"gsvexport verify {path}"
         )
-    report: dict[str, Any] = module.finalize(folder, say, cache)
+    report: dict[str, Any] = offer.finalize(folder, say, cache)
     if report["passed"]:
         precisions = {stage: entry.precision for stage, entry in manifest.stages.items()}
         gates = manifest.target.get("gates")
         verified = verify_artifact(folder, gates=gates, precision=precisions, progress=say)
         report |= {"passed": verified.passed, "verification": verified.to_json()}
         if not verified.passed:
-            module.reject(folder)
+            offer.reject(folder)
     place = out or path.absolute().parent / f"{path.name.removesuffix('.gsv')}-device-report.json"
-    module.write_report(report, place, folder)
-    return report, place, f"{module.summary(report)}\n{module.how_to_send(place)}"
+    offer.write_report(report, place, folder)
+    return report, place, f"{offer.summary(report)}\n{offer.how_to_send(place)}"

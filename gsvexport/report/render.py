@@ -72,7 +72,7 @@ def _opener(manifest: Manifest) -> tuple[Opener, str] | None:
     """What stands in for a backend that cannot run here, and its name; None where every backend can."""
     for backend in sorted({entry.backend for entry in manifest.stages.values()}):
         if stand_in := emulation(backend):
-            mode = stand_in.MODES[0]
+            mode = next(iter(stand_in.MODES))
             return stand_in.opener(mode), f"an emulation of {backend} ({mode})"
     return None
 

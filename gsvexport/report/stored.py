@@ -8,7 +8,7 @@ from pathlib import Path
 from gsvexport.artifact.container import read_member
 from gsvexport.artifact.manifest import REPORT, Manifest, media
 from gsvexport.artifact.trust import prove
-from gsvexport.backends import auditor
+from gsvexport.backends import audit
 from gsvexport.backends.carried import unproven
 from gsvexport.errors import ArtifactError
 from gsvexport.report.markup import plain
@@ -65,7 +65,7 @@ def read_stored(path: Path) -> Stored:
 
 
 def _described(path: Path, manifest: Manifest) -> str:
-    found = (auditor(name) for name in sorted({entry.backend for entry in manifest.stages.values()}))
+    found = (audit(name) for name in sorted({entry.backend for entry in manifest.stages.values()}))
     return "".join(one.described(manifest, lambda name: _member(path, name)) for one in found if one)
 
 

@@ -12,7 +12,8 @@ from typing import Any
 
 from gsvexport.artifact import container
 from gsvexport.artifact.manifest import MANIFEST, Decisions, Manifest, StageEntry
-from gsvexport.backends import auditor, finaliser
+from gsvexport.backends import audit as audit_of
+from gsvexport.backends import carriage
 from gsvexport.model import Model, read_model
 from gsvexport.stages import Port, Stage
 from gsvexport.verify.cases import Case
@@ -51,7 +52,7 @@ def audit(folder: Path, gates: Gates) -> list[Check]:
     found = [finding for name in names for finding in _local(folder / name, name, known)]
     checks.append(_faults(gates, STAGE, "machine_local", found, len(names)))
     for backend in sorted({entry.backend for entry in manifest.stages.values()}):
-        if auditing := auditor(backend):
+        if auditing := audit_of(backend):
             for stage, metric, value, number, why in auditing.audit(folder, manifest):
                 judged = None if value is None else judge(gates, stage, metric, ITSELF, value, number, reason=why)
                 checks.append(judged or not_run(gates, stage, metric, ITSELF, why))
@@ -111,12 +112,13 @@ def _weights(graph: Any) -> Iterator[Any]:
 def _wrong_ports(folder: Path, manifest: Manifest, graph: Any, stage: Stage) -> list[str]:
     """As `_ports`, or as the device was told where a backend gives its graphs ports of their own."""
     entry = manifest.stages[stage.name]
-    finishing = finaliser(entry.backend)
-    if finishing is None:
+    offered = carriage(entry.backend)
+    told = offered.ports(folder, entry.file) if offered else {}
+    if not told:
         return _ports(graph, stage)
     import onnx
 
-    told, found = finishing.ports(folder, entry.file), {}
+    found = {}
     for side, actual in (("inputs", graph.graph.input), ("outputs", graph.graph.output)):
         for port in actual:
             kind = onnx.helper.tensor_dtype_to_np_dtype(port.type.tensor_type.elem_type).name
@@ -226,8 +228,8 @@ def _unreferenced(folder: Path, manifest: Manifest, graphs: Mapping[str, Any]) -
     used |= {model.vocabulary} if model.vocabulary else set()
     used |= {_place(tensor).get("location", "") for graph in graphs.values() for tensor in _weights(graph)}
     for backend in {entry.backend for entry in manifest.stages.values()}:
-        if finishing := finaliser(backend):
-            used |= {*finishing.carried(), *finishing.reads(folder)}
+        if offered := carriage(backend):
+            used |= {*offered.carried(), *offered.reads(folder)}
     if (folder / FOLDER / INDEX).is_file():
         used |= {f"{FOLDER}/{name}" for name in index(folder / FOLDER)["files"]}
     return [name for name in manifest.files if name not in used]

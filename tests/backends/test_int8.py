@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from passes.graphs import graph, normal, operators
 
-from gsvexport.backends.onnxruntime import int8
-from gsvexport.backends.onnxruntime.recipes import PRECISIONS, recipe
+from gsvexport.backends.onnxruntime import BACKEND, int8
+from gsvexport.backends.onnxruntime.recipes import recipe
 from gsvexport.errors import BackendError
 from gsvexport.passes.base import run_passes
 from gsvexport.passes.conv2d import Conv2d
@@ -98,7 +98,7 @@ def test_weights_have_seven_bits_where_products_saturate(features, bits):
 
 
 def test_a_precision_that_a_role_cannot_have_is_refused_with_those_it_can():
-    for role, known in PRECISIONS.items():
+    for role, known in BACKEND.precisions.items():
         if "int4-weights" not in known:
             with pytest.raises(BackendError, match="cannot lower stage"):
                 recipe("stage", role, "int4-weights", None)

@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from gsvexport.backends.onnxruntime.recipes import PRECISIONS, saturates
+from gsvexport.backends.onnxruntime import BACKEND
+from gsvexport.backends.onnxruntime.recipes import saturates
 from gsvexport.backends.onnxruntime.why import weight_bytes, why
 from gsvexport.compiler.explain import FULL_V2, count, explain, memory_mb, step_bytes
 from gsvexport.compiler.plan import Subject, code_versions, make_plan, missing_backends
@@ -80,7 +81,7 @@ def test_a_voice_that_clones_is_told_why_its_conditioning_is_exact():
 
 
 def test_every_precision_that_can_be_lowered_has_a_reason_and_a_size():
-    for role, precisions in PRECISIONS.items():
+    for role, precisions in BACKEND.precisions.items():
         for precision in precisions:
             assert why(role, precision, ())
             assert 0.5 <= weight_bytes(precision) <= 4

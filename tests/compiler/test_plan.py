@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from gsvexport.compiler.explain import FULL_V2, explain
-from gsvexport.compiler.plan import Subject, artifact_name, backends, code_versions, make_plan, missing_backends
+from gsvexport.compiler.plan import Subject, artifact_name, building, code_versions, make_plan, missing_backends
 from gsvexport.errors import InputError
 from gsvexport.target.target import Limits, read_target, target_names
 
@@ -118,7 +118,7 @@ def test_float_stages_need_no_calibration():
 
 
 def test_backends_are_found_by_their_folder():
-    assert "onnxruntime" in backends()
+    assert "onnxruntime" in building()
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ from gsvexport.artifact.signature import (
     to_bytes,
 )
 from gsvexport.artifact.trust import prove
-from gsvexport.backends import carrying
+from gsvexport.backends import carriage
 from gsvexport.backends.carried import code
 from gsvexport.backends.tensorrt import finalize
 from gsvexport.compiler.pack import intact
@@ -269,7 +269,9 @@ def test_inspect_lists_sums_that_sha256sum_takes(with_code, tmp_path, capsys):
     lines = [line for line in capsys.readouterr().out.splitlines() if line[:3].strip() and len(line.split()) == 2]
     sums = [line for line in lines if len(line.split()[0]) == 64]
     assert (
-        [line.split()[1] for line in sums] == sorted(carrying("tensorrt")) == list(code(container.read_manifest(path)))
+        [line.split()[1] for line in sums]
+        == sorted(carriage("tensorrt").carried())
+        == list(code(container.read_manifest(path)))
     )
     (files / "SUMS").write_text("\n".join(sums) + "\n")
     if shutil.which("sha256sum"):

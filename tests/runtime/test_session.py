@@ -3,7 +3,7 @@ import sys
 import numpy as np
 import pytest
 
-from gsvexport.backends import open_session, runnable
+from gsvexport.backends import names, open_session
 from gsvexport.errors import BackendError, EnvironmentProblem
 
 onnx = pytest.importorskip("onnx")
@@ -75,7 +75,7 @@ def test_a_closed_session_says_so_and_closes_twice(graph):
 
 
 def test_an_unknown_backend_lists_the_known_ones(tmp_path):
-    assert "onnxruntime" in runnable()
+    assert "onnxruntime" in names()
     with pytest.raises(BackendError, match="did you mean 'onnxruntime'"):
         open_session("onxruntime", tmp_path, "step.onnx")
 

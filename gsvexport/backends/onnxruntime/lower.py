@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gsvexport.artifact.manifest import Decisions
-from gsvexport.backends.lowering import Calibration, Lowered
-from gsvexport.backends.onnxruntime.recipes import PRECISIONS, recipe
+from gsvexport.backends.lowered import Calibration, Lowered
+from gsvexport.backends.onnxruntime import BACKEND
+from gsvexport.backends.onnxruntime.recipes import recipe
 from gsvexport.errors import BackendError, missing_package
 from gsvexport.model import Model
 from gsvexport.stages import stages
@@ -18,14 +19,6 @@ if TYPE_CHECKING:
     import onnx_ir as ir
 
     from gsvexport.backends.onnxruntime.int8 import Quantised
-
-CALIBRATED = ("int8",)  # precisions that need to know what a stage really sees
-JUDGED = ("int8",)  # precisions whose layers return to float where the sound would miss its gates
-USES = ("features",)  # what a lowering depends on, of a target
-PORTABILITY = "portable"  # one artifact for every device that its runtime supports
-TOOLS = ("numpy", "onnx", "onnx-ir", "onnxruntime", "safetensors")  # their versions may change what is written
-
-__all__ = ["CALIBRATED", "JUDGED", "PORTABILITY", "PRECISIONS", "TOOLS", "USES", "lower"]
 
 
 def lower(
@@ -60,7 +53,7 @@ def lower(
         result = run_passes(graph, recipe(stage, table[stage].role, precision, model))
         graphs[stage] = result.model
         notes[stage] = tuple(note for _, outcome in result.applied for note in outcome.notes) or ("as in the source",)
-        if precision in CALIBRATED:
+        if precision in BACKEND.calibrated:
             integer = _with_ranges(stage, graphs[stage], device["features"], calibration)
             graphs[stage], decisions[stage] = integer.model, integer.decisions
             notes[stage] += integer.notes

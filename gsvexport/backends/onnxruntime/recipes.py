@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from gsvexport.backends.onnxruntime import BACKEND
 from gsvexport.errors import BackendError
 from gsvexport.model import Model
 from gsvexport.passes.base import GraphPass
@@ -26,12 +27,6 @@ from gsvexport.passes.quantise_conv import QuantiseConv
 from gsvexport.passes.store_fp16 import StoreFp16
 from gsvexport.passes.store_int8 import StoreInt8
 
-PRECISIONS = {  # of each role
-    "conditioning": ("fp32",),
-    "ar": ("fp32", "fp16", "int8-weights", "int4-weights"),
-    "acoustic": ("fp32", "fp16", "int8-weights"),
-    "vocoder": ("fp32", "fp16", "int8-weights", "int8"),
-}
 # On a 24x512 network with 2 threads, blocks of 128 take 5.2 ms a step and blocks of 32 6.1 ms. 4 bits need small ones.
 _T2S_BLOCKS = {"int8-weights": (8, 128), "int4-weights": (4, 32)}
 _ACOUSTIC_BLOCK = 64  # divides the 192 and 512 channels that upstream fixes
@@ -46,9 +41,9 @@ def recipe(stage: str, role: str, precision: str, model: Model) -> list[GraphPas
     Raises:
         BackendError: this stage cannot have this precision.
     """
-    if precision not in PRECISIONS[role]:
+    if precision not in BACKEND.precisions[role]:
         raise BackendError(
-            f"backend onnxruntime cannot lower stage {stage} to {precision}", limit=", ".join(PRECISIONS[role])
+            f"backend onnxruntime cannot lower stage {stage} to {precision}", limit=", ".join(BACKEND.precisions[role])
         )
     if role == "ar":
         return _t2s(stage, precision, model)

@@ -56,7 +56,7 @@ _OTHERS = ("plans", "ports", "prove", "rtx", "space", "told")
 CARRIED = (  # files of this package that an artifact holds, so that it can be finished without gsvexport
     *("__init__.py", "errors.py", "files.py", "model.py", "stages.py"),
     *("untrusted/__init__.py", "untrusted/reading.py", "untrusted/schema.py"),
-    *("backends/__init__.py", "signal/__init__.py", "signal/loudness.py"),
+    *("backends/__init__.py", "backends/declaration.py", "signal/__init__.py", "signal/loudness.py"),
     *(f"{_HERE}/{name}.py" for name in (*_MODULES, *_OTHERS)),
 )
 # Of the FP16 share that the graph has, an engine must show this much: fused layers are counted once.

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gsvexport.backends.lowering import Calibration, Lowered
-from gsvexport.backends.tensorrt import recipe
+from gsvexport.backends.lowered import Calibration, Lowered
+from gsvexport.backends.tensorrt import BACKEND, recipe
 from gsvexport.backends.tensorrt.check import Finding, check_all, summary
 from gsvexport.backends.tensorrt.covered import axes_of, gaps
 from gsvexport.backends.tensorrt.table import operators
@@ -31,17 +31,6 @@ from gsvexport.target.target import Limits
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-PRECISIONS = {  # of each role
-    "conditioning": ("fp32",),
-    "ar": ("fp32", "fp16"),
-    "acoustic": ("fp32", "fp16"),
-    "vocoder": ("fp32", "fp16"),
-}
-CALIBRATED = ("fp16",)  # precisions that need to know what a stage really sees
-JUDGED: tuple[str, ...] = ()  # none is decided by how it sounds: values beyond FP16 keep an operator in FP32
-USES = ("runtimes", "limits")  # what a lowering depends on, of a target
-PORTABILITY = "build_on_device"
-TOOLS = ("numpy", "onnx", "onnx-ir", "safetensors")  # their versions may change what is written
 # The releases that JetPack and the package indexes offer; a target's own range chooses among them.
 RELEASES = ("8.5.2", "8.6.2", "10.3", "10.13", "10.16", "11.4")
 IN_PLACE_SINCE = "10.15"  # TensorScatter has an importer
@@ -53,8 +42,6 @@ _FIXED_AXES = ("L", "D", "V", "I", "G")  # a voice has one size of each; all oth
 _CACHE_PORTS = ("keys", "values", "new_keys", "new_values")
 _PRODUCTS = ("Attention", "Conv", "ConvTranspose", "Gemm", "MatMul", "TensorScatter")  # and what holds their operands
 _EXACT_OUTPUTS = ("audio",)  # what leaves the graphs for the listener keeps all its digits
-
-__all__ = ["CALIBRATED", "JUDGED", "PORTABILITY", "PRECISIONS", "RELEASES", "TOOLS", "USES", "lower", "verdicts"]
 
 
 def lower(
@@ -272,7 +259,7 @@ def _engines(model: Model, placement: Mapping[str, str]) -> dict[str, list[str]]
     engines: dict[str, list[str]] = {}
     problems = []
     for stage, precision in placement.items():
-        allowed = PRECISIONS[table[stage].role]
+        allowed = BACKEND.precisions[table[stage].role]
         if precision not in allowed:
             problems.append(f"stage {stage} cannot be {precision}; it can be {', '.join(allowed)}")
         engines.setdefault(recipe.ENGINES.get(stage, stage), []).append(stage)

@@ -89,8 +89,10 @@ def open_session(path: Path, *, threads: int | None = None) -> Session:
         trt = import_tensorrt()
         cuda = Cuda()
         device = this_device(cuda, trt)
-    except EnvironmentProblem as error:
-        raise BackendError(f"{path.name} has no TensorRT engine here: {error.what}", fix=error.fix) from error
+    except (EnvironmentProblem, BackendError) as error:
+        raise BackendError(
+            f"{path.name} has no TensorRT engine here: {error.what}", found=error.found, fix=error.fix
+        ) from error
     entry, plan = plans.current(folder, entry, device)
     if why := plans.stale(plan):
         raise BackendError(

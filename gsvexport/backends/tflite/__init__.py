@@ -1,1 +1,26 @@
 """TFLite: convolutional stages as full-integer models, for an Edge TPU and the processor beside it."""
+
+from gsvexport.backends.declaration import Backend, Needs
+
+_TOOLS = ("numpy", "onnx", "onnx-ir", "onnxruntime", "ai-edge-litert", "flatbuffers")
+
+BACKEND = Backend(
+    title="TFLite on an Edge TPU and the processor beside it",
+    session="session",
+    lowering="lower",
+    reasons="why",
+    verdicts="forecast",
+    programs="lower",
+    carriage="finalize",
+    completion="finalize",
+    audit="audit",
+    precisions={"conditioning": (), "ar": (), "acoustic": (), "vocoder": ("int8",)},
+    calibrated=("int8",),
+    judged=("int8",),
+    uses=("tpu", "runtimes"),
+    tools=_TOOLS,
+    needs={
+        "session": Needs((("ai-edge-litert", "tflite-runtime"),), "pip install 'gsvexport[tflite]'"),
+        "lowering": Needs(tuple((tool,) for tool in _TOOLS), "pip install 'gsvexport[compile]'"),
+    },
+)

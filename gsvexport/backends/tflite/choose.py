@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gsvexport.artifact.manifest import Decisions, Group
-from gsvexport.backends.lowering import ALLOWED, digits
+from gsvexport.backends.lowered import ALLOWED, digits
 from gsvexport.backends.tflite.flatbuffer import dump
 from gsvexport.backends.tflite.graph import Graph
 from gsvexport.backends.tflite.quantise import quantise

@@ -31,6 +31,11 @@ def reads(folder: Path) -> set[str]:
     return {name for entry in stages if entry["backend"] == BACKEND for name in members(folder, entry["file"])}
 
 
+def ports(folder: Path, graph: str) -> dict[str, dict[str, str]]:
+    """Its graphs are no ONNX: see `gsvexport.backends.declaration.Carriage`."""
+    return {}
+
+
 def complete(folder: Path, work: Path, compiled: Path | None, say: Callable[[str], None]) -> dict[str, Any]:
     """Write to the empty folder `work` the members that the unpacked artifact in `folder` gains or changes.
 

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gsvexport.artifact.manifest import Decisions, Weights
-from gsvexport.backends.lowering import ALLOWED, Calibration, Lowered, probes
-from gsvexport.backends.tflite.forecast import verdicts
+from gsvexport.backends.lowered import ALLOWED, Calibration, Lowered, probes
+from gsvexport.backends.tflite import BACKEND
 from gsvexport.backends.tflite.session import SCHEMA, Part
 from gsvexport.errors import BackendError, missing_package
 from gsvexport.files import canonical_json
@@ -27,14 +27,6 @@ if TYPE_CHECKING:
 
     from gsvexport.backends.tflite.graph import Graph
 
-PRECISIONS: dict[str, tuple[str, ...]] = {"conditioning": (), "ar": (), "acoustic": (), "vocoder": ("int8",)}
-CALIBRATED = ("int8",)
-JUDGED = ("int8",)
-PORTABILITY = "portable"
-TOOLS = ("numpy", "onnx", "onnx-ir", "onnxruntime", "ai-edge-litert", "flatbuffers")
-USES = ("tpu", "runtimes")
-
-__all__ = ["CALIBRATED", "JUDGED", "PORTABILITY", "PRECISIONS", "TOOLS", "USES", "lower", "programs", "verdicts"]
 
 _STEP = 8  # frames: windows are multiples
 _SHORTEST = 16  # frames
@@ -81,7 +73,7 @@ def lower(
     files: dict[str, str] = {}
     table, again = stages(model.version), False
     for stage, precision in placement.items():
-        if precision not in (known := PRECISIONS[table[stage].role]):
+        if precision not in (known := BACKEND.precisions[table[stage].role]):
             can = ", ".join(known) or "nothing: only a vocoder is convolutions throughout"
             raise BackendError(f"backend tflite cannot lower stage {stage} to {precision}", limit=can)
         if calibration is None:

@@ -7,8 +7,8 @@ import pytest
 pytest.importorskip("onnx_ir")
 pytest.importorskip("soundfile")
 
+from gsvexport.backends.tflite import BACKEND
 from gsvexport.backends.tflite.forecast import host_work, verdicts
-from gsvexport.backends.tflite.lower import USES
 from gsvexport.errors import BackendError
 
 DEVICE = {"tpu": {"sram_mb": 8, "tops_int8": 4, "link": "usb3", "link_gbs": 0.4}, "runtimes": {"edgetpu": ">=14"}}
@@ -48,7 +48,7 @@ def test_a_runtime_that_nobody_knows_is_refused(source):
 
 def test_without_an_edge_tpu_there_is_nothing_to_say(source):
     assert page(source, tpu=None) == ""
-    assert {"tpu", "runtimes"} <= set(USES)
+    assert {"tpu", "runtimes"} <= set(BACKEND.uses)
 
 
 def test_what_stays_on_the_processor_is_counted(source):

@@ -1,10 +1,6 @@
 """What the compile side of a backend is given.
 
-A backend's `lower.py` offers PRECISIONS, CALIBRATED, JUDGED, PORTABILITY, TOOLS, USES (the parts of a target that a
-lowering depends on) and `lower(source, model, placement, out, *, device, calibration)`, which returns a `Lowered`;
-`device` holds those parts. A backend whose graphs another compiler will judge may offer `verdicts(source, model,
-placement, device)`, what it would say, in lines. One that runs programs which are no Python packages offers
-`programs()`, their versions by name.
+What it offers is declared in its `__init__.py`: see `gsvexport.backends.declaration`.
 """
 
 from __future__ import annotations
