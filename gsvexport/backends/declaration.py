@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from gsvexport.artifact.manifest import Manifest
-    from gsvexport.backends.lowering import Calibration, Lowered
+    from gsvexport.backends.lowered import Calibration, Lowered
     from gsvexport.model import Model
 
 Say = Callable[[str], None]
