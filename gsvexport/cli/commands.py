@@ -12,6 +12,7 @@ import click
 from gsvexport.artifact.tools import OURS, tool_version
 from gsvexport.cli.bake import bake, given_by, reference_options
 from gsvexport.cli.echo import echo
+from gsvexport.cli.init import init
 from gsvexport.cli.inspect import inspect
 from gsvexport.cli.keys import key, sign
 from gsvexport.cli.numbers import Finite
@@ -146,6 +147,9 @@ def build(
     )
     for path in made:
         echo(f"{path}  {path.stat().st_size / 1e6:.1f} MB")
+
+
+cli.add_command(init)
 
 
 @cli.command()

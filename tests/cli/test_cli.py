@@ -47,6 +47,7 @@ def cli_commands():
 def test_only_commands_that_work_are_listed(cache):
     assert cli_commands() == [
         "build",
+        "init",
         "targets",
         "plan",
         "source",
