@@ -10,17 +10,17 @@ from gsvexport.stages import VERSIONS
 from gsvexport.text.runs import runs
 from gsvexport.voice import upstream
 from gsvexport.voice.checkpoint import Checkpoint, read_checkpoint, without
-from gsvexport.voice.dims import SovitsDims, sovits_dims, t2s_dims
+from gsvexport.voice.dims import SovitsDims
+from gsvexport.voice.findings import Findings
 from gsvexport.voice.layout import TRAINING_ONLY
 from gsvexport.voice.lora import is_lora, merged
 from gsvexport.voice.pretrained import read_bert, read_hubert, read_speaker
 from gsvexport.voice.profile import ReferenceTable
-from gsvexport.voice.version import find_version
+from gsvexport.voice.reference import Reference, checked_reference
+from gsvexport.voice.sizes import sovits_dims, t2s_dims
+from gsvexport.voice.version import Told, find_version
 from gsvexport.voice.vocoder import read_vocoder
-from gsvexport.voice.voice import Reference, read_voice
-from gsvexport.voice.voice import _compare as compare
-from gsvexport.voice.voice import _Findings as Findings
-from gsvexport.voice.voice import _reference as checked_reference
+from gsvexport.voice.voice import compare, read_voice
 
 _ALSO_HAN = ("yue", "ja")  # a text in Han characters alone may be of these, too
 _SAY_WHICH = "say which: --version v3, or --version v4; whoever trained it knows"
@@ -79,7 +79,7 @@ def begun(
     version = found.collect(lambda: _version(second, hint, base, likely)) if second else None
     dims = None
     if second and version and not is_lora(second):
-        dims = found.collect(lambda: sovits_dims(second, version))
+        dims = found.collect(lambda: sovits_dims(second, Told(version)))
     if t2s and dims:
         compare(t2s, dims, found)
     if found.problems or second is None or version is None:
@@ -99,15 +99,15 @@ def unknown_version(sovits: Path, base: Path | None = None) -> bool:
 def _version(checkpoint: Checkpoint, hint: str | None, base: Path | None, likely: str | None) -> str:
     start = read_checkpoint(base).start if base is not None and is_lora(checkpoint) else ""
     try:
-        version, wrong = find_version(checkpoint, hint, start)
+        told = find_version(checkpoint, hint, start)
     except VoiceError as error:
         if likely in ("v3", "v4"):  # the two that nothing may tell apart
             return likely
         raise VoiceError(error.what, found=error.found, fix=_SAY_WHICH) from error
-    if wrong:
-        told = [text.replace("voice.toml says version", "--version says") for text in wrong]
-        raise VoiceError(f"{checkpoint.path} is not of one version", problems=told, fix="leave --version out")
-    return version
+    if told.problems:
+        wrong = [text.replace("voice.toml says version", "--version says") for text in told.problems]
+        raise VoiceError(f"{checkpoint.path} is not of one version", problems=wrong, fix="leave --version out")
+    return told.version
 
 
 def language_of(text: str) -> str | None:
@@ -209,7 +209,7 @@ def _parts(draft: Draft, found: Findings) -> Reference | None:
             lambda: merged(read_checkpoint(draft.sovits), without(read_checkpoint(base), TRAINING_ONLY))
         )
         inner = vocoder.dims if vocoder else None
-        dims = found.collect(lambda: sovits_dims(whole, draft.version, inner)) if whole else None
+        dims = found.collect(lambda: sovits_dims(whole, Told(draft.version), inner)) if whole else None
     if (folder := draft.hubert) is not None:
         found.collect(lambda: read_hubert(folder))
     if (words := draft.bert) is not None:

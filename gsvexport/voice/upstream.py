@@ -25,7 +25,7 @@ from gsvexport.stages import VERSIONS
 from gsvexport.target.tables import nearest
 from gsvexport.untrusted.reading import read_text, why
 from gsvexport.voice.profile import LANGUAGES
-from gsvexport.voice.voice import CLIPPED, REFERENCE_SECONDS, SILENT_DB
+from gsvexport.voice.reference import CLIPPED, REFERENCE_SECONDS, SILENT_DB
 
 PRETRAINED = "GPT_SoVITS/pretrained_models"
 # What upstream calls its networks, below that folder. A vocoder and a base are of one version.
