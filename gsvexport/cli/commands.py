@@ -11,6 +11,7 @@ import click
 
 from gsvexport.artifact.tools import OURS, tool_version
 from gsvexport.cli.bake import bake, given_by, reference_options
+from gsvexport.cli.doctor import doctor
 from gsvexport.cli.echo import echo
 from gsvexport.cli.init import init
 from gsvexport.cli.inspect import inspect
@@ -412,5 +413,5 @@ def cache(prune: bool, older_than: float) -> None:
     echo(prune_cache(older_than) if prune else cache_page(), nl=False)
 
 
-for _command in (bake, unpack, release, key, sign, publish, pull, gc):
+for _command in (doctor, bake, unpack, release, key, sign, publish, pull, gc):
     cli.add_command(_command)
