@@ -41,7 +41,9 @@ _LANGUAGES = ("zh", "yue", "en", "ja", "ko")
 @click.option("--version", type=click.Choice(_VERSIONS), help="Where the files do not tell v3 from v4, or to choose.")
 @click.option("--gpt-epoch", type=click.IntRange(0), metavar="N", help="With --from: not the newest GPT file.")
 @click.option("--sovits-epoch", type=click.IntRange(0), metavar="N", help="With --from: not the newest SoVITS file.")
-@click.option("--pretrained", type=_PATH, metavar="DIR", help="Upstream's networks: its pretrained_models/, or a copy.")
+@click.option(
+    "--pretrained", type=_PATH, metavar="DIR", help="Upstream's pretrained_models/. [default: pretrained/, or --from's]"
+)
 @click.option("--hubert", type=_PATH, metavar="DIR", help="Or each by itself: chinese-hubert-base/.")
 @click.option("--bert", type=_PATH, metavar="DIR", help="chinese-roberta-wwm-ext-large/, for Mandarin.")
 @click.option("--speaker", type=_PATH, metavar="FILE", help="pretrained_eres2netv2w24s4ep4.ckpt, for v2Pro(Plus).")
