@@ -37,10 +37,11 @@ def doctor(targets: tuple[str, ...], as_json: bool) -> int:
     Exit code 0; with --target 7 when it cannot be built here, and 4 when there is no such target.
     """
     from gsvexport.compiler.doctor import NO, examine
+    from gsvexport.emulate.install import find
     from gsvexport.errors import EnvironmentProblem
     from gsvexport.files import canonical_json
 
-    found = examine(targets)
+    found = examine(targets, emulator=find)
     echo(canonical_json(found.to_json()) if as_json else _page(found, one=bool(targets)), nl=False)
     stopped = bool(targets) and any(one.build.status == NO for one in found.targets)
     return EnvironmentProblem.exit_code if stopped else 0

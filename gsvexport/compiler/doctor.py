@@ -14,7 +14,7 @@ import os
 import platform
 import re
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -97,8 +97,10 @@ class Findings:
         return asdict(self)
 
 
-def examine(targets: Sequence[str] = (), *, root: Path = Path("/")) -> Findings:
+def examine(targets: Sequence[str] = (), *, emulator: Callable[[], object], root: Path = Path("/")) -> Findings:
     """Look at this machine. Of `targets`, where some are named, what they ask for is checked as a build does.
+
+    `emulator` looks for the emulated machine, and raises an `EnvironmentProblem` where there is none.
 
     Raises:
         TargetError: one of them is not known, or contradicts itself.
@@ -108,7 +110,7 @@ def examine(targets: Sequence[str] = (), *, root: Path = Path("/")) -> Findings:
     seen, extras = probe(root), _extras()
     whole = next((part for part in extras if part.name == COMPILE), None)
     chosen = [read_target(name) for name in targets] if targets else list(_readable())
-    prospects = [_prospect(target, seen, whole, asked=bool(targets)) for target in chosen]
+    prospects = [_prospect(target, seen, whole, emulator, asked=bool(targets)) for target in chosen]
     machine = {
         "arch": seen.arch,
         "system": seen.system,
@@ -239,7 +241,9 @@ def _language(name: str, title: str, module: str, packages: tuple[str, ...]) -> 
     return Part(name, title, (), (module,), f"pip install 'gsvexport[{name}]'")
 
 
-def _prospect(target: Target, seen: Probe, whole: Part | None, *, asked: bool) -> Prospect:
+def _prospect(
+    target: Target, seen: Probe, whole: Part | None, emulator: Callable[[], object], *, asked: bool
+) -> Prospect:
     used = sorted({target.place(name).backend for version in VERSIONS for name in stages(version)})
     (judged,) = rank(seen, [Candidate(target.name, target.to_json()["device"], 0)])
     return Prospect(
@@ -247,7 +251,7 @@ def _prospect(target: Target, seen: Probe, whole: Part | None, *, asked: bool) -
         target.title,
         _build(target, used, whole, asked),
         _verify(used, judged.against),
-        _emulate(target),
+        _emulate(target, emulator),
         _finish(used, judged.against),
     )
 
@@ -288,13 +292,11 @@ def _verify(used: Sequence[str], against: Sequence[str]) -> Step:
     return Step(YES, "natively", None, "natively")
 
 
-def _emulate(target: Target) -> Step:
+def _emulate(target: Target, emulator: Callable[[], object]) -> Step:
     if target.emulator is None:
         return Step(NOT_NEEDED, "no emulator plays it")
-    from gsvexport.emulate.install import find
-
     try:
-        find()
+        emulator()
     except EnvironmentProblem as problem:
         return Step(NO, problem.what, problem.fix)
     return Step(YES, f"{target.emulator}, {target.device.core}")

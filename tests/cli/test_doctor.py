@@ -1,5 +1,6 @@
 """`gsvexport doctor`: what is there, what is not, and the command for it; on machines that lack all sorts of things."""
 
+import functools
 import importlib.metadata
 import importlib.util
 import json
@@ -48,7 +49,7 @@ def machine(monkeypatch, tmp_path):
         monkeypatch.setattr(importlib.metadata, "version", version)
         monkeypatch.setattr(doctor, "probe", lambda root: seen)
         monkeypatch.setattr("gsvexport.emulate.install.find", find)
-        return doctor.examine
+        return functools.partial(doctor.examine, emulator=find)
 
     return make
 
@@ -194,7 +195,7 @@ def test_a_copy_that_was_not_installed_says_so(machine, monkeypatch):
     monkeypatch.setattr(importlib.metadata, "metadata", metadata)
     (only,) = machine()().extras
     assert "extras are unknown" in only.missing[0]
-    assert of(doctor.examine(), "x86-64").build.status == "yes"
+    assert of(machine()(), "x86-64").build.status == "yes"
 
 
 def test_a_device_without_packaging_is_told_what_it_lacks(machine, monkeypatch):
