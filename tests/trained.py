@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import atexit
+import functools
 import shutil
+import tempfile
 from pathlib import Path
 
 import numpy as np
 import soundfile
 from conformance import conformance
 
+from gsvexport.files import link
 from gsvexport.synthetic.pretrained import write_pretrained
 from gsvexport.voice import upstream
 
@@ -40,7 +44,7 @@ def sound(path: Path, seconds: float, level: float = 0.3) -> Path:
     """A recording: a voiced sound that comes and goes."""
     path.parent.mkdir(parents=True, exist_ok=True)
     time = np.arange(int(32000 * seconds)) / 32000
-    buzz = sum(np.sin(2 * np.pi * 140 * order * time) / order for order in range(1, 12))
+    buzz = sum(np.sin(2 * np.pi * 140 * order * time) / order for order in range(1, 5))
     soundfile.write(
         path, level * buzz / np.abs(buzz).max() * np.abs(np.sin(2 * np.pi * 1.5 * time)), 32000, format="WAV"
     )
@@ -64,14 +68,24 @@ def lay_logs(
         (place / "2-name2text.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
+@functools.cache
+def network(key: str) -> Path:
+    """One of upstream's networks with random weights, made once in a test run and never written to."""
+    folder = Path(tempfile.mkdtemp(prefix="gsvexport-network-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder / write_pretrained(folder, (key,))[key]
+
+
 def lay_networks(place: Path, version: str, *, bert: bool = False) -> None:
     """Upstream's networks in their places below `pretrained_models`."""
-    place.mkdir(parents=True, exist_ok=True)
-    wanted = ("hubert", "speaker", *(("bert",) if bert else ()))
-    made = write_pretrained(place / ".made", wanted)
-    for key, name in made.items():
-        (place / upstream.NETWORKS[key]).parent.mkdir(parents=True, exist_ok=True)
-        (place / ".made" / name).rename(place / upstream.NETWORKS[key])
+    for key in ("hubert", "speaker", *(("bert",) if bert else ())):
+        target = place / upstream.NETWORKS[key]
+        target.parent.mkdir(parents=True, exist_ok=True)
+        made = network(key)
+        if made.is_dir():
+            shutil.copytree(made, target, copy_function=lambda one, other: link(Path(one), Path(other)))
+        else:
+            link(made, target)
     if version not in upstream.BASES:
         return
     data = conformance(version).folder
