@@ -23,10 +23,11 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Needs:
-    """Distributions that an offer imports, one of each group, and the command that installs them."""
+    """Distributions that an offer imports, one of each group, programs that it runs, and what brings them."""
 
     packages: tuple[tuple[str, ...], ...] = ()
     fix: str = ""
+    programs: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,9 @@ import click
 
 from gsvexport.artifact.tools import OURS, tool_version
 from gsvexport.cli.bake import bake, given_by, reference_options
+from gsvexport.cli.doctor import doctor
 from gsvexport.cli.echo import echo
+from gsvexport.cli.init import init
 from gsvexport.cli.inspect import inspect
 from gsvexport.cli.keys import key, sign
 from gsvexport.cli.numbers import Finite
@@ -146,6 +148,9 @@ def build(
     )
     for path in made:
         echo(f"{path}  {path.stat().st_size / 1e6:.1f} MB")
+
+
+cli.add_command(init)
 
 
 @cli.command()
@@ -408,5 +413,5 @@ def cache(prune: bool, older_than: float) -> None:
     echo(prune_cache(older_than) if prune else cache_page(), nl=False)
 
 
-for _command in (bake, unpack, release, key, sign, publish, pull, gc):
+for _command in (doctor, bake, unpack, release, key, sign, publish, pull, gc):
     cli.add_command(_command)

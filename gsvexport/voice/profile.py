@@ -24,7 +24,7 @@ NOTICE = "NOTICE"  # a file of this name beside voice.toml needs no mention in i
 LARGEST_NOTICE = 1 << 20  # bytes
 LANGUAGES = ("zh", "yue", "en", "ja", "ko")
 FRONT_ENDS = ("2024-01", "2024-08")  # of v1: what upstream made of Japanese when the voice was trained
-_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}")
+NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}")  # of a voice
 
 
 @dataclass(frozen=True)
@@ -163,7 +163,7 @@ def _voice(reader: _Files) -> VoiceTable | None:
     table = reader.mapping("voice")
     voice: VoiceTable | None = reader.table(VoiceTable, "voice", table)
     name = table.get("name")
-    if isinstance(name, str) and not _NAME.fullmatch(name):
+    if isinstance(name, str) and not NAME.fullmatch(name):
         reader.problem("voice.name", f"'name' takes 1 to 64 letters, digits, '.', '_' and '-', not {name!a}")
     for part in ("gpt", "sovits", "base"):
         if part in table:

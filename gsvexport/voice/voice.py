@@ -57,7 +57,7 @@ def read_voice(path: Path | str, reference: ReferenceTable | None = None) -> Voi
     gpt = found.collect(lambda: read_gpt(profile))
     sovits = found.collect(lambda: read_sovits(profile, found))
     if gpt and sovits:
-        _compare(gpt.dims, sovits.dims, found)
+        compare(gpt.dims, sovits.dims, found)
     dims = sovits.dims if sovits else None
     pretrained = _pretrained(profile, dims, found)
     table, made = reference or profile.reference, None
@@ -95,7 +95,8 @@ def _pretrained(profile: Profile, dims: SovitsDims | None, found: Findings) -> P
     )
 
 
-def _compare(t2s: T2SDims, dims: SovitsDims, found: Findings) -> None:
+def compare(t2s: T2SDims, dims: SovitsDims, found: Findings) -> None:
+    """Note why two weights files are not of one voice."""
     if t2s.eos != dims.codes:
         found.problems.append(f"the GPT file speaks {t2s.eos} codes, the SoVITS file has {dims.codes}: not one voice")
     if t2s.phones < dims.text_phones:

@@ -47,6 +47,7 @@ def cli_commands():
 def test_only_commands_that_work_are_listed(cache):
     assert cli_commands() == [
         "build",
+        "init",
         "targets",
         "plan",
         "source",
@@ -57,6 +58,7 @@ def test_only_commands_that_work_are_listed(cache):
         "say",
         "bench",
         "cache",
+        "doctor",
         "bake",
         "unpack",
         "release",

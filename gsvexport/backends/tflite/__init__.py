@@ -22,5 +22,9 @@ BACKEND = Backend(
     needs={
         "session": Needs((("ai-edge-litert", "tflite-runtime"),), "pip install 'gsvexport[tflite]'"),
         "lowering": Needs(tuple((tool,) for tool in _TOOLS), "pip install 'gsvexport[compile]'"),
+        "completion": Needs(
+            fix="apt-get install edgetpu-compiler, of Google's archive, on x86-64 Linux; or finalize --compiled FILE",
+            programs=("edgetpu_compiler",),
+        ),
     },
 )
