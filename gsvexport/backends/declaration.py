@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from gsvexport.backends.lowered import Calibration, Lowered
     from gsvexport.model import Model
 
-Say = Callable[[str], None]
+    Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
