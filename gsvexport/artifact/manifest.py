@@ -16,6 +16,7 @@ from typing import Any
 from gsvexport.errors import ArtifactError
 from gsvexport.files import canonical_json, sha256_bytes
 from gsvexport.untrusted import schema
+from gsvexport.untrusted.engines import ENGINES, contradictions
 from gsvexport.untrusted.reading import parse_json, safe_name
 
 SCHEMA = 2
@@ -180,6 +181,12 @@ class Manifest:
     `target` is the resolved profile, `source` the digest of the ONE ONNX source, `tools` the versions of what wrote the
     members, `stages` goes by stage name, `members` by file name. `weights` adds up to the bytes of all weights, each
     counted once. `compression` says in words what wrote the compressed members; None where none is.
+
+    `engines` tells of members that a vendor's compiler made ahead of time, whose bytes no second build repeats: which
+    `backend` they are of, which `version` of which `library` wrote them with which `flags`, for which compute
+    `capabilities`, and of each of its `plans`, by member: its `graph` and `profiles`, SHA-256 of every member that it
+    was `made_from`, which of its profiles (by number) `serves` each of the engine's own, and bytes of weights and
+    scratch memory and the number of kernels, as its compiler told them. None where there are none.
     """
 
     name: str
@@ -193,10 +200,12 @@ class Manifest:
     report: Member | None = None
     weights: tuple[Weights, ...] = ()
     compression: str | None = None
+    engines: dict[str, Any] | None = None
 
     @property
     def digest(self) -> str:
-        """SHA-256 over everything but the report and the compression: equal for equal voices, targets and tools."""
+        """SHA-256 over everything but the report and the compression: equal for equal voices, targets and tools, unless
+        there are `engines`."""
         value = self.plain.to_json()
         del value["report"]
         return sha256_bytes(canonical_json(value).encode())
@@ -206,6 +215,17 @@ class Manifest:
         """The same artifact with nothing compressed."""
         members = {name: member.plain for name, member in self.members.items()}
         return replace(self, members=members, report=self.report and self.report.plain, compression=None)
+
+    @property
+    def repeatable(self) -> Manifest:
+        """The same artifact without what no second build repeats: equal voices, targets and tools give it again."""
+        kept = {name: one for name, one in self.members.items() if name not in self.unrepeatable}
+        return replace(self, members=kept, engines=None)
+
+    @property
+    def unrepeatable(self) -> tuple[str, ...]:
+        """The members whose bytes no second build repeats, sorted."""
+        return tuple(sorted(self.engines["plans"])) if self.engines and not self.engines["reproducible"] else ()
 
     @property
     def files(self) -> dict[str, Member]:
@@ -218,8 +238,9 @@ class Manifest:
         value["stages"] = {name: entry.to_json() for name, entry in sorted(self.stages.items())}
         value["members"] = {name: member.to_json() for name, member in self.members.items()}
         value["report"] = self.report and self.report.to_json()
-        if self.compression is None:
-            del value["compression"]
+        for name in ("compression", "engines"):
+            if value[name] is None:
+                del value[name]
         return value
 
     @classmethod
@@ -272,6 +293,8 @@ class Manifest:
         rows = [{"stages": list(one.stages), "kind": one.kind, "bytes": one.bytes} for one in self.weights]
         told = {"target": self.target, "baked_key": self.baked_key, "weights": rows}
         problems += schema.findings(told, _SHAPE)
+        if self.engines is not None:
+            problems += schema.findings(self.engines, ENGINES, "engines")
         if not isinstance(self.tools, dict) or not all(isinstance(item, str) for item in self.tools.values()):
             problems.append("tools are not versions by name")
         for name, entry in self.stages.items():
@@ -298,6 +321,8 @@ class Manifest:
         compressed = any(item.encoding for item in self.files.values())
         if not (isinstance(self.compression, str) if compressed else self.compression is None):
             problems.append("compression does not say what wrote the compressed members")
+        if self.engines and not problems:
+            problems += contradictions(self.engines, {name: item.sha256 for name, item in self.members.items()})
         problems += [] if problems else self._too_large()
         problems += [
             f"stage {name}: its file {entry.file!r} is not a member"
@@ -317,13 +342,13 @@ class Manifest:
 
 
 def media(name: str) -> str:
-    """What a member is for, from its name: "weights", "graph", "voice", "golden" or "text"."""
+    """What a member is for, from its name: "weights", "graph", "engine", "voice", "golden" or "text"."""
     suffix = PurePosixPath(name).suffix
     if name.startswith("golden/"):
         return "golden"
     if name.startswith("baked/"):
         return "voice"
-    return {".onnx": "graph", ".safetensors": "weights", ".tflite": "weights"}.get(suffix, "text")
+    return {".onnx": "graph", ".safetensors": "weights", ".tflite": "weights", ".plan": "engine"}.get(suffix, "text")
 
 
 def _count(value: object) -> bool:

@@ -19,6 +19,7 @@ from gsvexport.untrusted.reading import Refused, inside
 
 if TYPE_CHECKING:
     from gsvexport.backends.declaration import (
+        Ahead,
         Audit,
         Carriage,
         Compiler,
@@ -108,6 +109,11 @@ def programs(name: str) -> Programs | None:
 def compiler(name: str) -> Compiler | None:
     """The vendor's compiler, where artifacts are built."""
     return cast("Compiler | None", _offer(name, "compiler"))
+
+
+def ahead(name: str) -> Ahead | None:
+    """What builds a backend's engines where artifacts are built."""
+    return cast("Ahead | None", _offer(name, "ahead"))
 
 
 def emulation(name: str) -> Emulation | None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from gsvexport.backends.lowered import Calibration, Lowered
     from gsvexport.model import Model
 
-Say = Callable[[str], None]
+    Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,7 @@ class Backend:
     verdicts     what the compiler on the device would say, before anything is lowered: `Verdicts`
     programs     versions of programs that its lowering runs and that are no Python packages: `Programs`
     compiler     asks the vendor's own compiler where artifacts are built: `Compiler`
+    ahead        builds engines there that the device need not build: `Ahead`
     emulation    stands in for a device that is not here: `Emulation`
     carriage     what its artifacts hold beyond graphs: `Carriage`
     finalisation builds on the device what only the device can: `Finalisation`
@@ -60,6 +61,7 @@ class Backend:
     verdicts: str | None = None
     programs: str | None = None
     compiler: str | None = None
+    ahead: str | None = None
     emulation: str | None = None
     carriage: str | None = None
     finalisation: str | None = None
@@ -179,6 +181,29 @@ class Compiler(Protocol):
         self, folder: Path, manifest: Manifest, keep: Callable[..., Path], say: Say
     ) -> Iterator[tuple[str, str, float | None, int, str, str]]:
         """Stage, metric, value, count, reason and the form of the graph that was judged."""
+        ...
+
+
+class Ahead(Protocol):
+    """What builds engines ahead of time, on the machine that builds the artifact."""
+
+    TOOLS: tuple[str, ...]  # the distributions whose versions may change what it writes
+    PARAMS: Mapping[str, Any]  # what else that depends on
+
+    def missing(self) -> str:
+        """Why it cannot be used on this machine, with the command that installs it; empty where it can."""
+        ...
+
+    def problems(self, device: Mapping[str, Any]) -> list[str]:
+        """Why there can be no such engine for a target's device."""
+        ...
+
+    def lines(self) -> list[str]:
+        """What it does, for a plan."""
+        ...
+
+    def build(self, folder: Path, out: Path, say: Say) -> dict[str, Any]:
+        """Build the engines of lowered graphs in `folder` into `out`; returns the `engines` of a manifest."""
         ...
 
 

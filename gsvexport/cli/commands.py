@@ -110,6 +110,12 @@ def cli() -> None:
 @click.option(
     "--compress", type=click.Choice(["none", "fast", "release"]), default="fast", show_default=True, help="Of the file."
 )
+@click.option(
+    "--engine",
+    type=click.Choice(["on-device", "ahead-of-time"]),
+    show_default="the target's",
+    help="Where NVIDIA engines are built; ahead of time takes TensorRT for RTX.",
+)
 @_level
 @reference_options(required=False)
 @_force
@@ -120,6 +126,7 @@ def build(
     out: Path,
     strict: bool,
     compress: str,
+    engine: str | None,
     level: int,
     reference: tuple[Path, ...],
     reference_text: str | None,
@@ -143,6 +150,7 @@ def build(
         strict=strict,
         level=level,
         compress=compress,
+        engine=engine,
         reference=given,
         progress=_progress(quiet),
     )

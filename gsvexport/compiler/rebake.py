@@ -85,6 +85,8 @@ def rebake_artifact(
     origin = _origin(path, manifest, source, store, say)
     reference = _reference(origin, table, say)
     made = _with_reference(origin, reference, table, store, say)
+    if manifest.engines is not None:
+        say("engines that were built ahead of time are taken as they are: no graph of theirs depends on a reference")
     with temporary_directory(out) as work:
         files = work / "files"
         for name in manifest.files:

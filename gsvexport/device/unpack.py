@@ -102,6 +102,8 @@ def readme(manifest: Manifest, model: Model) -> str:
         text += f"\n{name}, once for each {stage.when}: {how}\n"
         text += "".join(f"  in   {_port(port)}\n" for port in stage.inputs)
         text += "".join(f"  out  {_port(port)}\n" for port in stage.outputs)
+    if manifest.engines is not None:
+        text += f"\n{', '.join(sorted(manifest.engines['plans']))}: {manifest.engines['notice']}\n"
     return text + _CACHE
 
 

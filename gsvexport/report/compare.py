@@ -6,7 +6,9 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
+from gsvexport.artifact.manifest import Manifest
 from gsvexport.errors import ArtifactError, InputError
+from gsvexport.report.markup import plain
 from gsvexport.report.rule import Amount, Comparison, Row, Tolerance, compare_checks, grown, unproven
 from gsvexport.report.stored import Stored, members, read_stored, weights
 from gsvexport.verify.report import Report
@@ -72,8 +74,9 @@ def _compared(
 ) -> Comparison:
     rows = compare_checks(old, new, tolerance)
     sizes = _sizes(before, after)
-    worse = (*unproven(rows), *grown(sizes[0], tolerance))
-    return Comparison(_about(before, after), rows, sizes, tolerance, worse, (*notes, *_notes(rows, old, new)))
+    worse = (*unproven(rows), *grown(_alike_in_kind(before, after), tolerance))
+    notes = (*notes, *_engines(before, after), *_notes(rows, old, new))
+    return Comparison(_about(before, after), rows, sizes, tolerance, worse, notes)
 
 
 def _voices(before: Stored, after: Stored, *, other_voice: bool = False) -> tuple[str, ...]:
@@ -143,12 +146,45 @@ def _about(before: Stored, after: Stored) -> tuple[tuple[str, str, str], ...]:
             "digest": manifest.digest[:16],
             "source": manifest.source[:16],
         }
+        told |= {"digest without engines": manifest.repeatable.digest[:16]} if manifest.engines else {}
+        told |= {"engines built by": _builder(manifest)} if manifest.engines else {}
         told |= {f"{stage} precision": entry.precision for stage, entry in sorted(manifest.stages.items())}
         return told | {f"{tool} version": version for tool, version in sorted(manifest.tools.items())}
 
     old, new = lines(before), lines(after)
     names = [*new, *(name for name in old if name not in new)]
     return tuple((name, old.get(name, "-"), new.get(name, "-")) for name in names)
+
+
+def _alike_in_kind(before: Stored, after: Stored) -> Amount:
+    """The sizes that growth is judged by: where only one of two has engines that were built ahead of time, it is judged
+    without them, as nothing else grew by them."""
+    without = (before.manifest.engines is None) != (after.manifest.engines is None)
+    sizes = []
+    for one in (before, after):
+        files = one.manifest.members
+        engines = sum(files[name].payload_size for name in (one.manifest.engines or {"plans": ()})["plans"])
+        sizes.append(one.size - engines if without else one.size)
+    return Amount("whole artifact without engines" if without else "whole artifact", *sizes)
+
+
+def _builder(manifest: Manifest) -> str:
+    told = manifest.engines or {}
+    return plain(f"{told['library']} {told['version']} for {', '.join(told['capabilities'])}")
+
+
+def _engines(before: Stored, after: Stored) -> tuple[str, ...]:
+    """What to know where one of them has engines that were built ahead of time."""
+    old, new = before.manifest, after.manifest
+    if (old.engines is None) != (new.engines is None):
+        who = "baseline" if old.engines else "candidate"
+        names = ", ".join(map(plain, (old.engines or new.engines or {})["plans"]))
+        return (f"only the {who} has engines that were built ahead of time: {names}",)
+    if old.unrepeatable and new.unrepeatable and old.digest != new.digest:
+        same = old.repeatable.digest == new.repeatable.digest
+        rest = "everything else is the same" if same else "other members differ, too"
+        return (f"engines that were built ahead of time have other bytes in every build; {rest}",)
+    return ()
 
 
 def _sizes(before: Stored, after: Stored) -> tuple[Amount, ...]:

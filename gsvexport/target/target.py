@@ -37,6 +37,7 @@ CORES: dict[str, tuple[str, tuple[str, ...]]] = {
 PRECISIONS = ("fp32", "fp16", "int8", "int8-dynamic", "int8-weights", "int4-weights")
 SYSTEMS = ("linux", "android", "macos", "windows")
 PORTABILITY = ("portable", "build_on_device")
+ON_DEVICE, AHEAD = ENGINES = ("on-device", "ahead-of-time")  # where engines are built
 EMULATORS = {"qemu-aarch64": "aarch64"}
 LINKS = ("pcie", "usb3", "usb2")  # how an accelerator is attached
 CONFIDENCE = ("measured", "read", "secondary", "recall")  # who vouches for a figure: we, its maker, others, memory
@@ -120,7 +121,8 @@ class Target:
 
     `gates` maps a verification metric, or "stage.metric", to the limit that replaces its default one; `where` maps each
     dotted key to the "file:line" that set it, for error messages. `pretrained` are the stages of pretrained networks,
-    large ones, that its artifacts hold where a voice is given them.
+    large ones, that its artifacts hold where a voice is given them. `engine` says where engines are built: on the
+    device, or ahead of time where the vendor's compiler is installed when the artifact is built.
     """
 
     name: str
@@ -133,6 +135,7 @@ class Target:
     portability: str = "portable"
     emulator: str | None = None
     pretrained: tuple[str, ...] = ()
+    engine: str = ON_DEVICE
     where: dict[str, str] = field(default_factory=dict, compare=False, repr=False)
 
     def place(self, stage: str) -> Placement:
@@ -151,6 +154,8 @@ class Target:
         value["pretrained"] = list(self.pretrained)
         if not self.pretrained:
             del value["pretrained"]
+        if self.engine == ON_DEVICE:
+            del value["engine"]
         return value
 
     @property
@@ -268,9 +273,10 @@ def _target(reader: Reader, name: str, where: dict[str, str]) -> Target | None:
     pretrained = reader.value("pretrained", Rule(list), ())
     for stage in pretrained or ():
         reader.check("pretrained", stage, Rule(str, PRETRAINED_STAGES))
+    engine = reader.value("engine", Rule(str, ENGINES), ON_DEVICE)
     if len(reader.problems) > before:
         return None
-    more = (portability, emulator, pretrained, where)
+    more = (portability, emulator, pretrained, engine, where)
     target = Target(name, title, device, placement, limits, calibration, gates, *more)
     _combinations(target, reader)
     return target

@@ -45,6 +45,7 @@ METRICS: dict[str, Metric] = {
     "compiled": Metric(
         0, "min", "1 if the vendor's own compiler makes an engine of the graph that fits the device, else 0"
     ),
+    "ready_made": Metric(0, "min", "1 if an engine that was built ahead of time is what the manifest says, else 0"),
     "parsed": Metric(0, "min", "1 if the vendor's parser takes the graph, of which no engine was asked, else 0"),
     "kernels": Metric(0, "max", "kernels of a run, of the profile with the most, in the vendor's compiler"),
     "scratch_mb": Metric(0, "max", "scratch memory of a run, of the largest profile, in 10^6 bytes, as planned by it"),
@@ -83,7 +84,7 @@ METRICS: dict[str, Metric] = {
 }
 # What has one limit for everybody: a stage must be "valid", and of the faults of a package there may be none.
 FIXED: dict[str, float | None] = {
-    **dict.fromkeys(("valid", "compiled", "parsed"), 1.0),
+    **dict.fromkeys(("valid", "compiled", "parsed", "ready_made"), 1.0),
     **{name: 0.0 for name, kind in METRICS.items() if kind.level == 0 and kind.direction == "max"},
     **dict.fromkeys(("kernels", "scratch_mb"), None),  # figures, not faults
 }

@@ -23,6 +23,7 @@ _OFFERS = {
     "verdicts": ("verdicts",),
     "programs": ("programs",),
     "compiler": ("name", "judge"),
+    "ahead": ("TOOLS", "PARAMS", "missing", "problems", "lines", "build"),
     "emulation": ("MODES", "REMAINS", "opener"),
     "carriage": ("carried", "reads", "ports"),
     "audit": ("audit", "described"),

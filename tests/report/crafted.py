@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -39,13 +40,22 @@ def manifest(name: str = "alice", target: str = "x86-64-int8", **changed: object
     return replace(made, **changed)  # type: ignore[arg-type]
 
 
-def artifact(path: Path, report: Report | None = REPORT_A, *, filler: int = 5000, made: Manifest | None = None) -> Path:
-    """Write a `.gsv` that holds graphs of no use, `filler` bytes of weights and a report."""
+def artifact(
+    path: Path,
+    report: Report | None = REPORT_A,
+    *,
+    filler: int = 5000,
+    made: Manifest | None = None,
+    more: Mapping[str, bytes] | None = None,
+) -> Path:
+    """Write a `.gsv` that holds graphs of no use, `filler` bytes of weights, a report, and `more` files."""
     folder = path.with_suffix(".files")
     folder.mkdir(parents=True)
     for stage in NAMES:
         (folder / f"{stage}.onnx").write_bytes(b"graph")
     (folder / "weights.safetensors").write_bytes(b"w" * filler)
+    for name, data in (more or {}).items():
+        (folder / name).write_bytes(data)
     if report is not None:
         (folder / REPORT).write_text(canonical_json(report.to_json()), encoding="utf-8")
     container.write(container.with_members(made or manifest(), folder), folder, path)

@@ -12,9 +12,11 @@ BACKEND = Backend(
     scratch="why",
     verdicts="lower",
     compiler="compiled",
+    ahead="ahead",
     emulation="emulate",
     carriage="finalize",
     finalisation="finalize",
+    audit="audit",
     precisions={
         "conditioning": ("fp32",),
         "ar": ("fp32", "fp16"),
@@ -30,6 +32,7 @@ BACKEND = Backend(
         "session": Needs((("tensorrt", "tensorrt-cu12", "tensorrt-rtx-cu12"),), "pip install 'tensorrt>=10.3,<11'"),
         "lowering": Needs(tuple((tool,) for tool in _TOOLS), "pip install 'gsvexport[compile]'"),
         "compiler": Needs((("tensorrt-rtx-cu12",),), "pip install 'gsvexport[nvidia-check]'"),
+        "ahead": Needs((("tensorrt-rtx-cu12",),), "pip install 'gsvexport[nvidia-check]'"),
         "emulation": Needs((("onnx-ir",), ("onnxruntime",)), "pip install 'gsvexport[compile]'"),
     },
 )

@@ -220,6 +220,8 @@ def main() -> None:
         tell(failed=error.kind, problems=error.problems)
     except EnvironmentProblem as error:
         tell(failed=MACHINE, problems=[" ".join(str(error).split())])
+    except OSError as error:  # a file that may not grow, a disk that fails: with less memory it would be the same
+        tell(failed=MACHINE, problems=[f"{request['plan']}: {error}"])
     except Exception as error:
         tell(failed=CRASHED, problems=[f"{type(error).__name__}: {error}"])
 

@@ -11,7 +11,7 @@ killed, or had no room to work, judged nothing, and nothing is kept of that.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -134,23 +134,29 @@ def _judged(folder: Path, form: Form, work: Path, say: Say) -> dict[str, Any]:
     return {"refused": "", **answer, "capabilities": built, "without": without}
 
 
-def _asked(folder: Path, form: Form, capabilities: tuple[str, ...], work: Path, say: Say) -> dict[str, Any]:
-    plan = work / "engine.plan"
-    request = {
-        "graph": str((folder / form.graph).resolve()),
+def request(
+    graph: Path, profiles: Sequence[Mapping[str, Any]], plan: Path, capabilities: Sequence[str]
+) -> dict[str, Any]:
+    """What `building.child` is asked to build one graph, with its types as they are, for GPUs that are not here."""
+    return {
+        "graph": str(graph.resolve()),
         "strong": True,
         "half": True,
         "single": [],
-        "profiles": form.entry["profiles"],
+        "profiles": list(profiles),
         "plan": str(plan.resolve()),
         "timing_cache": "",  # to read one asks for a GPU
         "workspace": 0,  # no limit but the library's own
         "level": None,
         "detailed": True,
-        "parse_only": form.weak,
         "module": {"capabilities": list(capabilities)},
     }
-    answer = building.child(request, work / "builder.log", form.graph, lambda text: say(f"NVIDIA's builder: {text}"))
+
+
+def _asked(folder: Path, form: Form, capabilities: tuple[str, ...], work: Path, say: Say) -> dict[str, Any]:
+    plan = work / "engine.plan"
+    asked = {**request(folder / form.graph, form.entry["profiles"], plan, capabilities), "parse_only": form.weak}
+    answer = building.child(asked, work / "builder.log", form.graph, lambda text: say(f"NVIDIA's builder: {text}"))
     if answer.get("failed") in (GRAPH, BUILD):
         return {"refused": "; ".join(answer["problems"])}
     if "failed" in answer:
@@ -195,13 +201,14 @@ def _is_of(stage: str, profile: str) -> bool:
 def _problems(form: Form, verdict: Mapping[str, Any]) -> list[str]:
     """What is wrong with an engine that was built."""
     told = verdict.get("engine")
-    if not told:
-        return []
+    return faults(told, form.entry["half"]) if told else []
+
+
+def faults(told: Mapping[str, Any], half: float) -> list[str]:
+    """What is wrong with an engine from what its builder `told`; `half` is the FP16 share of its graph's operators."""
     found = [f"{name} lies on the host" for name in told["host_ports"]]
-    if told["half_share"] < HALF_OF * form.entry["half"]:
-        found.append(
-            f"FP16 in {told['half_share']:g} of its kernels, in {form.entry['half']:g} of the graph's operators"
-        )
+    if told["half_share"] < HALF_OF * half:
+        found.append(f"FP16 in {told['half_share']:g} of its kernels, in {half:g} of the graph's operators")
     return found
 
 

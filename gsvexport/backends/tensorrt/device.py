@@ -8,7 +8,7 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -72,20 +72,23 @@ class Device:
         return {**asdict(self.gpu), "tensorrt": self.tensorrt, "module": self.module, **_board()}
 
 
-def import_tensorrt() -> Any:
-    """The module `tensorrt`, or `tensorrt_rtx` where that is not there.
+def import_tensorrt(first: str = MODULE, install: str = "") -> Any:
+    """The module `tensorrt`, or `tensorrt_rtx` where that is not there; the other way round with the latter as `first`.
+    `install` is a command that gets what suits an artifact best.
 
     Raises:
         EnvironmentProblem: neither is there, or not whole; says how it is installed.
     """
+    second = RTX if first == MODULE else MODULE
     try:
-        module = importlib.import_module(MODULE)
+        module = importlib.import_module(first)
     except (ImportError, OSError) as error:
         with contextlib.suppress(ImportError, OSError):
-            return importlib.import_module(RTX)
+            return importlib.import_module(second)
         raise EnvironmentProblem(
             f"TensorRT cannot be imported: {error}",
-            fix="on a Jetson use the system's own Python (JetPack's python3-libnvinfer), or a virtual environment made "
+            fix=install
+            or "on a Jetson use the system's own Python (JetPack's python3-libnvinfer), or a virtual environment made "
             "with --system-site-packages; elsewhere pip install 'tensorrt>=10.3,<11', or on a GeForce RTX "
             "pip install tensorrt-rtx-cu12",
         ) from error
@@ -99,8 +102,11 @@ def this_device(cuda: Cuda, trt: Any) -> Device:
     return Device(cuda.gpu(), str(trt.__version__), str(getattr(trt, "__name__", MODULE)))
 
 
-def check_device(device: Device, target: Mapping[str, Any], recipe: Mapping[str, Any], *, half: bool) -> None:
-    """Refuse a device that an artifact was not made for; `recipe` is `tensorrt.json`, `half` whether FP16 is used.
+def check_device(
+    device: Device, target: Mapping[str, Any], recipe: Mapping[str, Any], *, half: bool, also: Sequence[str] = ()
+) -> None:
+    """Refuse a device that an artifact was not made for; `recipe` is `tensorrt.json`, `half` whether FP16 is used,
+    `also` are compute capabilities that the artifact has engines for beside its target's.
 
     Raises:
         ArtifactError: everything that does not fit.
@@ -108,7 +114,7 @@ def check_device(device: Device, target: Mapping[str, Any], recipe: Mapping[str,
     wanted = target["device"]
     gpu, name = device.gpu, target.get("name")
     problems = []
-    if wanted.get("gpu") and wanted["gpu"]["compute_capability"] != gpu.compute_capability:
+    if wanted.get("gpu") and gpu.compute_capability not in (wanted["gpu"]["compute_capability"], *also):
         capability = wanted["gpu"]["compute_capability"]
         problems.append(f"{gpu.name} has compute capability {gpu.compute_capability}; {name} is {capability}")
     if half and _NO_HALF.search(gpu.name):

@@ -21,7 +21,7 @@ from gsvexport.model import Dims, read_model
 
 # What is emulated, as a report calls it: what sums inside a product are rounded to.
 MODES = {"FP16 values with FP32 sums": "single", "FP16 values with FP16 sums": "half"}
-REMAINS = "no engine has been built: gsvexport finalize does it on the device"  # what no emulation proves
+REMAINS = "no engine has been run: gsvexport finalize builds and proves them on the device"  # what no emulation proves
 
 
 def opener(mode: str, *, in_place: bool = False) -> Opener:

@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from gsvexport.backends.tensorrt import kernels as compiled_before
 from gsvexport.backends.tensorrt.cuda import Memory, Unjudged
 from gsvexport.backends.tensorrt.space import Space
 from gsvexport.backends.tensorrt.told import make_logger, readable
 from gsvexport.errors import BackendError, InputError
-from gsvexport.files import atomic_file
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -54,22 +54,29 @@ class Engine:
     """An opened plan. `entry` is the engine's in `tensorrt.json`: its name, profiles, ports, and `aliases`, the outputs
     that are written to the address of an input.
 
+    `kernels` is where TensorRT for RTX keeps what it compiles; by default beside the plan.
+
     Raises:
         Unjudged: TensorRT does not open the plan: that judges the machine, and the plan only where it is `spoilt`.
         NotItsGraph: it has other ports than the graph, all of them told.
     """
 
-    def __init__(self, plan: Path, entry: Mapping[str, Any], space: Space, trt: Any) -> None:
+    def __init__(
+        self, plan: Path, entry: Mapping[str, Any], space: Space, trt: Any, kernels: Path | None = None
+    ) -> None:
         self.name = str(entry["name"])
         self.space, self.cuda, self.lock, self.stream = space, space.cuda, space.lock, space.stream
         self.aliases: dict[str, str] = dict(entry.get("aliases", {}))
         self.profiles = {one["name"]: one["shapes"] for one in entry["profiles"]}
+        # By number, the profile of the plan for each of these: one built ahead of time has fewer (see `ahead.py`).
+        self._serves = entry.get("serves") or {name: index for index, name in enumerate(self.profiles)}
         self._trt, self._logger = trt, make_logger(trt)
         if hasattr(trt, "init_libnvinfer_plugins"):
             trt.init_libnvinfer_plugins(self._logger, "")
         self._runtime = trt.Runtime(self._logger)
         self._engine = self._opened(plan)
-        self._kernels, self._config = plan.with_suffix(".kernels"), self._configured(plan.with_suffix(".kernels"))
+        self._kernels = kernels or plan.with_suffix(".kernels")
+        self._config = self._configured(self._kernels)
         self.inputs, self.outputs = self._ports(entry["ports"])
         self._contexts: dict[str, Any] = {}
         self._given: dict[int, int] = {}  # context → the generation of the scratch memory that it has
@@ -101,7 +108,7 @@ class Engine:
     def context(self, profile: str) -> Any:
         """The execution context of a profile, made when it is first needed."""
         if profile not in self._contexts:
-            index = list(self.profiles).index(profile)
+            index = self._serves[profile]
             made = self._made()
             if made is None:
                 problems = readable(self._logger.errors())[-5:]
@@ -118,7 +125,7 @@ class Engine:
 
     def scratch(self) -> dict[str, int]:
         """Bytes of scratch memory of each profile, as the engine tells."""
-        return {name: self._scratch(index) for index, name in enumerate(self.profiles)}
+        return {name: self._scratch(self._serves[name]) for name in self.profiles}
 
     def run(self, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         """Every output for arrays on the host, which are cast to the engine's own types."""
@@ -255,9 +262,9 @@ class Engine:
         config = self._engine.create_runtime_config()
         config.set_execution_context_allocation_strategy(self._trt.ExecutionContextAllocationStrategy.USER_MANAGED)
         config.dynamic_shapes_kernel_specialization_strategy = strategies.EAGER
-        cache = config.create_runtime_cache()
-        with contextlib.suppress(OSError):
-            cache.deserialize(kernels.read_bytes())  # False for those of another GPU, driver or release: it stays empty
+        cache, kept = config.create_runtime_cache(), compiled_before.load(kernels)
+        if kept and not cache.deserialize(kept):  # of another GPU, driver or release; it stays empty
+            compiled_before.forget(kernels)
         config.set_runtime_cache(cache)
         return config
 
@@ -265,9 +272,7 @@ class Engine:
         """Keep what TensorRT for RTX compiled for this GPU, so that the next one to open the engine need not."""
         if self._config is None:
             return
-        blob = self._config.get_runtime_cache().serialize()
-        with contextlib.suppress(OSError), atomic_file(self._kernels, force=True) as work:
-            work.write_bytes(blob)
+        compiled_before.keep(self._kernels, bytes(self._config.get_runtime_cache().serialize()))
 
     def _scratch(self, index: int) -> int:
         """Bytes that a profile needs; of all profiles the most, where a release tells no more."""

@@ -24,12 +24,11 @@ if __name__ == "__main__":
 
 import numpy as np
 
-from gsvexport.backends.tensorrt import plans
+from gsvexport.backends.tensorrt import chosen, plans, ready
 from gsvexport.backends.tensorrt.building import build
 from gsvexport.backends.tensorrt.cuda import Cuda, Unjudged
 from gsvexport.backends.tensorrt.decoder import T2S
 from gsvexport.backends.tensorrt.device import (
-    IN_PLACE_SINCE,
     Device,
     check_device,
     check_disk,
@@ -52,10 +51,10 @@ SCHEMA = 1
 SCRIPT = "finalize.py"
 _HERE = "backends/tensorrt"
 _MODULES = ("__init__", "buffers", "builder", "building", "cuda", "decoder", "device", "engine", "finalize", "measure")
-_OTHERS = ("plans", "ports", "prove", "rtx", "space", "told")
+_OTHERS = ("chosen", "kernels", "plans", "ports", "prove", "ready", "rtx", "space", "told")
 CARRIED = (  # files of this package that an artifact holds, so that it can be finished without gsvexport
     *("__init__.py", "errors.py", "files.py", "model.py", "stages.py"),
-    *("untrusted/__init__.py", "untrusted/reading.py", "untrusted/schema.py"),
+    *("untrusted/__init__.py", "untrusted/engines.py", "untrusted/reading.py", "untrusted/schema.py"),
     *("backends/__init__.py", "backends/declaration.py", "signal/__init__.py", "signal/loudness.py"),
     *(f"{_HERE}/{name}.py" for name in (*_MODULES, *_OTHERS)),
 )
@@ -73,14 +72,17 @@ def carried() -> dict[str, Path]:
 def reads(folder: Path) -> set[str]:
     """Members that are neither a stage's graph nor carried, and are needed to finish the artifact in `folder`."""
     recipe = plans.read_recipe(folder)
-    forms = [one for entry in recipe["engines"].values() for one in (entry["weak"], _in_place(entry).get("graph"))]
-    return {plans.RECIPE, *filter(None, forms)}
+    forms = [
+        one for entry in recipe["engines"].values() for one in (entry["weak"], chosen.other_form(entry).get("graph"))
+    ]
+    engines = plans.read_manifest(folder).get("engines") or {"plans": {}}
+    return {plans.RECIPE, *engines["plans"], *filter(None, forms)}
 
 
 def ports(folder: Path, graph: str) -> dict[str, dict[str, str]]:
     """The numpy type of each input and output that the device is told to expect of a graph."""
     for entry in plans.read_recipe(folder)["engines"].values():
-        form = _in_place(entry)
+        form = chosen.other_form(entry)
         if graph in (entry["graph"], entry["weak"], form.get("graph")):
             return dict(form["ports"] if graph == form.get("graph") else entry["ports"])
     return {}
@@ -104,7 +106,7 @@ def finalize(folder: Path, say: Say, cache: str = plans.AUTO) -> dict[str, Any]:
     absent = {stage for entry in recipe["engines"].values() for stage in entry["stages"]} - manifest["stages"].keys()
     if absent:
         raise ArtifactError(f"{folder / plans.RECIPE} has stages that the manifest lacks", problems=sorted(absent))
-    trt = import_tensorrt()
+    trt = import_tensorrt(ready.module(manifest), ready.wanted(manifest))
     cuda = Cuda()
     device = this_device(cuda, trt)
     half = {
@@ -112,11 +114,16 @@ def finalize(folder: Path, say: Say, cache: str = plans.AUTO) -> dict[str, Any]:
         for name, entry in recipe["engines"].items()
     }
     say(f"{device.gpu.name}, TensorRT {device.tensorrt}, CUDA {device.gpu.cuda}")
-    check_device(device, manifest["target"], recipe, half=any(half.values()))
+    also = ready.capabilities(manifest, device)
+    check_device(device, manifest["target"], recipe, half=any(half.values()), also=also)
     offered = recipe["engines"]
-    engines, told = _with_cache(offered, device, cache)
+    engines, told = chosen.with_cache(offered, device, cache)
     if told["reason"]:
         say(told["reason"])
+    given, unused = chosen.ready_made(folder, manifest, device, trt, cache)
+    engines.update({name: form for name, (form, _) in given.items()})
+    if unused:
+        say(f"engines that were built ahead of time are not used: {unused}")
     recipe = {**recipe, "engines": engines}
     keep = plans.plan_folder()
     with disk_errors(keep):
@@ -126,11 +133,17 @@ def finalize(folder: Path, say: Say, cache: str = plans.AUTO) -> dict[str, Any]:
         built: dict[str, Any] = {}
         made: dict[str, plans.Plan] = {}
         for name, entry in list(engines.items()):
+            if name in given:
+                made[name] = given[name][1]
+                plans.note(made[name])
+                say(f"{name}: built ahead of time")
+                built[name] = {"built": "ahead of time", "bytes": made[name].file.stat().st_size}
+                continue
             made[name] = plans.plan_of(folder, entry, device)
             try:
                 built[name] = _built(folder, entry, made[name], device, weights, half[name], say)
             except BackendError as error:
-                if not _writes(entry):
+                if not chosen.writes(entry):
                     raise
                 if cache == plans.IN_PLACE:
                     fix = f"{error.fix}; or run it without --cache in-place"
@@ -145,7 +158,8 @@ def finalize(folder: Path, say: Say, cache: str = plans.AUTO) -> dict[str, Any]:
             "artifact": _identity(folder, manifest),
             "device": device.to_json(),
             "engines": built,
-            "cache": told,
+            "cache": {**told, **({"used": plans.IN_PLACE} if any(map(chosen.writes, engines.values())) else {})},
+            "ready_made": {"used": sorted(given), "reason": unused},
         }
         try:
             report.update(_checked(folder, recipe, made, cuda, trt, half, say))
@@ -165,7 +179,7 @@ def finalize(folder: Path, say: Say, cache: str = plans.AUTO) -> dict[str, Any]:
 def reject(folder: Path) -> None:
     """Make the engines of an artifact ones that are not opened: a check outside this module failed."""
     recipe = plans.read_recipe(folder)
-    device = this_device(Cuda(), import_tensorrt())
+    device = this_device(Cuda(), import_tensorrt(ready.module(plans.read_manifest(folder))))
     for entry in recipe["engines"].values():
         plans.note(plans.current(folder, entry, device)[1], passed=False)
 
@@ -183,6 +197,10 @@ def write_report(report: Mapping[str, Any], path: Path, folder: Path) -> None:
 def summary(report: Mapping[str, Any]) -> str:
     """The report in a few lines."""
     lines = [report["cache"]["reason"]] if report["cache"]["reason"] else []
+    if report["ready_made"]["used"]:
+        lines.append(f"built ahead of time, run here: {', '.join(report['ready_made']['used'])}")
+    if report["ready_made"]["reason"]:
+        lines.append(f"built ahead of time and not used: {report['ready_made']['reason']}")
     for check in report["checks"]:
         if check["status"] in ("fail", "not_run"):
             limit = "" if check["limit"] is None else f", limit {check['limit']:g}"
@@ -200,45 +218,21 @@ def summary(report: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _in_place(entry: Mapping[str, Any]) -> Mapping[str, Any]:
-    return entry.get("in_place") or {}
-
-
-def _with_cache(
-    engines: Mapping[str, Mapping[str, Any]], device: Device, asked: str
-) -> tuple[dict[str, Mapping[str, Any]], dict[str, str]]:
-    """The entries to build, and what the report says about the cache."""
-    found = {name: plans.in_place(entry, device) for name, entry in engines.items()}
-    writes = asked != plans.READ_ONLY and any(found.values())
-    if asked != plans.IN_PLACE or writes:
-        chosen = {name: (writes and found[name]) or entry for name, entry in engines.items()}
-        return chosen, {"asked": asked, "used": plans.IN_PLACE if writes else plans.READ_ONLY, "reason": ""}
-    if any(map(_in_place, engines.values())):
-        why = f"TensorRT {device.tensorrt} cannot write a cache in place, {IN_PLACE_SINCE} and later can"
-    else:
-        why = "the artifact has no form that writes its cache in place"
-    return dict(engines), {"asked": asked, "used": plans.READ_ONLY, "reason": f"{why}: a read-only cache is used"}
-
-
-def _writes(entry: Mapping[str, Any]) -> bool:
-    """Whether an engine writes its cache in place."""
-    return bool(entry.get("aliases"))
-
-
 def _blamed(engines: Mapping[str, Mapping[str, Any]], checks: Iterable[Mapping[str, Any]]) -> set[str]:
     """The engines that a failure makes ones that are not opened: all, unless one writes its cache in place. Then that
     one and those whose own checks failed, so that what worked before it was tried goes on working."""
     failed = {check["stage"] for check in checks if check["status"] == "fail"}
     own = {name for name, entry in engines.items() if failed & {name, *entry["stages"]}}
-    return own | ({name for name, entry in engines.items() if _writes(entry)} or set(engines))
+    return own | ({name for name, entry in engines.items() if chosen.writes(entry)} or set(engines))
 
 
 def _discard_others(folder: Path, entries: Iterable[Mapping[str, Any]], device: Device, kept: set[Path]) -> None:
-    """Remove engines with the other kind of cache: those that were just proven are the ones to open."""
+    """Remove engines with the other kind of cache, or built ahead of time: those that were just proven are the ones to
+    open. That one of the latter failed is not forgotten, or it would be tried again."""
     for entry in entries:
-        for form in plans.forms(entry, device):
-            other = plans.plan_of(folder, form, device)
-            if other.file not in kept:
+        for _, other in plans.every(folder, entry, device):
+            failed = other.ready and (plans.notes_of(other) or {}).get("passed") is False
+            if other.file not in kept and not failed:
                 plans.discard(other)
 
 
@@ -297,7 +291,7 @@ def _opened(
     engines: dict[str, Engine] = {}
     for name, entry in entries.items():
         try:
-            engines[name] = Engine(made[name].file, entry, space, trt)
+            engines[name] = Engine(made[name].file, entry, space, trt, made[name].kernels)
         except (Unjudged, NotItsGraph) as error:
             if not isinstance(error, Unjudged) or error.spoilt:
                 plans.note(made[name], passed=False)

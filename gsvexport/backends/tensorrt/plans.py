@@ -5,6 +5,9 @@
     engines/NAME-KEY.json    what it is bound to in full, SHA-256 and size of the plan, and whether its checks passed
     engines/timing-KEY.bin   what TensorRT measured on this device
 
+Of an engine that was built ahead of time (`ready.py`) only the last two of the first three are here: it stays in its
+artifact.
+
 A plan without its `.json` was interrupted, one whose `.json` says something else is stale: both are built again.
 """
 
@@ -17,10 +20,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from gsvexport.backends.tensorrt import ready
 from gsvexport.backends.tensorrt.device import Device
 from gsvexport.errors import ArtifactError
 from gsvexport.files import atomic_file, cache_directory, canonical_json, sha256_bytes, sha256_file
 from gsvexport.untrusted import reading, schema
+from gsvexport.untrusted.engines import ENGINES, contradictions
 
 FOLDER = "engines"
 RECIPE = "tensorrt.json"
@@ -109,27 +114,35 @@ _MANIFEST = schema.record(
             more=True,
         ),
     },
+    {"engines": schema.optional(ENGINES)},
     more=True,
 )
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Where the engine of one graph is, or will be, on one device. `key` is all that it is bound to."""
+    """Where the engine of one graph is, or will be, on one device. `key` is all that it is bound to. One that was built
+    ahead of time lies in its artifact, and what is known about it at `known`."""
 
     engine: str
     file: Path
     key: Mapping[str, Any]
+    known: Path | None = None
+
+    @property
+    def ready(self) -> bool:
+        """Whether it was built ahead of time: nothing here writes or removes its file."""
+        return self.known is not None
 
     @property
     def notes(self) -> Path:
         """The `.json` beside it."""
-        return self.file.with_suffix(".json")
+        return (self.known or self.file).with_suffix(".json")
 
     @property
     def kernels(self) -> Path:
         """What TensorRT for RTX compiled of it on this GPU, which it does when an engine is opened."""
-        return self.file.with_suffix(".kernels")
+        return (self.known or self.file).with_suffix(".kernels")
 
 
 def plan_folder() -> Path:
@@ -156,7 +169,11 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     Raises:
         ArtifactError: absent, or without the entries that are needed.
     """
-    return _read(folder / "manifest.json", _MANIFEST)
+    path = folder / "manifest.json"
+    value = _read(path, _MANIFEST)
+    found = {name: one["sha256"] for name, one in value["members"].items()}
+    problems = list(contradictions(value["engines"], found)) if value.get("engines") else []
+    return _sound(path, value, problems)
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -213,9 +230,35 @@ def forms(entry: Mapping[str, Any], device: Device) -> list[Mapping[str, Any]]:
     return [entry] if other is None else [entry, other]
 
 
-def current(folder: Path, entry: Mapping[str, Any], device: Device) -> tuple[Mapping[str, Any], Plan]:
-    """The form of an engine that was built and passed; the default where none did."""
+def ready_made(folder: Path, entry: Mapping[str, Any], device: Device) -> tuple[Mapping[str, Any], Plan] | None:
+    """The engine of the artifact in `folder` that was built ahead of time and serves on this device, and its form."""
+    manifest = read_manifest(folder)
+    found = None if ready.refusal(manifest, device) else ready.listed(manifest, entry)
+    if found is None:
+        return None
+    name, form = found
+    member = manifest["members"][name]
+    key = {
+        "schema": _SCHEMA,
+        **device.key(),
+        "plan": member["sha256"],
+        "size": member["size"],
+        "recipe": sha256_bytes(canonical_json(dict(form)).encode()),
+    }
+    known = f"{entry['name']}-{sha256_bytes(canonical_json(key).encode())[:24]}"
+    return form, Plan(str(entry["name"]), folder / name, key, plan_folder() / f"{known}.plan")
+
+
+def every(folder: Path, entry: Mapping[str, Any], device: Device) -> list[tuple[Mapping[str, Any], Plan]]:
+    """Every form that the engine may have on this device, and where it is: built ahead of time, or here."""
     found = [(form, plan_of(folder, form, device)) for form in forms(entry, device)]
+    first = ready_made(folder, entry, device)
+    return found if first is None else [first, *found]
+
+
+def current(folder: Path, entry: Mapping[str, Any], device: Device) -> tuple[Mapping[str, Any], Plan]:
+    """The form of an engine that is there and passed; the default where none did."""
+    found = every(folder, entry, device)
     passed = [one for one in found if (notes_of(one[1]) or {}).get("passed") is True]
     return (*passed, *found)[0]
 
@@ -248,6 +291,11 @@ def timing_cache(device: Device) -> Path:
 
 def stale(plan: Plan) -> str:
     """Why a plan cannot be opened, in words; empty when it can. Reads all of it."""
+    if plan.ready:
+        same = plan.file.is_file() and plan.file.stat().st_size == plan.key["size"]
+        return (
+            "" if same and sha256_file(plan.file) == plan.key["plan"] else "the artifact's own is not there, or damaged"
+        )
     notes = notes_of(plan)
     if not plan.file.is_file() or notes is None:
         return "it has not been built" if not plan.file.is_file() else "its build was interrupted"
@@ -277,7 +325,7 @@ def note(plan: Plan, **values: Any) -> None:
 
 def discard(plan: Plan) -> None:
     """Forget a plan; what is known about it goes first, so that a moment in between shows an interrupted build."""
-    for path in (plan.notes, plan.file, plan.kernels):
+    for path in (plan.notes, *(() if plan.ready else (plan.file,)), plan.kernels):
         with contextlib.suppress(FileNotFoundError):
             path.unlink()
 

@@ -1,4 +1,4 @@
-"""Runs a stage as a TensorRT engine that was built on this device."""
+"""Runs a stage as a TensorRT engine that was built on this device, or ahead of time, and was proven on this device."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from gsvexport.backends import Session
-from gsvexport.backends.tensorrt import plans
+from gsvexport.backends.tensorrt import plans, ready
 from gsvexport.backends.tensorrt.cuda import Cuda
 from gsvexport.backends.tensorrt.decoder import T2S, DeviceDecoder
 from gsvexport.backends.tensorrt.device import import_tensorrt, this_device
@@ -85,8 +85,9 @@ def open_session(path: Path, *, threads: int | None = None) -> Session:
     entry = next((one for one in recipe["engines"].values() if one["graph"] == path.name), None)
     if entry is None:
         raise ArtifactError(f"{folder / plans.RECIPE} names no engine of {path.name}", fix="get the artifact again")
+    manifest = plans.read_manifest(folder)
     try:
-        trt = import_tensorrt()
+        trt = import_tensorrt(ready.module(manifest), ready.wanted(manifest))
         cuda = Cuda()
         device = this_device(cuda, trt)
     except (EnvironmentProblem, BackendError) as error:
@@ -105,7 +106,7 @@ def open_session(path: Path, *, threads: int | None = None) -> Session:
         what = "failed its golden vectors" if notes.get("passed") is False else "has not been checked"
         raise BackendError(f"the TensorRT engine of {path.name} {what} on this device", fix=_FIX)
     return EngineSession(
-        Engine(plan.file, entry, shared(cuda), trt),
+        Engine(plan.file, entry, shared(cuda), trt, plan.kernels),
         folder,
         recorded=bool(notes.get("recorded")),
         context=entry.get("context"),
@@ -115,7 +116,8 @@ def open_session(path: Path, *, threads: int | None = None) -> Session:
 def finished(folder: Path) -> bool:
     """Whether every engine of the unpacked artifact in `folder` is there for this device, and passed."""
     try:
-        recipe, device = plans.read_recipe(folder), this_device(Cuda(), import_tensorrt())
+        recipe, manifest = plans.read_recipe(folder), plans.read_manifest(folder)
+        device = this_device(Cuda(), import_tensorrt(ready.module(manifest)))
     except (EnvironmentProblem, BackendError):
         return False
     made = [plans.current(folder, entry, device)[1] for entry in recipe["engines"].values()]

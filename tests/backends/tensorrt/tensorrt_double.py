@@ -33,6 +33,7 @@ import time
 import types
 from pathlib import Path
 
+import double_rtx
 import numpy as np
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -123,9 +124,11 @@ def module():
         made.ExecutionContextAllocationStrategy = Word("ExecutionContextAllocationStrategy", strategies)
     made.float32, made.float16, made.int32 = made.DataType.FLOAT, made.DataType.HALF, made.DataType.INT32
     if said["module"] == "tensorrt_rtx":
-        made.ComputeCapability = Word("ComputeCapability", {f"SM{n}": n for n in (75, 80, 86, 89, 120, 121)})
-        strategies = {"LAZY": 0, "EAGER": 1, "NONE": 2}
-        made.DynamicShapesKernelSpecializationStrategy = Word("DynamicShapesKernelSpecializationStrategy", strategies)
+        made.ComputeCapability = Word("ComputeCapability", {f"SM{n}": n for n in double_rtx.CAPABILITIES})
+        strategies = Word("DynamicShapesKernelSpecializationStrategy", double_rtx.STRATEGIES)
+        made.DynamicShapesKernelSpecializationStrategy = strategies
+        made.EngineValidity = Word("EngineValidity", double_rtx.VERDICTS)
+        made.EngineInvalidityDiagnostics = Word("EngineInvalidityDiagnostics", double_rtx.BITS)
     made.ILogger, made.Builder, made.OnnxParser, made.Runtime = ILogger, Builder, OnnxParser, Runtime
     if major >= 10:
         made.IProgressMonitor = type("IProgressMonitor", (), {"__init__": lambda self: None})
@@ -140,7 +143,7 @@ def released(trt):
 
 
 class Severity(Word):
-    INTERNAL_ERROR, ERROR, WARNING, INFO = range(4)
+    INTERNAL_ERROR, ERROR, WARNING, INFO, VERBOSE = range(5)
 
 
 class ILogger:
@@ -210,7 +213,13 @@ class Builder:
         config.measured = True
         name = Path(network.path).name.split(".")[0]
         plan = {"version": self.trt.__version__, "graph": network.path, "profiles": config.profiles, "name": name}
-        return json.dumps({**plan, "gpu": said["gpu"], "at": time.time_ns()}).encode()
+        data = json.dumps({**plan, "gpu": said["gpu"], "at": time.time_ns()}).encode()
+        if self.trt.__name__ != "tensorrt_rtx":
+            return data
+        if config.profiling_verbosity == self.trt.ProfilingVerbosity.DETAILED:
+            for line in double_rtx.told(network, config.profiles):
+                self.logger.log(Severity.VERBOSE, line)
+        return double_rtx.header(self.trt.__version__, config.capabilities) + data
 
 
 def _refused(network, profiles):
@@ -432,10 +441,23 @@ class Runtime:
     def __init__(self, logger):
         self._logger = logger
 
+        if self.trt.__name__ == "tensorrt_rtx":
+            self.engine_header_size, self.get_engine_validity = double_rtx.HEADER, self._validity
+
+    def _validity(self, buffer):
+        said = script()
+        major, minor = said["capability"]
+        verdict, bits = double_rtx.validity(bytes(buffer), said["version"], 10 * major + minor)
+        return self.trt.EngineValidity[verdict], bits
+
     def deserialize_cuda_engine(self, data):
         assert isinstance(data, mmap.mmap), "a plan that is read is held twice where the GPU shares the memory"
+        body = bytes(data)
+        if self.trt.__name__ == "tensorrt_rtx":
+            verdict, _ = self._validity(body)
+            body = body[double_rtx.HEADER :] if verdict.name == "VALID" else b""
         try:
-            plan = json.loads(bytes(data))
+            plan = json.loads(body)
         except ValueError:
             self._logger.log(Severity.ERROR, "Serialization (Serialization assertion stdVersionRead == failed.")
             return None
@@ -515,10 +537,10 @@ class Engine:
 
     def create_runtime_config(self):
         assert self.trt.__name__ == "tensorrt_rtx"
-        return RuntimeConfig(self.trt)
+        return double_rtx.RuntimeConfig(self.trt, lambda: double_rtx.RuntimeCache(script()))
 
     def create_execution_context(self, strategy=None):
-        if isinstance(strategy, RuntimeConfig):
+        if isinstance(strategy, double_rtx.RuntimeConfig):
             assert strategy.dynamic_shapes_kernel_specialization_strategy.name == "EAGER", "a record would stay slow"
             strategy.cache.compiled += 1
             strategy = strategy.allocation
@@ -529,38 +551,6 @@ class Engine:
 
     def create_engine_inspector(self):
         return Inspector(self)
-
-
-class RuntimeConfig:
-    def __init__(self, trt):
-        self.dynamic_shapes_kernel_specialization_strategy = trt.DynamicShapesKernelSpecializationStrategy.LAZY
-        self.allocation = trt.ExecutionContextAllocationStrategy.STATIC
-        self.cache = None
-
-    def set_execution_context_allocation_strategy(self, strategy):
-        self.allocation = strategy
-
-    def create_runtime_cache(self):
-        return RuntimeCache()
-
-    def set_runtime_cache(self, cache):
-        self.cache = cache
-
-    def get_runtime_cache(self):
-        return self.cache
-
-
-class RuntimeCache:
-    def __init__(self):
-        self.compiled, self.known = 0, False
-
-    def deserialize(self, blob):
-        self.known = bytes(blob) == self.serialize()
-        return self.known
-
-    def serialize(self):
-        said = script()
-        return f"kernels of {said['gpu']} {said['driver']} {said['version']}".encode()
 
 
 class Inspector:
