@@ -66,8 +66,12 @@ def folder_of(name: str) -> Path:
 
 
 def sessions(name: str) -> Sessions:
-    """What opens graphs of a backend."""
-    return cast("Sessions", _offer(name, "session"))
+    """What opens graphs of a backend.
+
+    Raises:
+        BackendError: no such backend.
+    """
+    return cast("Sessions", importlib.import_module(f"{__name__}.{name}.{declared(name).session}"))
 
 
 def lowering(name: str) -> Lowering:
@@ -77,12 +81,13 @@ def lowering(name: str) -> Lowering:
         EnvironmentProblem: a package that it imports is not installed.
         BackendError: it has none.
     """
+    module = declared(name).lowering
+    if module is None:
+        raise BackendError(f"backend {name} builds nothing")
     try:
         found = _offer(name, "lowering")
     except ModuleNotFoundError as error:
         raise missing_package(error.name or name, "building an artifact", "compile") from error
-    if found is None:
-        raise BackendError(f"backend {name} builds nothing")
     return cast("Lowering", found)
 
 
@@ -143,7 +148,7 @@ def completion(backends: Iterable[str]) -> Completion | None:
 
 def finished(name: str, folder: Path) -> bool:
     """Whether the artifact in `folder` can run on this device as it is; false where `finalisation` has work to do."""
-    return declared(name).finalisation is None or sessions(name).finished(folder)
+    return _offer(name, "finalisation") is None or sessions(name).finished(folder)
 
 
 def open_session(backend: str, folder: Path, file: str, *, threads: int | None = None) -> Session:
@@ -165,7 +170,9 @@ def open_session(backend: str, folder: Path, file: str, *, threads: int | None =
 
 
 def _offer(name: str, what: str) -> Any:
-    module = getattr(declared(name), what)
+    """A module of a backend; None where it offers none. A backend of a later release, which an artifact may name,
+    offers nothing here: such an artifact can be read, and what has to run it says so."""
+    module = getattr(declared(name), what) if name in names() else None
     return None if module is None else importlib.import_module(f"{__name__}.{name}.{module}")
 
 
