@@ -13,6 +13,7 @@ from gsvexport.target.target import target_names
 
 DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted(DOCS.rglob("*.md"))]
+_PATH = r"(?:gsvexport|tests|docs|examples|targets|calibration)/[A-Za-z0-9_./-]*"
 _LINK = re.compile(r"\[[^\]]*\]\(([^)#]+)(?:#[^)]*)?\)")
 
 
@@ -69,13 +70,20 @@ def test_a_link_leads_to_a_file(page):
             assert (page.parent / address).is_file(), f"{page.name}: {address}"
 
 
+@pytest.mark.parametrize("page", PAGES, ids=by_name)
+def test_a_file_that_a_page_names_is_there(page):
+    spans = re.findall(r"`([^`\n]+)`", page.read_text(encoding="utf-8"))
+    named = {found[1] for span in spans for found in re.finditer(r"(?:^|\s)(" + _PATH + r")(?=$|[\s:])", span)}
+    assert {name for name in named if not (ROOT / name).exists()} == set()
+
+
 def test_a_page_is_short_and_the_navigation_has_it():
     assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 150
     navigation = re.findall(r"\S+\.md", (ROOT / "mkdocs.yml").read_text(encoding="utf-8"))
     assert len(navigation) == len(set(navigation))
     for page in DOCS.rglob("*.md"):
         assert page.relative_to(DOCS).as_posix() in navigation
-        assert page.name == "gates.md" or len(page.read_text(encoding="utf-8").splitlines()) <= 160, page
+        assert len(page.read_text(encoding="utf-8").splitlines()) <= 170, page
 
 
 def test_the_readme_names_every_target():
