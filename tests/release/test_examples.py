@@ -130,14 +130,12 @@ def test_a_shown_command_has_only_options_that_exist(line):
 @pytest.mark.parametrize("line", [*shown(re.compile(r"^(make(?: .*)?)$"))])
 def test_a_shown_make_has_a_rule(line):
     words = shlex.split(line, comments=True)[1:]
+    file = ROOT / (words.pop(words.index("-f") + 1) if "-f" in words else "Makefile")
     names = {word for word in words if "=" not in word and not word.startswith(("-", "…"))}
-    rules = {
-        rule
-        for found in re.findall(r"^([a-z0-9 -]+):", (ROOT / "Makefile").read_text(), re.M)
-        for rule in found.split()
-    }
-    assert names <= rules
-    assert "-f" in words or names or not words
+    rules = re.findall(r"^([a-z0-9 -]+):", file.read_text(encoding="utf-8"), re.M)
+    assert names <= {rule for found in rules for rule in found.split()}
+    used = set(re.findall(r"\$\$?\((?:value )?([A-Z_]+)\)", file.read_text(encoding="utf-8")))
+    assert {word.partition("=")[0] for word in words if "=" in word} <= used
 
 
 @pytest.mark.parametrize("line", [*shown(re.compile(r"^(?:PYTHONPATH=\S+ )?python3? (-m gsvexport\S*|\S+/\S+\.py)"))])
