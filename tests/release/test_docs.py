@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import pkgutil
 import re
 
 import pytest
@@ -117,3 +118,8 @@ def test_a_page_that_fetches_from_elsewhere_would_be_seen():
         '<script src="https://cdn.example/x.js"></script><a href="https://b.example">b</a><img alt=x src=//c.example/i>'
     )
     assert hooks.fetched(page) == ["https://cdn.example/x.js", "//c.example/i"]
+
+
+@pytest.mark.parametrize("name", re.findall(r"^::: (\S+)$", (DOCS / "python.md").read_text(encoding="utf-8"), re.M))
+def test_what_the_python_page_describes_is_there(name):
+    assert pkgutil.resolve_name(name).__doc__
