@@ -8,6 +8,7 @@
 # make every-target  build VOICE for one of each kind of target, and tell what each gate measured
 # make sensitivity  damage SOURCES in every known way, and tell what each gate notices
 # make crosscheck-onnx2tf  convert the vocoder with onnx2tf, too, and compare (3 GB of packages)
+# make docs      build the pages into build/site
 # make demo-voice  train the demo voice anew (hours; needs Debian's festival and festvox-us-slt-hts)
 # They make the virtual environment they need in .venv; nothing outside this folder is touched but gsvexport's cache.
 
@@ -36,7 +37,7 @@ BIN := .venv/bin
 ARTIFACT := $(DIST)/demo-$(TARGET).gsv
 WAV := $(DIST)/demo.wav
 
-.PHONY: demo test check fuzz golden release reproducible bench emulator demo-voice every-target sensitivity clean
+.PHONY: demo test check fuzz golden release reproducible bench emulator demo-voice every-target sensitivity docs clean
 
 demo: .venv/.compile
 	$(BIN)/gsvexport --target $(TARGET) -o $(DIST) --force
@@ -99,6 +100,11 @@ every-target: .venv/.dev
 sensitivity: .venv/.compile
 	$(BIN)/python -m gsvexport.verify.sensitivity $(SOURCES)
 
+# Strict: a link to nowhere, or a page that nothing leads to, is an error.
+docs: .venv/.docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+	@echo "build/site/index.html"
+
 # Continues where it was stopped. DEVICE=cuda trains on a GPU.
 demo-voice: .venv/.train
 	$(BIN)/python -m gsvexport.train --work $(VOICE_WORK) --device $(DEVICE)
@@ -113,6 +119,10 @@ clean:
 	$(BIN)/python -m pip install --quiet --no-deps resemblyzer==0.1.4
 	@$(BIN)/python -m pip install --quiet --editable '.[pesq]' >/dev/null 2>&1 || echo "PESQ cannot be compiled here" \
 		"(it needs gcc and Python's headers: apt-get install gcc python3-dev), so its checks will not run"
+	@touch $@
+
+.venv/.docs: .venv/.compile
+	$(BIN)/python -m pip install --quiet --editable '.[compile,docs]'
 	@touch $@
 
 .venv/.train: .venv/.compile

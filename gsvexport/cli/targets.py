@@ -67,7 +67,7 @@ def precisions(target: Target) -> str:
 
 
 def markdown_table() -> str:
-    """The table of targets that the README shows."""
+    """The table of targets that docs/targets.md shows."""
     lines = ["| target | device | processor | T2S / acoustic / vocoder | status |", "|---|---|---|---|---|"]
     for target in sorted(map(read_target, target_names()), key=lambda one: (missing_backends(one), one.name)):
         missing = ", ".join(f"`{name}`" for name in missing_backends(target))

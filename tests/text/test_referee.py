@@ -9,7 +9,7 @@ pytestmark = pytest.mark.skipif(
     referee.path() is None, reason="no referee: text.jsonl is not in shared/conformance beside the checkout"
 )
 NEEDS = {"ja": "pyopenjtalk", "ko": "mecab", "yue": "ToJyutping"}
-# Exact lines without those of better.toml, at least. Measured: see README, "Text".
+# Exact lines without those of better.toml, at least. Measured: see docs/text.md.
 LIMITS = {
     ("en", "v1"): 0.98,
     ("en", "v2"): 0.98,
