@@ -31,11 +31,11 @@ class Pace:
     """How a sentence is cut: `keep` codes a window, which have `ahead` codes after them."""
 
     keep: int
-    ahead: int
+    ahead: int  # at least one
 
 
-def latents_of(codes: Iterator[int], latent: Latent, pace: Pace) -> Iterator[Array]:
-    """Latent [1, C, f] of a sentence piece by piece; together they are 2 frames for each code.
+def latents_of(codes: Iterator[int], latent: Latent, pace: Pace) -> Iterator[tuple[Array, bool]]:
+    """Latent [1, C, f] of a sentence piece by piece, together 2 frames for each code; and whether it is the last piece.
 
     A piece comes as soon as the codes that it needs are there; the last one holds all that is left.
     """
@@ -47,11 +47,11 @@ def latents_of(codes: Iterator[int], latent: Latent, pace: Pace) -> Iterator[Arr
         if len(written) < done + keep + pace.ahead:
             continue
         piece, tail = _piece(written, done, done + keep, latent, tail)
-        yield piece
+        yield piece, False
         done += keep
         keep = min(2 * keep, pace.keep)
     if done < len(written):
-        yield _piece(written, done, len(written), latent, tail)[0]
+        yield _piece(written, done, len(written), latent, tail)[0], True
 
 
 def _piece(written: list[int], first: int, last: int, latent: Latent, tail: Array | None) -> tuple[Array, Array | None]:

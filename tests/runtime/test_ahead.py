@@ -29,7 +29,9 @@ def echoed(codes, start):
 @pytest.mark.parametrize("count", [1, 4, 13, 14, 60, 333])
 @pytest.mark.parametrize("ahead", [1, 8, 500])
 def test_pieces_are_every_frame_once_and_in_order(count, ahead):
-    parts = list(latents_of(iter(range(count)), echoed, Pace(10, ahead)))
+    pieces = list(latents_of(iter(range(count)), echoed, Pace(10, ahead)))
+    parts = [part for part, _ in pieces]
+    assert [last for _, last in pieces] == [False] * (len(parts) - 1) + [True]
     assert all(part.shape[2] for part in parts)
     np.testing.assert_allclose(np.concatenate(parts, axis=2)[0, 0], np.repeat(np.arange(count), 2), rtol=1e-6)
     assert (len(parts) > 1) == (count >= 5 + ahead)
@@ -44,7 +46,7 @@ def test_the_first_piece_comes_soon_and_no_window_grows_with_the_sentence():
         return echoed(codes, start)
 
     parts = latents_of(written, latent, Pace(10, 8))
-    assert next(parts).shape[2] == 2 * 5
+    assert next(parts)[0].shape[2] == 2 * 5
     assert next(asked) == 5 + 8  # codes that had been written by then
     assert sum(1 for _ in parts) > 90
     assert max(seen) <= BEHIND + 10 + 8
@@ -56,7 +58,7 @@ def test_where_two_windows_meet_they_are_blended():
     parts = list(
         latents_of(iter(range(20)), lambda codes, _: np.full((1, 1, 2 * codes.size), next(answers)), Pace(5, 4))
     )
-    second = parts[1][0, 0]
+    second = parts[1][0][0, 0]
     assert np.all(np.diff(second) >= 0)
     np.testing.assert_allclose(second[:5], [0.2, 0.4, 0.6, 0.8, 1.0], rtol=1e-6)
 
@@ -75,7 +77,7 @@ def test_sliding_windows_keep_every_frame_once_and_look_far_enough(sizes):
     track = np.arange(total)[np.newaxis, np.newaxis]
     parts = np.split(track, np.cumsum(sizes)[:-1], axis=2)
     kept = []
-    for window, first, last in sliding(parts, left, right):
+    for window, first, last in sliding(((part, part is parts[-1]) for part in parts), left, right):
         frames = window[0, 0]
         end = frames.size if last is None else last
         assert frames[first] - frames[0] == min(left, frames[first])
