@@ -49,8 +49,8 @@ _METHOD = (
     "  scores that favour them replace those that the network computes, so no sentence ends early.",
     "load: from the unpacked folder until every graph that speaks is open; the files may be in the page cache.",
     "step, sampling: median and p90 of all steps, range of the runs' medians. Others: over the runs.",
-    "in windows: the same sentence by stream(); all codes and the latent come before the first window. In one piece,",
-    "  the first audio is the whole sentence. RTF: the sentence in one piece, for each second of sound.",
+    "in windows: the same sentence by stream(), while its codes are still being written. In one piece, the first audio",
+    "  is the whole sentence. RTF: the sentence in one piece, for each second of sound.",
     "peak: VmHWM of the process; resident: RssAnon and RssFile when the second sentence is spoken. MB are 10^6 bytes.",
     "at least: weights of a step / best memory read; the vocoder's convolutions / best product of their kind.",
 )

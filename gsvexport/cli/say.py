@@ -31,6 +31,11 @@ _any_machine = click.option("--any-machine", is_flag=True, help="Also what was m
     help="File to write, as its ending says: .wav, .flac, .ogg, .opus, .mp3; - is standard output.",
 )
 @click.option("--stream", is_flag=True, help="In pieces, as soon as each is computed; to - as raw 16-bit samples.")
+@click.option(
+    "--ahead",
+    type=click.IntRange(0),
+    help="With --stream: codes that a piece waits for beyond its own; 0 waits for the sentence. [default: 8]",
+)
 @click.option("--language", help="TEXT's language, where it is not the voice's: en, ja, ko, yue, zh or auto.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Decides everything random.")
 @click.option("--speed", type=Finite(), default=1.0, show_default=True, help="2 is twice as fast.")

@@ -64,6 +64,7 @@ def speak(
     speed: float,
     noise_scale: float | None,
     stream: bool = False,
+    ahead: int | None = None,
     key: str | None = None,
     steps: int | None = None,
     cfg_rate: float = 0.0,
@@ -79,6 +80,7 @@ def speak(
         ArtifactError, BackendError: the artifact cannot be loaded or run, or was made for another machine and
             `any_machine` is false.
     """
+    from gsvexport.runtime.ahead import AHEAD
     from gsvexport.runtime.pipeline import load
     from gsvexport.text.symbols import phone_ids
 
@@ -88,6 +90,8 @@ def speak(
         raise InputError("a sound file is written whole, not to standard output", fix="add --stream, or name a file")
     if str(out) != "-":
         check_ending(out)
+    if ahead is not None and not stream:
+        raise InputError("--ahead is for speech in pieces", fix="add --stream")
     if text is not None and phones is not None:
         raise InputError("both a text and --phones were given", fix="give one of them")
     if text is None and not (phones or "").split():
@@ -109,7 +113,8 @@ def speak(
             "cfg_rate": cfg_rate,
         }
         if stream:
-            return _streamed(voice.stream(text, ids, **how), out, force=force)
+            waits = AHEAD if ahead is None else ahead or None
+            return _streamed(voice.stream(text, ids, ahead=waits, **how), out, force=force)
         audio = voice.synthesize(text, ids, **how)
     clipped = save(audio, out, force=force)
     return f"{out}  {audio.seconds:.2f} s at {audio.rate} Hz" + (f", {clipped} samples clipped" if clipped else "")

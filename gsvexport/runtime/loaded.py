@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from gsvexport.model import Model, read_model
 from gsvexport.runtime.baked import read_baked
 from gsvexport.runtime.ports import Array, as_array, checked
 from gsvexport.runtime.sampling import Sampling
-from gsvexport.runtime.tokens import Decoder, Generated, generate, new_decoder
+from gsvexport.runtime.tokens import Decoder, Generated, Writing, generate, new_decoder, write
 from gsvexport.stages import BERT_WIDTH, PRETRAINED_STAGES, Stage, stages
 
 SOURCE_BACKEND = "onnxruntime"  # a source is ONNX; an artifact's manifest names the backend of each of its stages
@@ -98,6 +98,46 @@ class LoadedStages:
         on_token: Callable[[int], object] | None = None,
     ) -> Generated:
         """`tokens` with randomness from outside and all that it found; for what speaks sentence by sentence."""
+        feeds = self.sentence(phones, bert, prompt)
+        return generate(
+            self.decoder(),
+            feeds["phones"],
+            feeds["bert"],
+            feeds["prompt"],
+            eos=self.model.eos,
+            sampling=sampling,
+            random=random,
+            max_tokens=min(max_tokens, self.room(feeds)),
+            on_token=on_token,
+        )
+
+    def codes(
+        self,
+        phones: Any,
+        bert: Any,
+        prompt: Any,
+        sampling: Sampling,
+        random: np.random.Generator,
+        max_tokens: int,
+    ) -> Iterator[int]:
+        """The codes of `generate`, each as soon as it is known."""
+        feeds = self.sentence(phones, bert, prompt)
+        room = min(max_tokens, self.room(feeds))
+        writing = Writing(feeds["prompt"], eos=self.model.eos, sampling=sampling, random=random, max_tokens=room)
+        for token, _ in write(self.decoder(), feeds["phones"], feeds["bert"], feeds["prompt"], writing):
+            if token is not None:
+                yield token
+
+    def decoder(self) -> Decoder:
+        """A decoder for one sentence."""
+        return self._new_decoder(self._session("prefill"), self._session("step"))
+
+    def sentence(self, phones: Any, bert: Any, prompt: Any) -> dict[str, Array]:
+        """Checked feeds of `prefill`, after the baked prompt where none is given.
+
+        Raises:
+            InputError: arguments out of range (all listed), no prompt given and none baked, or no room for a code.
+        """
         baked = prompt is None
         if baked and "prompt" not in self.baked:
             raise InputError(
@@ -107,25 +147,18 @@ class LoadedStages:
         feeds = self._sentence(phones, bert, self.baked["prompt"] if baked else prompt)
         if baked and "prompt_phones" in self.baked:
             feeds = self._with_prompt_phones(feeds)
-        room = self.model.dims.positions - feeds["prompt"].shape[1]
-        if room < 1:
+        if self.room(feeds) < 1:
             raise InputError(
                 "the prompt leaves no room for a single code",
                 found=f"{feeds['prompt'].shape[1]} prompt codes",
                 limit=f"{self.model.dims.positions} prompt and new codes together",
                 fix="use a shorter reference",
             )
-        return generate(
-            self._new_decoder(self._session("prefill"), self._session("step")),
-            feeds["phones"],
-            feeds["bert"],
-            feeds["prompt"],
-            eos=self.model.eos,
-            sampling=sampling,
-            random=random,
-            max_tokens=min(max_tokens, room),
-            on_token=on_token,
-        )
+        return feeds
+
+    def room(self, feeds: Mapping[str, Array]) -> int:
+        """How many codes can follow the prompt of `sentence`'s feeds."""
+        return self.model.dims.positions - int(feeds["prompt"].shape[1])
 
     def _sentence(self, phones: Any, bert: Any, prompt: Any) -> dict[str, Array]:
         """Checked feeds of `prefill`."""

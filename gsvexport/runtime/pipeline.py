@@ -15,14 +15,15 @@ from gsvexport.artifact.held import release
 from gsvexport.backends import Opener, open_session
 from gsvexport.errors import ArtifactError, InputError
 from gsvexport.files import sha256_once
+from gsvexport.runtime.ahead import AHEAD, MOST_AHEAD, Pace
 from gsvexport.runtime.audio import Audio
 from gsvexport.runtime.clone import cloned, features_of
 from gsvexport.runtime.loaded import LoadedStages, row
 from gsvexport.runtime.ports import Array, each, outside
 from gsvexport.runtime.sampling import Floats, Ints, Sampling
-from gsvexport.runtime.speech import Manner, latents, pieces, whole
+from gsvexport.runtime.speech import Manner, early_pieces, latents, pieces, whole
 from gsvexport.runtime.text import joined, sentences
-from gsvexport.stages import MAX_TOKENS, VERSIONS
+from gsvexport.stages import FRAMES_PER_CODE, MAX_TOKENS, VERSIONS
 from gsvexport.target.machine import check_machine
 from gsvexport.text.phonemise import Sentence
 
@@ -148,12 +149,17 @@ class LoadedVoice(LoadedStages):
         *,
         language: str | None = None,
         window: float = 0.4,
+        ahead: int | None = AHEAD,
         **how: Any,
     ) -> Iterator[Audio]:
-        """`synthesize` in pieces of about `window` seconds, the first one as soon as a sentence has all its codes.
+        """`synthesize` in pieces of about `window` seconds; `how` takes what it does.
 
-        `how` takes what `synthesize` does. Put together, the pieces are what it returns: each window looks at as much
-        of the sentence around it as its sound depends on.
+        They come while codes are still being written: a piece needs `ahead` codes after its own (25 are a second). The
+        first one is shorter, and comes as soon however long the sentence is. The codes are those of `synthesize`; the
+        sound is not quite, see docs/streaming.md. At a `speed` other than 1 a piece waits for all codes.
+
+        With `ahead` None the first piece comes when a sentence has all its codes, and together the pieces are what
+        `synthesize` returns: each looks at as much of the sentence around it as its sound depends on.
 
         Raises:
             InputError: as `synthesize`, at once; an artifact that does not say how far its vocoder looks; or a v3 or
@@ -165,13 +171,18 @@ class LoadedVoice(LoadedStages):
                 "10 seconds in several passes over the whole",
                 fix="use synthesize, or say without --stream",
             )
-        if problems := outside("window", window, 0.02, 60):
+        problems = outside("window", window, 0.02, 60)
+        problems += outside("ahead", ahead, 1, MOST_AHEAD, integer=True) if ahead is not None else []
+        if problems:
             raise InputError("this cannot be spoken in pieces", problems=problems)
         if self.model.vocoder_context is None:
             raise InputError(f"{self.path} does not say how far its vocoder looks", fix="build the artifact again")
         manner = Manner(**how)
         rows = sentences(text, phones, self.model, manner.bert, language, self._features)
-        return pieces(self, latents(self, rows, manner), max(1, round(window * self.rate / self.model.hop)))
+        frames = max(1, round(window * self.rate / self.model.hop))
+        if ahead is None or manner.speed != 1:  # another speed stretches the time of a whole sentence
+            return pieces(self, latents(self, rows, manner), frames)
+        return early_pieces(self, rows, manner, Pace(max(1, frames // FRAMES_PER_CODE), ahead))
 
     def condition(self, references: Any, speakers: Any = ()) -> dict[str, Floats]:
         """The conditioning of one or several references: the mean of what stage `reference` makes of each.

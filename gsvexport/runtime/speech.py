@@ -11,13 +11,14 @@ import numpy as np
 from gsvexport.errors import BackendError, InputError
 from gsvexport.model import Model
 from gsvexport.runtime import flow_matching
+from gsvexport.runtime.ahead import Noise, Pace, latents_of
 from gsvexport.runtime.audio import Audio
 from gsvexport.runtime.loaded import LoadedStages
 from gsvexport.runtime.ports import Array, convert, outside
 from gsvexport.runtime.sampling import Sampling
 from gsvexport.runtime.text import PAUSE, Spoken
-from gsvexport.runtime.windows import windows
-from gsvexport.stages import MAX_TOKENS, VERSIONS, Stage, frames, sounding, speaking
+from gsvexport.runtime.windows import sliding, windows
+from gsvexport.stages import FRAMES_PER_CODE, MAX_TOKENS, VERSIONS, Stage, frames, sounding, speaking
 
 SPEEDS = (0.25, 4.0)
 NOISE_SCALES = (0.0, 4.0)  # upstream uses 0.5; far above 1 nothing but noise is left
@@ -86,22 +87,75 @@ def pieces(voice: LoadedStages, sentences: Iterator[dict[str, Array]], keep: int
             yield Audio(found[(one.first - one.start) * hop : end], voice.rate)
 
 
+def early_pieces(voice: LoadedStages, rows: Sequence[Spoken], manner: Manner, pace: Pace) -> Iterator[Audio]:
+    """Sound while codes are still being written, with the pauses between sentences; see `ahead.py`.
+
+    The arguments are checked at once. Raises: as `latents`.
+    """
+    given = _conditioning(voice, manner)
+    for row in rows:
+        _check(voice, row.phones, given, manner)
+    return _early(voice, rows, manner, given, pace)
+
+
+def _early(
+    voice: LoadedStages, rows: Sequence[Spoken], manner: Manner, given: Mapping[str, Any], pace: Pace
+) -> Iterator[Audio]:
+    assert voice.model.vocoder_context is not None
+    left, right = voice.model.vocoder_context
+    hop, scale = voice.model.hop, _NOISE_SCALE if manner.noise_scale is None else manner.noise_scale
+    for number, (row, for_sampling, for_noise) in enumerate(_streams(rows, manner.seed)):
+        if number:
+            yield Audio(np.zeros(round(PAUSE * voice.rate), np.float32), voice.rate)
+        noise = Noise(voice.model.dims.I, for_noise)
+        fixed = {**given, "phones": row.phones, "noise_scale": np.float32(scale)}
+
+        def latent(codes: Array, start: int, fixed: Any = fixed, noise: Noise = noise) -> Array:
+            first = FRAMES_PER_CODE * start
+            values = {**fixed, "codes": codes[np.newaxis]}
+            values["noise"] = noise(first, first + FRAMES_PER_CODE * codes.size)
+            return voice.run("acoustic", _pick(voice, "acoustic", values))["latent"]
+
+        sampling = manner.sampling or voice.sampling
+        codes = voice.codes(row.phones, row.bert, _prompt(voice, manner), sampling, for_sampling, manner.max_tokens)
+        spoke = False
+        for window, first, last in sliding(latents_of(codes, latent, pace), left, right):
+            found = voice.run("vocoder", _pick(voice, "vocoder", {**fixed, "latent": window}))["audio"][0]
+            yield Audio(found[first * hop : None if last is None else last * hop], voice.rate)
+            spoke = True
+        if not spoke:
+            raise _nothing(voice)
+
+
+def _streams(rows: Sequence[Spoken], seed: int) -> Iterator[tuple[Spoken, np.random.Generator, np.random.Generator]]:
+    """Each sentence with its randomness, for codes and for noise."""
+    streams = np.random.SeedSequence(seed)
+    for row in rows:
+        codes, noise = (np.random.Generator(np.random.PCG64(one)) for one in streams.spawn(2))
+        yield row, codes, noise
+
+
+def _prompt(voice: LoadedStages, manner: Manner) -> Any:
+    """A voice without a prompt speaks prompt-free."""
+    none = manner.prompt is None and "prompt" not in voice.baked
+    return np.empty((1, 0), np.int64) if none else manner.prompt
+
+
+def _nothing(voice: LoadedStages) -> BackendError:
+    return BackendError(
+        f"{voice.model.name}: the voice ended the sentence before its first code",
+        fix="verify the artifact; try another seed",
+    )
+
+
 def _latents(
     voice: LoadedStages, rows: Sequence[Spoken], manner: Manner, given: Mapping[str, Any]
 ) -> Iterator[dict[str, Array]]:
-    prompt = manner.prompt
-    if prompt is None and "prompt" not in voice.baked:
-        prompt = np.empty((1, 0), np.int64)
-    streams = np.random.SeedSequence(manner.seed)
-    for row in rows:
-        for_sampling, for_noise = (np.random.Generator(np.random.PCG64(one)) for one in streams.spawn(2))
-        sampling = manner.sampling or voice.sampling
+    prompt, sampling = _prompt(voice, manner), manner.sampling or voice.sampling
+    for row, for_sampling, for_noise in _streams(rows, manner.seed):
         codes = voice.generate(row.phones, row.bert, prompt, sampling, for_sampling, manner.max_tokens).tokens
         if not codes.size:
-            raise BackendError(
-                f"{voice.model.name}: the voice ended the sentence before its first code",
-                fix="verify the artifact; try another seed",
-            )
+            raise _nothing(voice)
         yield sound_feeds(voice, codes, row.phones, given, manner, for_noise)
 
 

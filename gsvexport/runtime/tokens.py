@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
@@ -114,6 +114,71 @@ class Generated(NamedTuple):
     logits: Floats
 
 
+class Writing:
+    """One sentence that is being written: what was chosen so far, and whether it has ended.
+
+    EOS is cut off in the first 11 steps, as upstream does. From then on a sentence ends when the chosen code or the
+    most likely one (after the penalty) is EOS, and neither that code nor EOS belongs to it; or with `max_tokens` codes.
+    """
+
+    def __init__(
+        self, prompt: Ints, *, eos: int, sampling: Sampling, random: np.random.Generator, max_tokens: int
+    ) -> None:
+        self._start, self._eos, self._most = prompt.shape[1], eos, max_tokens
+        self._sampling, self._random = sampling, random
+        self._history = np.empty(self._start + max_tokens, np.int64)
+        self._history[: self._start] = prompt[0]
+        self.count = 0  # codes so far
+        self.ended = False
+
+    def take(self, logits: Floats) -> int | None:
+        """Choose the next code from logits [V]; None where the sentence ended without one.
+
+        Raises:
+            BackendError: they are NaN or infinite.
+        """
+        if not np.isfinite(logits).all():
+            raise BackendError(
+                f"stage '{'step' if self.count else 'prefill'}' returned logits that are NaN or infinite at step "
+                f"{self.count}",
+                fix="verify the artifact on this machine",
+            )
+        forbidden = self._eos if self.count < EOS_SUPPRESSED_STEPS else None
+        before = self._history[: self._start + self.count]
+        token, best = choose(logits, before, self._sampling, self._random, forbidden=forbidden)
+        if self._eos in (token, best):
+            self.ended = True
+            return None
+        self._history[self._start + self.count] = token
+        self.count += 1
+        self.ended = self.count == self._most
+        return token
+
+    @property
+    def position(self) -> int:
+        """Where the newest code stands in the audio stream, the prompt included."""
+        return self._start + self.count - 1
+
+    @property
+    def tokens(self) -> Ints:
+        """The codes so far, int64 [n]."""
+        return self._history[self._start : self._start + self.count].copy()
+
+
+def write(
+    decoder: Decoder, phones: Ints, bert: Floats, prompt: Ints, writing: Writing
+) -> Iterator[tuple[int | None, Floats]]:
+    """Each code of a sentence as soon as it is known, with the logits that it was chosen from; at its end None with the
+    last ones. Shapes as in `Decoder.prefill`, everything already checked."""
+    logits = decoder.prefill(phones, bert, prompt)
+    while True:
+        token = writing.take(logits)
+        yield token, logits
+        if token is None or writing.ended:
+            return
+        logits = decoder.step(token, writing.position)
+
+
 def generate(
     decoder: Decoder,
     phones: Ints,
@@ -126,37 +191,15 @@ def generate(
     max_tokens: int,
     on_token: Callable[[int], object] | None = None,
 ) -> Generated:
-    """Semantic codes for one sentence; shapes as in `Decoder.prefill`, everything already checked.
-
-    EOS is cut off in the first 11 steps, as upstream does. From then on the loop ends when the chosen code or the most
-    likely one (after the penalty) is EOS, and neither that code nor EOS is returned. When `max_tokens` ≥ 1 is reached,
-    all of them are returned. `on_token` is called with each code that will be returned.
+    """Semantic codes for one sentence; see `Writing`. `on_token` is called with each code that will be returned.
 
     Raises:
         BackendError: the network returned NaN or infinite logits.
     """
-    start = prompt.shape[1]
-    history = np.empty(start + max_tokens, np.int64)
-    history[:start] = prompt[0]
-    rows: list[Floats] = []
-    count = 0
-    logits = decoder.prefill(phones, bert, prompt)
-    while True:
-        if not np.isfinite(logits).all():
-            raise BackendError(
-                f"stage '{'step' if count else 'prefill'}' returned logits that are NaN or infinite at step {count}",
-                fix="verify the artifact on this machine",
-            )
+    writing = Writing(prompt, eos=eos, sampling=sampling, random=random, max_tokens=max_tokens)
+    rows = []
+    for token, logits in write(decoder, phones, bert, prompt, writing):
         rows.append(logits)
-        forbidden = eos if count < EOS_SUPPRESSED_STEPS else None
-        token, best = choose(logits, history[: start + count], sampling, random, forbidden=forbidden)
-        if eos in (token, best):
-            break
-        history[start + count] = token
-        count += 1
-        if on_token is not None:
+        if token is not None and on_token is not None:
             on_token(token)
-        if count == max_tokens:
-            break
-        logits = decoder.step(token, start + count - 1)
-    return Generated(history[start : start + count].copy(), np.stack(rows))
+    return Generated(writing.tokens, np.stack(rows))

@@ -6,8 +6,12 @@ ends a window stops where the sequence does, because that is where the graph's o
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)
@@ -26,3 +30,24 @@ def windows(frames: int, keep: int, left: int, right: int) -> Iterator[Window]:
     for first in range(0, frames, keep):
         last = min(first + keep, frames)
         yield Window(max(0, first - left), min(frames, last + right), first, last)
+
+
+def sliding(
+    parts: Iterable[tuple[NDArray[Any], bool]], left: int, right: int
+) -> Iterator[tuple[NDArray[Any], int, int | None]]:
+    """Windows over frames [1, C, f] that come in parts, each with whether it is the last.
+
+    A window comes with the first frame of it that is kept, and where what is kept ends (None: with the window). No more
+    is held than a window looks at.
+    """
+    held: NDArray[Any] | None = None
+    first = 0  # frame of `held` where what is still to be kept begins
+    for part, ends in parts:
+        held = part if held is None else np.concatenate([held, part], axis=2)
+        ready = held.shape[2] - right
+        if ends:
+            yield held, first, None
+        elif ready > first:
+            yield held, first, ready
+            gone = max(0, ready - left)
+            held, first = held[:, :, gone:], ready - gone

@@ -49,7 +49,7 @@ def test_pieces_are_the_whole_sentence(source):
         phones = np.arange(1, 30)
         one = voice.synthesize(phones=phones, **manner)
         for window in (0.06, 0.4, 30.0):
-            found = list(voice.stream(phones=phones, window=window, **manner))
+            found = list(voice.stream(phones=phones, window=window, ahead=None, **manner))
             samples = np.concatenate([piece.samples for piece in found])
             assert samples.shape == one.samples.shape
             noise = np.sum(np.square(samples - one.samples, dtype=np.float64))
