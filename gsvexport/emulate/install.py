@@ -77,7 +77,9 @@ class Emulator:
 
     def cores(self) -> tuple[str, ...]:
         """The aarch64 cores that this qemu plays."""
-        listed = subprocess.run([self.folder / _QEMU, "-cpu", "help"], capture_output=True, text=True, check=False)
+        listed = subprocess.run(
+            [self.folder / _QEMU, "-cpu", "help"], capture_output=True, encoding="utf-8", check=False
+        )
         return tuple(line.split()[0] for line in listed.stdout.splitlines() if line.startswith(" ") and line.strip())
 
     def contents(self) -> dict[str, list[str]]:
@@ -151,7 +153,7 @@ class _Steps:
                 env=environment,
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
-                text=True,
+                encoding="utf-8",
                 errors="replace",
                 check=False,
                 timeout=max(0.1, self.deadline - time.monotonic()),
