@@ -29,7 +29,18 @@ RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 FACADE = {"__init__.py", "__main__.py"}  # the public names, found lazily, and `python -m`
 # May not be imported when a module of the device side is: a device has numpy and its backend's runtime.
 DEVICE = (
-    *("errors.py", "system", "files.py", "stages.py", "model.py", "untrusted", "text", "runtime", "artifact", "registry"),
+    *(
+        "errors.py",
+        "system",
+        "files.py",
+        "stages.py",
+        "model.py",
+        "untrusted",
+        "text",
+        "runtime",
+        "artifact",
+        "registry",
+    ),
     *("backends/__init__.py", "backends/declaration.py", "signal/cloning.py", "signal/fbank.py"),
 )
 COMPILE_ONLY = {"onnx", "onnx_ir", "onnxscript", "safetensors", "torch", "soundfile", "click"}
