@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import errno
 import sys
+from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gsvexport.errors import EnvironmentProblem
 
@@ -40,13 +41,15 @@ def acquire(path: Path, wait: float = 0.0) -> Held | None:
         EnvironmentProblem: this system has no locks without the package filelock.
     """
     try:
-        from filelock import FileLock, Timeout
+        filelock: Any = import_module(
+            "filelock"
+        )  # by its name: what artifacts carry imports nothing that has to be there
     except ImportError:
         return _plain(path, wait)
-    lock = FileLock(str(path), thread_local=False)
+    lock: Held = filelock.FileLock(str(path), thread_local=False)
     try:
-        lock.acquire(timeout=wait, poll_interval=0.02)
-    except Timeout:
+        lock.acquire(timeout=wait, poll_interval=0.02)  # type: ignore[attr-defined]
+    except filelock.Timeout:
         return None
     except NotImplementedError as error:
         raise OSError(errno.ENOLCK, str(error), str(path)) from error
