@@ -267,7 +267,7 @@ def _engines(backend: str, lowered: Path, say: Progress, work: Path) -> None:
     assert module is not None
     files = work / "files"
     files.mkdir()
-    (work / ENGINES).write_text(canonical_json(module.build(lowered, files, say)), encoding="utf-8")
+    (work / ENGINES).write_bytes(canonical_json(module.build(lowered, files, say)).encode())
 
 
 def _deliver(stored: Path, path: Path, compress: str, store: Store, *, force: bool, say: Progress) -> None:

@@ -93,7 +93,12 @@ def opened(path: Path) -> BinaryIO:
         Refused: it is no regular file.
         OSError: it cannot be opened.
     """
-    handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0))
+    try:
+        handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0))
+    except PermissionError:
+        if os.path.isdir(path):  # which Windows does not open
+            raise Refused(_KINDS[stat.S_IFDIR]) from None
+        raise
     try:
         kind = stat.S_IFMT(os.fstat(handle).st_mode)
         if kind != stat.S_IFREG:
