@@ -10,6 +10,7 @@
 # make crosscheck-onnx2tf  convert the vocoder with onnx2tf, too, and compare (3 GB of packages)
 # make docs      build the pages into build/site
 # make demo-voice  train the demo voice anew (hours; needs Debian's festival and festvox-us-slt-hts)
+# Under Windows: make PYTHON=python, from Git's bash.
 # They make the virtual environment they need in .venv; nothing outside this folder is touched but gsvexport's cache.
 
 PYTHON ?= python3
@@ -33,7 +34,7 @@ export GSVEXPORT_TEXT = $(value TEXT)
 # A variable of make's command line goes into the environment of recipes by itself, expanded: what it holds would be run.
 unexport TEXT
 
-BIN := .venv/bin
+BIN := .venv/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 ARTIFACT := $(DIST)/demo-$(TARGET).gsv
 WAV := $(DIST)/demo.wav
 
@@ -62,7 +63,9 @@ fuzz: .venv/.dev
 check: .venv/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
+	$(BIN)/mypy --platform linux
+	$(BIN)/mypy --platform win32 --cache-dir .mypy_cache/win32
+	$(BIN)/mypy --platform darwin --cache-dir .mypy_cache/darwin
 
 golden: .venv/.dev
 	$(BIN)/python -m pytest tests/compiler/test_plan.py --golden

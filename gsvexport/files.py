@@ -10,14 +10,23 @@ import json
 import os
 import shutil
 import stat
+import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gsvexport.errors import EnvironmentProblem, InputError
+from gsvexport.system import disk
+from gsvexport.system.locks import acquire
+from gsvexport.system.names import refused_path, too_long
+
+if TYPE_CHECKING:
+    from gsvexport.system.locks import Held
 
 TEMPORARY_PREFIX = ".partial-"
+_LOCK, _NEW, _OLD = "lock", "new", "old"  # in a temporary folder
+_LOCKED_WITHIN = 10.0  # seconds, in which another process notices that a new folder is no leftover
 _CHUNK = 1 << 20
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
@@ -46,7 +55,7 @@ def sha256_file(path: Path) -> str:
 
 def sha256_once(path: Path) -> str:
     """SHA-256 of a file's content, read once in a process for as long as the file stays what it is: its place, size and
-    the times of its last changes, of which nobody can set one back."""
+    the times of its last changes, of which nobody can set one back (but under Windows, which has one time alone)."""
     found = os.stat(path)
     return _sha256_of(path, (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns))
 
@@ -62,6 +71,12 @@ def disk_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        if disk.WINDOWS and (length := too_long(error.filename or path)):
+            raise EnvironmentProblem(
+                f"{error.filename or path} cannot be written: its path is too long",
+                found=length,
+                fix="choose a shorter place with -o or GSVEXPORT_CACHE, or switch on Windows' long paths",
+            ) from error
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise _disk_full(path) from error
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG, errno.ENOTDIR):
@@ -103,16 +118,13 @@ def atomic_directory(path: Path, *, force: bool = False) -> Iterator[Path]:
     refuse_existing(path, force=force)
     if os.path.exists(path) and not os.path.isdir(path):
         raise InputError(f"{path} is a file; a folder is to be written", fix="choose another output with -o")
-    with disk_errors(path):
-        work, held = _beside(path, lambda prefix, folder: tempfile.mkdtemp(prefix=prefix, dir=folder))
-        try:
-            yield work
-            work.chmod(0o777 & ~_umask())
-            sync_tree(work)
-            _replace_directory(work, path)
-        finally:
-            _remove(work)
-            os.close(held)
+    with disk_errors(path), _beside(path) as home:
+        work = home / _NEW
+        work.mkdir()
+        yield work
+        work.chmod(0o777 & ~_umask())
+        sync_tree(work)
+        _replace_directory(work, path)
 
 
 @contextlib.contextmanager
@@ -128,17 +140,14 @@ def atomic_file(path: Path, *, force: bool = False) -> Iterator[Path]:
         raise InputError(f"{path} is a folder; a file is to be written", fix="choose another output with -o")
     if os.path.exists(path) and not os.path.isfile(path):
         raise InputError(f"{path} is a device or a pipe, and is not replaced", fix="choose another output with -o")
-    with disk_errors(path):
-        work, held = _beside(path, _empty_file)
-        try:
-            yield work
-            work.chmod(0o666 & ~_umask())
-            _sync(work)
-            os.replace(work, path)
-            _sync(path.parent)
-        finally:
-            work.unlink(missing_ok=True)
-            os.close(held)
+    with disk_errors(path), _beside(path) as home:
+        work = home / _NEW
+        work.touch()
+        yield work
+        work.chmod(0o666 & ~_umask())
+        disk.sync(work)
+        disk.replace(work, path, aside=home / _OLD)
+        disk.sync(path.parent)
 
 
 @contextlib.contextmanager
@@ -148,32 +157,25 @@ def temporary_directory(path: Path) -> Iterator[Path]:
     Raises:
         EnvironmentProblem: `path` has no folder, and none can be made.
     """
-    work, held = _beside(path, lambda prefix, folder: tempfile.mkdtemp(prefix=prefix, dir=folder))
-    try:
-        yield work
-    finally:
-        _remove(work)
-        os.close(held)
+    with _beside(path) as home:
+        (home / _NEW).mkdir()
+        yield home / _NEW
 
 
 def remove_dead(folder: Path, prefix: str = TEMPORARY_PREFIX) -> int:
     """Remove what killed processes left in a folder of what this module makes; returns the bytes freed.
 
-    What a living process makes is held by it, so no clock decides.
+    What a living process makes is held by it, so no clock decides. What cannot be removed stays for the next time.
     """
     freed = 0
     for left in folder.glob(f"{prefix}*"):
-        with contextlib.suppress(OSError):
-            if left.is_symlink():
+        with contextlib.suppress(OSError, EnvironmentProblem):
+            if left.is_symlink() or not left.is_dir():
+                freed += 0 if left.is_symlink() else left.stat().st_size
                 left.unlink()
-                continue
-            held = os.open(left, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
-            try:
-                if _hold(held):
-                    freed += tree_size(left) if left.is_dir() else left.stat().st_size
-                    _remove(left)
-            finally:
-                os.close(held)
+            elif held := acquire(left / _LOCK):
+                freed += tree_size(left)
+                _discard(left, held)
     return freed
 
 
@@ -240,10 +242,11 @@ def _refuse_foreign(folder: Path) -> None:
             owners = {found.st_uid}
     except (OSError, ValueError):
         return  # not there yet, or no name at all: whoever makes it tells
-    if os.name != "posix":
+    if sys.platform == "win32" or not hasattr(os, "geteuid"):  # the home folder is its owner's alone there
         return
-    foreign = owners - {0, os.geteuid()}
-    if not foreign and found.st_mode & _OTHERS_WRITE and found.st_uid == os.geteuid() and stat.S_ISDIR(found.st_mode):
+    user = os.geteuid()
+    foreign = owners - {0, user}
+    if not foreign and found.st_mode & _OTHERS_WRITE and found.st_uid == user and stat.S_ISDIR(found.st_mode):
         with contextlib.suppress(OSError):
             os.chmod(folder, stat.S_IMODE(found.st_mode) & ~_OTHERS_WRITE)
             found = os.stat(folder)
@@ -252,56 +255,73 @@ def _refuse_foreign(folder: Path) -> None:
         raise EnvironmentProblem(
             f"{folder} belongs to another user, or others can write to it, so what lies there is not believed",
             found=owner,
-            limit=f"a folder of user {os.geteuid()}, or of root, that nobody else can write to",
+            limit=f"a folder of user {user}, or of root, that nobody else can write to",
             fix="set GSVEXPORT_CACHE to a folder of your own",
         )
 
 
-def _beside(path: Path, make: Callable[[str, Path], str]) -> tuple[Path, int]:
-    """What `make(prefix, folder)` makes beside `path`, and a descriptor that holds it as long as it is open.
+@contextlib.contextmanager
+def _beside(path: Path) -> Iterator[Path]:
+    """A new folder beside `path`, which is gone when the block ends; a lock in it is held as long.
 
-    The system lets go of it when a process dies. So what nobody holds was left by one that was killed, and is removed.
+    The system lets go of the lock when a process dies. So what nobody holds was left by one that was killed, and is
+    removed by the next that writes the same `path`.
     """
+    if disk.WINDOWS and (why := refused_path(path)):
+        raise InputError(f"{path} cannot be written: {why}", fix="choose another name")
     prefix = f"{TEMPORARY_PREFIX}{sha256_bytes(os.fsencode(path.name))[:12]}-"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         remove_dead(path.parent, prefix)
-        while True:
-            work = Path(make(prefix, path.parent))
-            with contextlib.suppress(FileNotFoundError):
-                held = os.open(work, os.O_RDONLY)
-                _hold(held, wait=True)
-                if work.exists():  # else another process took it for a leftover, before it was held
-                    return work, held
-                os.close(held)
+        home, held = _held(prefix, path.parent)
     except (FileNotFoundError, FileExistsError, NotADirectoryError) as error:  # a file in the way, or such as /proc
+        if disk.WINDOWS and too_long(error.filename or path):
+            raise  # `disk_errors` tells
         raise _unwritable(path, error) from error
-
-
-def _hold(handle: int, *, wait: bool = False) -> bool:
-    """Lock an open file or folder, unless somebody else has; false as well where a file system knows no locks."""
     try:
-        import fcntl
-    except ImportError:  # not a POSIX system
-        return False
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-    except OSError:
-        return False
-    return True
+        yield home
+    finally:
+        _discard(home, held)
 
 
-def _empty_file(prefix: str, folder: Path) -> str:
-    handle, name = tempfile.mkstemp(prefix=prefix, dir=folder)
-    os.close(handle)
-    return name
+def _held(prefix: str, folder: Path) -> tuple[Path, Held | None]:
+    """A new folder and its lock; None where the file system knows none, so that nobody can tell whose it is."""
+    while True:
+        home = Path(tempfile.mkdtemp(prefix=prefix, dir=folder))
+        try:
+            held = acquire(home / _LOCK, wait=_LOCKED_WITHIN)
+        except FileNotFoundError:
+            continue  # another process took it for a leftover, before it was held
+        except OSError:
+            if home.exists():
+                return home, None
+            continue
+        if held and (home / _LOCK).exists():
+            return home, held
+        if held:
+            held.release()
+
+
+def _discard(home: Path, held: Held | None) -> None:
+    """Remove a temporary folder, its lock last: before it is released, or under Windows, which refuses that, after."""
+    for path in home.iterdir():
+        if path.name != _LOCK:
+            _remove(path)
+    with contextlib.suppress(OSError):
+        (home / _LOCK).unlink()
+    if held:
+        held.release()
+    with contextlib.suppress(OSError):
+        home.rmdir()
 
 
 def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path, ignore_errors=True)
+    """Remove what is there; what another program has open stays, for `remove_dead`."""
+    if path.is_dir() and not path.is_symlink():
+        disk.remove_tree(path)
     else:
-        path.unlink(missing_ok=True)
+        with contextlib.suppress(EnvironmentProblem):
+            disk.remove(path)
 
 
 def _existing_parent(path: Path) -> Path:
@@ -313,18 +333,19 @@ def _existing_parent(path: Path) -> Path:
 def _replace_directory(work: Path, path: Path) -> None:
     """Rename `work` to `path`; an existing `path` is moved aside first, so that no moment shows a mixture."""
     if not path.exists():
-        os.rename(work, path)
+        disk.rename(work, path)
     else:
         aside = Path(tempfile.mkdtemp(prefix=TEMPORARY_PREFIX, dir=path.parent))
-        os.rename(path, aside / "old")
         try:
-            os.rename(work, path)
-        except BaseException:
-            os.rename(aside / "old", path)
-            raise
+            disk.rename(path, aside / _OLD)
+            try:
+                disk.rename(work, path)
+            except BaseException:
+                disk.rename(aside / _OLD, path)
+                raise
         finally:
-            shutil.rmtree(aside, ignore_errors=True)
-    _sync(path.parent)
+            disk.remove_tree(aside)
+    disk.sync(path.parent)
 
 
 def sync_tree(root: Path) -> None:
@@ -333,16 +354,8 @@ def sync_tree(root: Path) -> None:
         for name in names:
             # Some libraries write files that only their owner may read.
             Path(folder, name).chmod(0o666 & ~_umask())
-            _sync(Path(folder, name))
-        _sync(Path(folder))
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+            disk.sync(Path(folder, name))
+        disk.sync(Path(folder))
 
 
 def _umask() -> int:

@@ -8,7 +8,9 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parent.parent / "gsvexport"
 LAYERS = (
-    ("errors", "stages", "untrusted"),
+    ("errors", "stages"),
+    ("system",),
+    ("untrusted",),
     ("files", "progress"),
     ("model", "target", "artifact", "text", "demo"),
     ("signal",),
@@ -27,10 +29,21 @@ RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 FACADE = {"__init__.py", "__main__.py"}  # the public names, found lazily, and `python -m`
 # May not be imported when a module of the device side is: a device has numpy and its backend's runtime.
 DEVICE = (
-    *("errors.py", "files.py", "stages.py", "model.py", "untrusted", "text", "runtime", "artifact", "registry"),
+    *(
+        "errors.py",
+        "system",
+        "files.py",
+        "stages.py",
+        "model.py",
+        "untrusted",
+        "text",
+        "runtime",
+        "artifact",
+        "registry",
+    ),
     *("backends/__init__.py", "backends/declaration.py", "signal/cloning.py", "signal/fbank.py"),
 )
-COMPILE_ONLY = {"onnx", "onnx_ir", "onnxscript", "safetensors", "torch", "soundfile", "filelock", "click"}
+COMPILE_ONLY = {"onnx", "onnx_ir", "onnxscript", "safetensors", "torch", "soundfile", "click"}
 TORCH = ("voice/networks", "synthetic", "train")
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path.relative_to(PACKAGE).as_posix() not in FACADE)
 

@@ -90,11 +90,18 @@ def assemble(
         ArtifactError: stored bytes are not what the manifest says, or it lists what cannot be.
         EnvironmentProblem: the disk is full or not writable.
     """
+    with atomic_file(path, force=force) as work:
+        _assemble(manifest, payload, work, signature)
+
+
+def _assemble(
+    manifest: Manifest, payload: Callable[[str], Path | BinaryIO], path: Path, signature: bytes | None
+) -> None:
     text = canonical_json(manifest.to_json()).encode()
     Manifest.from_bytes(text, str(path))
     if signature is not None and len(signature) > LARGEST_SIGNATURE:
         raise ArtifactError("the signature is too large", found=len(signature), limit=LARGEST_SIGNATURE)
-    with atomic_file(path, force=force) as work, open(work, "wb") as out:
+    with open(path, "wb") as out:
         entries = [_append(out, MANIFEST, [text], len(text))]
         for name, member in sorted(manifest.files.items()):
             found = payload(name)
@@ -170,13 +177,15 @@ def with_signature(path: Path, data: bytes | None, out: Path, *, force: bool = F
 
     Raises: as `assemble`, and as `read_manifest`.
     """
-    with _opened(path) as found:
+    with _opened(path):
+        pass  # no artifact: that is told before anything is made
+    with atomic_file(out, force=force) as work, _opened(path) as found:  # closed before it is replaced
 
         def payload(name: str) -> BinaryIO:
             found.stream.seek(found.entries[name].offset)
             return found.stream
 
-        assemble(found.manifest, payload, out, signature=data, force=force)
+        _assemble(found.manifest, payload, work, data)
 
 
 def payloads(path: Path) -> list[Payload]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import shutil
 import tempfile
 import time
 from collections.abc import Callable
@@ -15,6 +14,7 @@ from pathlib import Path
 from gsvexport.artifact.held import alone, hold, release
 from gsvexport.errors import EnvironmentProblem
 from gsvexport.files import cache_directory, disk_errors, remove_dead, sync_tree, temporary_directory, tree_size
+from gsvexport.system import disk
 
 _UNPACKED = "unpacked"
 _TRIES = 20
@@ -43,6 +43,7 @@ def kept(key: str, whole: Callable[[Path], bool], make: Callable[[Path], object]
         cache_directory(_UNPACKED, key)  # not somebody else's
         if hold(folder):
             if complete(folder):
+                remove_dead(root)
                 with contextlib.suppress(OSError):
                     os.utime(folder)  # pruning goes by the last use
                 return folder
@@ -76,22 +77,32 @@ def prune_unpacked(older_than_days: float) -> int:
         for folder in root.glob("[!.]*"):
             with contextlib.suppress(FileNotFoundError):
                 if folder.is_symlink() or not folder.is_dir():
-                    folder.unlink()
+                    disk.remove(folder)
                 elif max(time.time() - folder.stat().st_mtime, 0) >= older_than_days * 86400:
                     with alone(folder) as unused:
                         if unused:
-                            freed += tree_size(folder)
-                            shutil.rmtree(folder)
+                            freed += _drop(folder)
     return freed
+
+
+def _drop(folder: Path) -> int:
+    """Remove a folder, never half of it; returns the bytes freed: none where a program has something in it open."""
+    size = tree_size(folder)
+    try:
+        with temporary_directory(folder) as work:
+            disk.rename(folder, work / "old")
+    except EnvironmentProblem:
+        return 0
+    return size
 
 
 def _put(work: Path, folder: Path, whole: Callable[[Path], bool]) -> None:
     """Move `work/new` to `folder`, unless another process has put it there meanwhile; a damaged folder goes aside."""
     while not whole(folder):
         with contextlib.suppress(FileNotFoundError):
-            os.rename(folder, Path(tempfile.mkdtemp(dir=work)) / "damaged")
+            disk.rename(folder, Path(tempfile.mkdtemp(dir=work)) / "damaged")
         try:
-            os.rename(work / "new", folder)
+            disk.rename(work / "new", folder)
         except OSError as error:
             if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
                 raise

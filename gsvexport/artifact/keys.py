@@ -17,6 +17,7 @@ from typing import Any
 from gsvexport.artifact.signature import Claim, PublicKey, Signature, sign
 from gsvexport.errors import EnvironmentProblem, InputError
 from gsvexport.files import atomic_file, disk_errors, home_directory
+from gsvexport.system.names import refused
 from gsvexport.untrusted.reading import read_bytes, read_text, why
 
 _KIND = "ed25519"
@@ -227,7 +228,7 @@ def _write(keys: list[TrustedKey]) -> None:
     """Replace the trusted keys; comments go."""
     file = trusted_file()
     with atomic_file(file, force=True) as work:
-        work.write_text("".join(f"{one.line}\n" for one in keys), encoding="utf-8")
+        work.write_bytes("".join(f"{one.line}\n" for one in keys).encode())
 
 
 def _parsed(line: str) -> TrustedKey:
@@ -240,6 +241,8 @@ def _parsed(line: str) -> TrustedKey:
 def _check_name(name: str) -> None:
     if not _NAME.fullmatch(name):
         raise InputError(f"{name!a} is no name for a key", limit="1 to 64 letters, digits, '.', '_' and '-'")
+    if why := refused(name):
+        raise InputError(f"{name!a} {why}, so no key is called so", fix="choose another name")
 
 
 def _known(keys: tuple[TrustedKey, ...]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import platform
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -22,10 +23,9 @@ _REPEAT = 8  # measurements of each kind in one process
 def describe() -> dict[str, Any]:
     """The processor, its features and cores, the versions of what runs here, and how busy the machine is just now."""
     machine = this_machine()
-    try:
+    cores = os.cpu_count() or 1
+    if sys.platform == "linux" and hasattr(os, "sched_getaffinity"):
         cores = len(os.sched_getaffinity(0))
-    except AttributeError:  # not Linux
-        cores = os.cpu_count() or 1
     return {
         "cpu": _model() or platform.processor() or platform.machine(),
         "arch": machine.arch,

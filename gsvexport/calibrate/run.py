@@ -76,7 +76,7 @@ class CalibrationResult:
     def write(self, folder: Path) -> None:
         """Write `calibration.json` and `feeds.npz` to an existing folder; equal results give equal bytes."""
         np.savez(folder / _ARRAYS, **dict(self._arrays()))  # type: ignore[arg-type]
-        (folder / _RESULT).write_text(canonical_json(self.to_json()), encoding="utf-8")
+        (folder / _RESULT).write_bytes(canonical_json(self.to_json()).encode())
 
     def _description(self) -> dict[str, Any]:
         return {"settings": self.settings.to_json(), "corpora": self.corpora, "coverage": self.coverage.to_json()}

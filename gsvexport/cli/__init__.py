@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 
 import click
 
-from gsvexport.cli.echo import echo
+from gsvexport.cli.echo import echo, readable
 from gsvexport.errors import EnvironmentProblem, GsvError
 
 INTERRUPTED, TERMINATED, DEFECT, USAGE, MACHINE = 130, 143, 70, 2, EnvironmentProblem.exit_code
@@ -24,11 +24,10 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run one command and leave the process with its exit code."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _stop)
-    with contextlib.suppress(AttributeError, ValueError, OSError):
-        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # ulimit -f: an error to tell, not an end without a word
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(AttributeError, ValueError, OSError):
-            stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    if sys.platform != "win32":
+        with contextlib.suppress(ValueError, OSError):
+            signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # ulimit -f: an error to tell, not an end without a word
+    readable()
     sys.exit(run(list(sys.argv[1:] if arguments is None else arguments)))
 
 

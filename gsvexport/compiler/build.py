@@ -173,7 +173,7 @@ def _build_one(
         done = store.obtain(plan.step("verify").key, finish, label=name)
     except GateFailed:
         with atomic_file(report_path(path), force=True) as work:
-            work.write_text(canonical_json(failed[0].to_json()), encoding="utf-8")
+            work.write_bytes(canonical_json(failed[0].to_json()).encode())
         raise
     report_path(path).unlink(missing_ok=True)  # of an earlier build that failed
     return done / "artifact.gsv"
@@ -189,7 +189,7 @@ def _ruler(plan: Plan, source: Source, store: Store, say: Progress) -> Ruler:
     from gsvexport.verify.ruler import Ruler, of_source
 
     def make(work: Path) -> None:
-        (work / RULER).write_text(canonical_json(of_source(source.path, say).to_json()), encoding="utf-8")
+        (work / RULER).write_bytes(canonical_json(of_source(source.path, say).to_json()).encode())
 
     path = store.obtain(plan.step("ruler").key, make, f"ruler of {source.model.name}") / RULER
     return Ruler.from_json(json.loads(path.read_text(encoding="utf-8")), str(path))
@@ -242,7 +242,7 @@ def _lower(step: Step, source: Source, calibration: Calibrated | None, say: Prog
         calibration=calibration,
     )
     if calibration is not None:
-        (files / CALIBRATION).write_text(canonical_json(calibration.result.to_json()), encoding="utf-8")
+        (files / CALIBRATION).write_bytes(canonical_json(calibration.result.to_json()).encode())
     stages = {
         stage: StageEntry(
             done.files.get(stage, source.model.files[stage]),
@@ -254,7 +254,7 @@ def _lower(step: Step, source: Source, calibration: Calibrated | None, say: Prog
         for stage in placement
     }
     value = {"stages": stages, "weights": [asdict(one) for one in done.weights]}
-    (work / LOWERED).write_text(canonical_json(value), encoding="utf-8")
+    (work / LOWERED).write_bytes(canonical_json(value).encode())
     if done.again:
         say("a tool from outside failed; the next build tries again")
     return done.again
@@ -267,7 +267,7 @@ def _engines(backend: str, lowered: Path, say: Progress, work: Path) -> None:
     assert module is not None
     files = work / "files"
     files.mkdir()
-    (work / ENGINES).write_text(canonical_json(module.build(lowered, files, say)), encoding="utf-8")
+    (work / ENGINES).write_bytes(canonical_json(module.build(lowered, files, say)).encode())
 
 
 def _deliver(stored: Path, path: Path, compress: str, store: Store, *, force: bool, say: Progress) -> None:

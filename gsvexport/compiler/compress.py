@@ -76,7 +76,7 @@ def _compressed(
                 found = compress(stream, member, folder / _STREAM, quality, tell)
             if found is None:
                 (folder / _STREAM).unlink()
-            (folder / _MEMBER).write_text(canonical_json(found and found.to_json()), encoding="utf-8")
+            (folder / _MEMBER).write_bytes(canonical_json(found and found.to_json()).encode())
 
         if member.size >= _KEPT:
             words = compression(quality)

@@ -69,7 +69,7 @@ def prove(
     report = _verified(work / "unpacked", manifest, say, source=source, references=references, depth=depth)
     report = replace(report, elsewhere=elsewhere)
     shutil.rmtree(work / "unpacked")
-    (files / REPORT).write_text(canonical_json(report.to_json()), encoding="utf-8")
+    (files / REPORT).write_bytes(canonical_json(report.to_json()).encode())
     final = container.with_members(manifest, files)
     if final.digest != manifest.digest:
         raise EnvironmentProblem("files changed while they were verified", fix="build again")
@@ -200,7 +200,7 @@ def _assemble(plan: Plan, opened: Opened, source: Source, parts: list[Path], fil
     if opened.notice:
         (files / NOTICE).write_bytes(opened.notice)
     model = replace(model, files={stage: entry.file for stage, entry in stages.items()}, vocabulary=kept)
-    (files / "model.json").write_text(canonical_json(model.to_json()), encoding="utf-8")
+    (files / "model.json").write_bytes(canonical_json(model.to_json()).encode())
     tools = {tool: tool_version(tool) for tool in ("gsvexport", "numpy", "onnxruntime")}
     for backend in plan.lowerings:
         tools |= {tool: tool_version(tool) for tool in declared(backend).tools}

@@ -93,7 +93,7 @@ def rebake_artifact(
             if not name.startswith(_ANEW):
                 link(folder / name, files / name)
         model = replace(read_model(folder), baked=made.model.baked, baked_key=made.model.baked_key)
-        (files / "model.json").write_text(canonical_json(model.to_json()), encoding="utf-8")
+        (files / "model.json").write_bytes(canonical_json(model.to_json()).encode())
         for name in model.baked.values():
             link(made.path / name, files / name)
         say("computing golden vectors")
@@ -102,7 +102,7 @@ def rebake_artifact(
         report = prove(manifest, work, made.path, reference_feeds(made, reference), Depth(), say)
         if not report.passed:
             with atomic_file(report_path(out), force=True) as place:
-                place.write_text(canonical_json(report.to_json()), encoding="utf-8")
+                place.write_bytes(canonical_json(report.to_json()).encode())
             raise GateFailed(
                 f"{path} with this reference does not pass its verification",
                 problems=[f"{one.stage}.{one.metric} = {one.worst} (limit {one.limit})" for one in report.failures],

@@ -52,6 +52,7 @@ def build_in(place: Path, voice: Path | None, target: str, surroundings: dict[st
     """
     environment = {**os.environ, **surroundings, "HOME": str(place), "GSVEXPORT_CACHE": str(place / "cache")}
     del environment["umask"], environment["cores"]
+    environment["PYTHONUTF8"] = "1"
     environment["PYTHONPATH"] = str(Path(__file__).resolve().parents[2])
     if voice is not None:
         copied = Path(shutil.copytree(voice, place / "voice" / voice.name, copy_function=shutil.copyfile))
@@ -60,14 +61,15 @@ def build_in(place: Path, voice: Path | None, target: str, surroundings: dict[st
 
     def surround() -> None:
         os.umask(int(surroundings["umask"], 8))
-        if surroundings["cores"] and hasattr(os, "sched_setaffinity"):
+        if surroundings["cores"] and sys.platform == "linux":
             os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: int(surroundings["cores"])])
 
     line = [sys.executable, "-m", "gsvexport", "--target", target, "-o", str(place / "out"), "-q", *options]
     line += [str(copied)] if voice is not None else []
     start = time.monotonic()
+    before = surround if os.name == "posix" else None
     done = subprocess.run(
-        line, env=environment, cwd=place, capture_output=True, text=True, check=False, preexec_fn=surround
+        line, env=environment, cwd=place, capture_output=True, encoding="utf-8", check=False, preexec_fn=before
     )
     if done.returncode:
         raise BackendError(f"the build in {place} failed", found=done.stderr.strip())

@@ -111,10 +111,10 @@ def write_source(voice: Voice, out: Path, *, force: bool = False, progress: Prog
         if voice.reference is not None:
             say("baking the reference")
             model = _baked(work, model, voice.sovits.sha256, voice.reference)
-        (work / "model.json").write_text(canonical_json(model.to_json()), encoding="utf-8")
+        (work / "model.json").write_bytes(canonical_json(model.to_json()).encode())
         say("hashing")
         meta = _meta(voice, model, work)
-        (work / META).write_text(canonical_json(meta), encoding="utf-8")
+        (work / META).write_bytes(canonical_json(meta).encode())
     return Source(out, model, meta["digest"], meta)
 
 
@@ -180,12 +180,12 @@ def rebake(source: Source, reference: Reference, out: Path, *, progress: Progres
         say("baking the reference")
         model = replace(source.model, baked={}, baked_key=None)
         model = _baked(work, model, source.meta["sovits"], reference)
-        (work / "model.json").write_text(canonical_json(model.to_json()), encoding="utf-8")
+        (work / "model.json").write_bytes(canonical_json(model.to_json()).encode())
         changed = ("model.json", *model.baked.values())
         files = {**kept, **{name: _entry(work / name) for name in changed}}
         meta = {**source.meta, "files": dict(sorted(files.items()))}
         meta["digest"] = _digest(meta)
-        (work / META).write_text(canonical_json(meta), encoding="utf-8")
+        (work / META).write_bytes(canonical_json(meta).encode())
     return Source(out, model, meta["digest"], meta)
 
 

@@ -14,7 +14,6 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import shutil
 import time
 import weakref
 from collections.abc import Callable, Iterator
@@ -23,8 +22,10 @@ from pathlib import Path
 from typing import Any
 
 from gsvexport.artifact.held import alone, hold, release
-from gsvexport.errors import EnvironmentProblem, GsvError, missing_package
+from gsvexport.errors import EnvironmentProblem, GsvError
 from gsvexport.files import cache_directory, canonical_json, disk_errors, sha256_file
+from gsvexport.system import disk
+from gsvexport.system.locks import FOREVER, acquire
 from gsvexport.untrusted import reading
 
 _SCHEMA = 1
@@ -72,7 +73,7 @@ class Store:
                     self._hold(entry)
                     return entry / "content"
                 self._note(f"the stored result {label or key[:12]} is damaged ({damage}): making it again")
-                shutil.rmtree(entry)
+                self._drop(key)
             self._make(key, make, label)
             self._hashed.add(key)
             self._hold(entry)
@@ -80,7 +81,7 @@ class Store:
 
     def _hold(self, entry: Path) -> None:
         """Keep a result from being pruned for as long as this store lives."""
-        if hold(entry):
+        if hold(entry, self._locks):
             weakref.finalize(self, release, entry)
 
     def entries(self) -> list[Entry]:
@@ -108,33 +109,49 @@ class Store:
             for entry in self.entries():
                 if max(now - entry.used, 0) >= older_than_days * 86400:
                     folder = self.root / entry.key
-                    with contextlib.suppress(_Busy), self.locked(entry.key, wait=False), alone(folder) as unused:
-                        if unused:
-                            shutil.rmtree(folder)
+                    with (
+                        contextlib.suppress(_Busy),
+                        self.locked(entry.key, wait=False),
+                        alone(folder, self._locks) as unused,
+                    ):
+                        if unused and self._drop(entry.key):
                             freed += entry.size
         return freed
 
     @contextlib.contextmanager
     def locked(self, key: str, *, wait: bool = True) -> Iterator[None]:
         """Hold a key's lock; another process's is waited for, or with `wait=False` raises."""
-        try:
-            from filelock import FileLock, Timeout
-        except ImportError:
-            raise missing_package("filelock", "building", "compile") from None
-        folder = self.root / "locks"
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / f"{key}.lock")
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
+        if not self._locks.is_dir():
+            self._locks.mkdir(parents=True, exist_ok=True)
+        path = self._locks / f"{key}.lock"
+        if not (lock := acquire(path)):
             if not wait:
-                raise _Busy(key) from None
+                raise _Busy(key)
             self._note("waiting for another gsvexport that makes the same thing")
-            lock.acquire()
+            lock = acquire(path, FOREVER)
+            assert lock is not None
         try:
             yield
         finally:
             lock.release()
+
+    @property
+    def _locks(self) -> Path:
+        return self.root / "locks"
+
+    def _drop(self, key: str) -> bool:
+        """Remove an entry, whole before it is gone and never half of it; false where a program has it open.
+
+        The lock of `key` is held.
+        """
+        work = self.root / f"{key}{_PARTIAL}"
+        disk.remove_tree(work)
+        try:
+            disk.rename(self.root / key, work)
+        except EnvironmentProblem:
+            return False
+        disk.remove_tree(work)
+        return True
 
     def passing(self, key: str) -> bool:
         """Whether a result is this `Store`'s alone, because something that has nothing to do with its key failed."""
@@ -142,7 +159,7 @@ class Store:
 
     def _make(self, key: str, make: Callable[[Path], object], label: str) -> None:
         work = self.root / f"{key}{_PARTIAL}"
-        shutil.rmtree(work, ignore_errors=True)
+        disk.remove_tree(work)
         try:
             content = work / "content"
             content.mkdir(parents=True)
@@ -151,13 +168,13 @@ class Store:
             if passing:
                 index["passing"] = True
                 self._passing.add(key)
-            (work / "index.json").write_text(canonical_json(index), encoding="utf-8")
+            (work / "index.json").write_bytes(canonical_json(index).encode())
             for path in (*_files(work), work, content):
-                _sync(path)
-            os.rename(work, self.root / key)
-            _sync(self.root)
+                disk.sync(path)
+            disk.rename(work, self.root / key)
+            disk.sync(self.root)
         finally:
-            shutil.rmtree(work, ignore_errors=True)
+            disk.remove_tree(work)
 
     def _damage(self, key: str) -> str | None:
         """What is wrong with an entry, or None."""
@@ -187,8 +204,8 @@ class Store:
             if work.name == besides + _PARTIAL:
                 continue
             with contextlib.suppress(_Busy), self.locked(work.name.removesuffix(_PARTIAL), wait=False):
-                freed += sum(path.stat().st_size for path in _files(work))
-                shutil.rmtree(work, ignore_errors=True)
+                size = sum(path.stat().st_size for path in _files(work))
+                freed += size if disk.remove_tree(work) else 0
         return freed
 
 
@@ -212,11 +229,3 @@ def _inventory(content: Path) -> dict[str, dict[str, Any]]:
         path.relative_to(content).as_posix(): {"size": path.stat().st_size, "sha256": sha256_file(path)}
         for path in _files(content)
     }
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

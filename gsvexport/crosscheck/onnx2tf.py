@@ -277,14 +277,14 @@ def _run(command: list[str], folder: Path, python: Path, seconds: float) -> str:
     """Run onnx2tf with its own tools first on PATH; returns its last words where it failed."""
     log = folder / "log"
     environment = {"PATH": f"{python.parent}:/usr/bin:/bin", "HOME": str(folder), "TF_CPP_MIN_LOG_LEVEL": "2"}
-    with open(log, "w") as out:
+    with open(log, "wb") as out:
         try:
             code = subprocess.run(command, stdout=out, stderr=out, timeout=seconds, env=environment).returncode
         except subprocess.TimeoutExpired:
             return f"not finished after {seconds:.0f} s"
         except OSError as error:
             return f"it cannot be started: {error}"
-    words = log.read_text(errors="replace").split("\n")
+    words = log.read_text(encoding="utf-8", errors="replace").split("\n")
     last = next((line.strip() for line in reversed(words) if "Error" in line), "")
     return f"it ended with {code}: {last[:_TAIL]}" if code else ""
 

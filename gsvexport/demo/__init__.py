@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import shutil
 import tarfile
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from pathlib import Path
 
 from gsvexport.errors import EnvironmentProblem
 from gsvexport.files import cache_directory, disk_errors, remove_dead, sha256_file, sha256_once, temporary_directory
+from gsvexport.system import disk
 from gsvexport.untrusted.reading import inside, read_bytes
 
 ARCHIVE = Path(__file__).parent / "demo-voice.tar.xz"
@@ -64,9 +64,9 @@ def demo_voice() -> Path:
         remove_dead(folder.parent)
         _unpack(work / "new")
         if not _complete(folder):  # another process may have been faster
-            shutil.rmtree(folder, ignore_errors=True)
+            disk.remove_tree(folder)
             with contextlib.suppress(OSError):
-                os.rename(work / "new", folder)
+                disk.rename(work / "new", folder)
     if not _complete(folder):
         raise EnvironmentProblem(f"the demo voice cannot be unpacked to {folder}", fix="remove that folder")
     return folder

@@ -66,7 +66,7 @@ def complete(
             shutil.copyfile(folder / member, files / member)
         shutil.copytree(made, files, dirs_exist_ok=True)
         final = container.with_members(manifest, files)
-        (files / MANIFEST).write_text(canonical_json(final.to_json()), encoding="utf-8")
+        (files / MANIFEST).write_bytes(canonical_json(final.to_json()).encode())
         _refuse_missed(files, final, place)
         container.write(final, files, place)
     return report, place

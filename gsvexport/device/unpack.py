@@ -77,7 +77,7 @@ def unpack_to(
         manifest = container.unpack(path, work, proven.text)
         if proven.signatures:
             (work / SIGNATURE).write_bytes(to_bytes(proven.signatures))
-        (work / README).write_text(readme(manifest, read_model(work)), encoding="utf-8")
+        (work / README).write_bytes(readme(manifest, read_model(work)).encode())
     return manifest
 
 

@@ -77,7 +77,9 @@ class Emulator:
 
     def cores(self) -> tuple[str, ...]:
         """The aarch64 cores that this qemu plays."""
-        listed = subprocess.run([self.folder / _QEMU, "-cpu", "help"], capture_output=True, text=True, check=False)
+        listed = subprocess.run(
+            [self.folder / _QEMU, "-cpu", "help"], capture_output=True, encoding="utf-8", check=False
+        )
         return tuple(line.split()[0] for line in listed.stdout.splitlines() if line.startswith(" ") and line.strip())
 
     def contents(self) -> dict[str, list[str]]:
@@ -151,7 +153,7 @@ class _Steps:
                 env=environment,
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
-                text=True,
+                encoding="utf-8",
                 errors="replace",
                 check=False,
                 timeout=max(0.1, self.deadline - time.monotonic()),
@@ -212,7 +214,7 @@ def _fill(work: Path, steps: _Steps) -> None:
     environment["PYTHONDONTWRITEBYTECODE"] = "1"  # compiled files name the folder they were made in
     steps.run("trying it", command, environment)
     shutil.rmtree(work / "packages", ignore_errors=True)
-    (work / _LOCK).write_text(canonical_json({**lock, "asked": lock_list()}), encoding="utf-8")
+    (work / _LOCK).write_bytes(canonical_json({**lock, "asked": lock_list()}).encode())
 
 
 def _packages(work: Path, steps: _Steps) -> list[Path]:
@@ -241,7 +243,7 @@ Dir::Cache "{apt}/cache";
     sources = os.environ.get(SOURCES)
     if sources:
         settings += f'Dir::Etc::SourceList "{Path(sources).resolve()}";\nDir::Etc::SourceParts "-";\n'
-    (apt / "apt.conf").write_text(settings, encoding="utf-8")
+    (apt / "apt.conf").write_bytes(settings.encode())
     get = ["apt-get", "-c", str(apt / "apt.conf"), "-q", "-y"]
     environment = {**os.environ, "LC_ALL": "C.UTF-8", "DEBIAN_FRONTEND": "noninteractive"}
     qemu, options = f"{_QEMU_PACKAGE}:{host}", list[str]()
@@ -256,7 +258,7 @@ Dir::Cache "{apt}/cache";
         parts.mkdir()
         for path in _SYSTEM_SOURCES.glob("*") if not sources else ():
             (parts / path.name).symlink_to(path)
-        (parts / "gsvexport-backports.list").write_text(_backports(listed, codename), encoding="utf-8")
+        (parts / "gsvexport-backports.list").write_bytes(_backports(listed, codename).encode())
         options = ["-o", f"Dir::Etc::SourceParts={parts}"]
     steps.run("reading the package lists", [*get, *options, "update"], environment)
     wanted = [*(f"{name}:arm64" for name in _GUEST_PACKAGES), qemu]

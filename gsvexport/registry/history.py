@@ -76,7 +76,7 @@ def remember(line: Line, version: str) -> None:
     if known != before:
         kept = dict(list(known.items())[-_MOST:])
         with atomic_file(config_directory() / FILE, force=True) as work:
-            work.write_text(canonical_json({"schema": 1, "greatest": kept}), encoding="utf-8")
+            work.write_bytes(canonical_json({"schema": 1, "greatest": kept}).encode())
 
 
 def _read() -> dict[str, str]:

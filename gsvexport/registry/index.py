@@ -25,6 +25,7 @@ from gsvexport.artifact.manifest import LARGEST_TOTAL
 from gsvexport.errors import ArtifactError, EnvironmentProblem, InputError
 from gsvexport.files import canonical_json
 from gsvexport.registry.places import Place
+from gsvexport.system.names import refused
 from gsvexport.untrusted import schema
 from gsvexport.untrusted.reading import MOST_VALUES, parse_json
 
@@ -115,7 +116,9 @@ class Entry:
         problems = [
             f"its {key} is {str(getattr(self, key))[:80]!a}"
             for key, pattern in patterns.items()
-            if not isinstance(getattr(self, key), str) or not pattern.fullmatch(getattr(self, key))
+            if not isinstance(getattr(self, key), str)
+            or not pattern.fullmatch(getattr(self, key))
+            or (key in ("name", "target") and refused(getattr(self, key)))
         ]
         if not _count(self.size):
             problems.append("its size is none")
@@ -153,6 +156,8 @@ def check_name(name: str, what: str) -> None:
     """
     if not _NAME.fullmatch(name):
         raise InputError(f"{name[:80]!a} is no {what}'s name", limit="1 to 64 letters, digits, '.', '_' and '-'")
+    if why := refused(name):
+        raise InputError(f"{name!a} {why}, so no {what} is called so", fix="build it under another name")
 
 
 def blob_path(digest: str) -> str:

@@ -27,6 +27,7 @@ from gsvexport.errors import EnvironmentProblem, InputError
 from gsvexport.files import TEMPORARY_PREFIX, atomic_file, disk_errors
 from gsvexport.registry.objects import ObjectPlace
 from gsvexport.registry.pace import Interrupted, bounded
+from gsvexport.system import disk
 from gsvexport.untrusted.reading import opened, why
 
 TIMEOUT = 30.0  # seconds without a byte
@@ -80,9 +81,19 @@ def open_place(url: str) -> Place:
     scheme = urlsplit(url).scheme.lower() if "://" in url else ""
     if scheme in _SCHEMES:
         return WebPlace(url)
-    if scheme in ("", "file"):
-        return FolderPlace(Path(urlsplit(url).path if scheme else url))
+    if scheme == "file":
+        return FolderPlace(_folder(url))
+    if not scheme:
+        return FolderPlace(Path(url))
     return ObjectPlace(url)
+
+
+def _folder(url: str) -> Path:
+    """The folder of a file:// URL, also of one with a drive (file:///C:/voices)."""
+    host, path = urlsplit(url).netloc, urlsplit(url).path
+    if host not in ("", "localhost"):
+        raise InputError(f"{url} names the machine {host}, which is not asked", limit="file:///FOLDER, or the folder")
+    return Path(urllib.request.url2pathname(path))
 
 
 class FolderPlace:
@@ -142,7 +153,10 @@ class FolderPlace:
                     stream.flush()
                     os.fsync(handle)
                 try:
-                    os.link(work, path)
+                    if disk.WINDOWS:  # where a rename replaces nothing
+                        os.rename(work, path)
+                    else:
+                        os.link(work, path)
                 except FileExistsError:
                     raise
                 except OSError:  # FAT, and some that are mounted
@@ -151,13 +165,13 @@ class FolderPlace:
             except FileExistsError:
                 return False
             finally:
-                os.unlink(work)
+                disk.remove(Path(work))
         return True
 
     def remove(self, name: str) -> None:
         """As `Place.remove`."""
         with disk_errors(self.root / name):
-            (self.root / name).unlink(missing_ok=True)
+            disk.remove(self.root / name)
 
     def changed(self, name: str) -> float | None:
         """As `Place.changed`."""

@@ -28,6 +28,8 @@ from gsvexport.registry import history
 from gsvexport.registry.index import Entry, Listed, blob_path, manifest_path, signature_path
 from gsvexport.registry.pace import CHUNK, Interrupted, Pace, pieces
 from gsvexport.registry.places import Place
+from gsvexport.system import disk
+from gsvexport.system.locks import FOREVER, acquire
 
 MOST_FAILURES = 5  # transfers in a row that brought nothing new
 _CONNECTIONS, _BYTES_EACH = 30, 1 << 16  # so many for a member, and one more for each so many bytes of it
@@ -124,10 +126,10 @@ def prune_members(older_than_days: float) -> int:
         for folder in root.glob("*") if unused else ():
             inside = () if folder.is_symlink() or not folder.is_dir() else folder.glob("*")  # not through a link
             for path in inside or (folder,):
-                with contextlib.suppress(FileNotFoundError, IsADirectoryError, PermissionError):
+                with contextlib.suppress(FileNotFoundError, IsADirectoryError, PermissionError, EnvironmentProblem):
                     found = path.lstat()
                     if max(time.time() - found.st_mtime, 0) >= older_than_days * 86400 and not path.is_dir():
-                        path.unlink()
+                        disk.remove(path)
                         freed += found.st_size
     return freed
 
@@ -242,14 +244,14 @@ def _obtain(place: Place, member: Member, told: _Told) -> int:
                 return 0
             with _part(path.with_name(f"{path.name}.part")) as part:
                 received = _fetch(place, member, part, told)
-            os.replace(part.name, path)
+            disk.replace(Path(part.name), path)
             return received
 
 
 def _part(path: Path) -> IO[bytes]:
     """The beginning of a member, to go on with; a link in its place is not followed, and goes."""
     if path.is_symlink() or (path.exists() and not path.is_file()):
-        path.unlink()
+        disk.remove(path)
     return open(path, "a+b", opener=lambda name, flags: os.open(name, flags | getattr(os, "O_NOFOLLOW", 0), 0o666))
 
 
@@ -261,7 +263,7 @@ def _whole(path: Path, member: Member) -> bool:
         with contextlib.suppress(OSError):
             os.utime(path)  # pruning goes by the last use
         return True
-    path.unlink(missing_ok=True)
+    disk.remove(path)
     return False
 
 
@@ -327,21 +329,16 @@ def _complete(place: Place, name: str, size: int, part: IO[bytes], told: _Told) 
 @contextlib.contextmanager
 def _alone(folder: Path, told: _Told) -> Iterator[None]:
     """Hold a folder of members, so that two processes do not transfer the same; the system lets go when one dies."""
+    path = cache_directory("locks") / f"members-{folder.name}.lock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if not (lock := acquire(path)):
+        told.line("waiting for another gsvexport that pulls the same")
+        lock = acquire(path, FOREVER)
+        assert lock is not None
     try:
-        import fcntl
-    except ImportError:  # not a POSIX system: two that pull the same at once spoil it for each other, and notice
-        yield
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            told.line("waiting for another gsvexport that pulls the same")
-            fcntl.flock(handle, fcntl.LOCK_EX)
         yield
     finally:
-        os.close(handle)
+        lock.release()
 
 
 class _Told:

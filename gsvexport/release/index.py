@@ -84,4 +84,4 @@ def write_index(out: Path, rows: Sequence[Row], measured: Mapping[str, Any]) -> 
 
 def _write(path: Path, text: str) -> None:
     with atomic_file(path, force=True) as work:
-        work.write_text(text, encoding="utf-8")
+        work.write_bytes(text.encode())

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -23,11 +22,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from gsvexport.errors import EnvironmentProblem, GateFailed, GsvError, InputError, missing_package
+from gsvexport.errors import EnvironmentProblem, GateFailed, GsvError, InputError
 from gsvexport.files import TEMPORARY_PREFIX, atomic_file, disk_errors, sha256_file
 from gsvexport.progress import heard
 from gsvexport.release.index import RELEASE, SUMS, Row, row_of, write_index
 from gsvexport.release.overview import OVERVIEW, overview
+from gsvexport.system import disk
+from gsvexport.system.locks import FOREVER, acquire
 from gsvexport.target.target import read_targets
 
 Progress = Callable[[str], None]
@@ -93,7 +94,7 @@ def release(
         raise InputError(f"the output {out} is not a folder", fix="choose another with -o")
     with _alone(out, say), disk_errors(out):
         for left in out.glob(f"{TEMPORARY_PREFIX}release-*"):  # of a release that was killed
-            shutil.rmtree(left, ignore_errors=True)
+            disk.remove_tree(left)
         staging = Path(tempfile.mkdtemp(prefix=f"{TEMPORARY_PREFIX}release-", dir=out))
         try:
             outcomes = _build(todo, staging, jobs or _at_once(), options, say)
@@ -108,29 +109,24 @@ def release(
             for row in rows:
                 _place(next(staging.glob(f"*/{row.file}")), out / row.file)
             for path in out.glob(_ATTEMPTS_LEFT):  # of an attempt that failed
-                path.unlink()
+                disk.remove(path)
             write_index(out, rows, measured)
             _write_overview(out, rows, (), measured)
         finally:
-            shutil.rmtree(staging, ignore_errors=True)
+            disk.remove_tree(staging)
     return rows
 
 
 @contextlib.contextmanager
 def _alone(out: Path, say: Progress) -> Iterator[None]:
     """One release at a time in a folder."""
-    try:
-        from filelock import FileLock, Timeout
-    except ImportError:
-        raise missing_package("filelock", "building", "compile") from None
     with disk_errors(out):
         out.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(out / ".release.lock")
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
+        path = out / ".release.lock"
+        if not (lock := acquire(path)):
             say(f"waiting for another release in {out}")
-            lock.acquire()
+            lock = acquire(path, FOREVER)
+            assert lock is not None
     try:
         yield
     finally:
@@ -139,6 +135,8 @@ def _alone(out: Path, say: Progress) -> Iterator[None]:
 
 def _at_once() -> int:
     cores = os.cpu_count() or 1
+    if sys.platform == "win32" or not hasattr(os, "sysconf"):
+        return max(1, cores // 2)
     try:
         free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (ValueError, OSError):  # a system that does not tell
@@ -172,6 +170,7 @@ def _one(job: Job, folder: Path, options: list[str], running: set[subprocess.Pop
         stderr=subprocess.PIPE,
         encoding="utf-8",
         errors="replace",
+        env={**os.environ, "PYTHONUTF8": "1"},  # what it says is UTF-8 under Windows, too
     )
     running.add(process)
     said: list[str] = []
@@ -217,14 +216,14 @@ def _failure(failed: Sequence[Outcome], count: int, out: Path) -> GsvError:
 
 def _keep_reports(staging: Path, out: Path) -> None:
     for path in staging.glob(f"*/{_ATTEMPTS_LEFT}"):
-        os.replace(path, out / path.name)
+        disk.replace(path, out / path.name)
 
 
 def _place(made: Path, path: Path) -> None:
     """Move an artifact into the release; one that is the same already keeps its time."""
     if path.is_file() and path.stat().st_size == made.stat().st_size and sha256_file(path) == sha256_file(made):
         return
-    os.replace(made, path)
+    disk.replace(made, path)
 
 
 def _measure(paths: Sequence[Path], say: Progress) -> dict[str, dict[str, float | str]]:
@@ -249,7 +248,7 @@ def _write_overview(
 ) -> None:
     missing = [(one.job.label, one.code, one.message) for one in failed]
     with atomic_file(out / OVERVIEW, force=True) as work:
-        work.write_text(overview(rows, missing, measured), encoding="utf-8")
+        work.write_bytes(overview(rows, missing, measured).encode())
 
 
 __all__ = ["OVERVIEW", "RELEASE", "SUMS", "Job", "Row", "release"]

@@ -38,7 +38,7 @@ def write_page(
     here = _run(stored, source, progress or (lambda _: None))
     text = page(stored, here)
     with atomic_file(out, force=force) as work:
-        work.write_text(text, encoding="utf-8")
+        work.write_bytes(text.encode())
     return VERDICTS[overall(stored, here)]
 
 

@@ -73,7 +73,7 @@ def write_voice(
             lines += ["", "[pretrained]", f'vocoder = "{write_vocoder(folder, sizes, streams[1] + 2)}"']
         if reference:
             lines += _write_reference(folder, sizes, np.random.Generator(np.random.PCG64(streams[2])))
-        (folder / "voice.toml").write_text("\n".join(lines) + "\n", encoding="utf-8")
+        (folder / "voice.toml").write_bytes(("\n".join(lines) + "\n").encode())
     return folder
 
 

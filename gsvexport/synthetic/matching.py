@@ -111,7 +111,7 @@ def write_vocoder(folder: Path, sizes: Sizes, seed: int) -> str:
         "hop_size": 256,
         "sampling_rate": 24000,
     }
-    (folder / "bigvgan" / "config.json").write_text(json.dumps(config, indent=4), encoding="utf-8")
+    (folder / "bigvgan" / "config.json").write_bytes(json.dumps(config, indent=4).encode())
     return "bigvgan"
 
 

@@ -105,7 +105,7 @@ def _write_bert(folder: Path, size: str, random: np.random.Generator, safetensor
     every = BertDims(BERT_WIDTH, layers, dims.heads, inner, rows, dims.epsilon)  # what is cut off is in the file
     arrays = {f"bert.{name}": array for name, array in _random(bert_shapes(every, len(tokens)), random).items()}
     name = _write_folder(folder / "chinese-roberta-wwm-ext-large", config, arrays, safetensors)
-    (folder / name / "vocab.txt").write_text("\n".join(tokens) + "\n", encoding="utf-8")
+    (folder / name / "vocab.txt").write_bytes(("\n".join(tokens) + "\n").encode())
     return name
 
 
@@ -149,7 +149,7 @@ def _write_speaker(folder: Path, size: str, random: np.random.Generator, _: bool
 
 def _write_folder(folder: Path, config: Mapping[str, Any], arrays: _Arrays, safetensors: bool) -> str:
     folder.mkdir(exist_ok=True)
-    (folder / "config.json").write_text(json.dumps(config, indent=2), encoding="utf-8")
+    (folder / "config.json").write_bytes(json.dumps(config, indent=2).encode())
     if safetensors:
         from safetensors.numpy import save_file
 

@@ -16,6 +16,7 @@ from typing import Any
 from gsvexport.errors import TargetError
 from gsvexport.files import canonical_json, sha256_bytes
 from gsvexport.stages import CODES_PER_SECOND, MAX_TOKENS, POSITIONS, PRETRAINED_STAGES, VERSIONS, stages
+from gsvexport.system.names import refused
 from gsvexport.target.tables import Layers, Reader, Rule, key, nearest, read_layers
 
 FEATURES = {
@@ -204,6 +205,8 @@ def read_target(name: str, folder: Path | None = None) -> Target:
     layers = _layers(path, folder, problems)
     if not _NAME.fullmatch(path.stem):
         problems.append(f"{path}: a device is named in lower-case letters, digits, '.' and '-', not '{path.stem}'")
+    elif why := refused(path.stem):
+        problems.append(f"{path}: '{path.stem}' {why}, and files are named after the device")
     for tier in chosen:
         if tier not in (known := tiers(folder)):
             raise TargetError(f"there is no tier '{tier}'{nearest(tier, known)}", limit="known: " + ", ".join(known))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -143,4 +144,5 @@ def _utterance(entry: Text, spoken: festival.Spoken, *, acoustic: bool) -> Utter
 
 
 def _gentle() -> None:
-    os.nice(1)
+    if sys.platform != "win32":
+        os.nice(1)

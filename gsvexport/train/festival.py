@@ -91,8 +91,8 @@ def speak(texts: Sequence[str], folder: Path) -> list[Spoken]:
     says = [f'(say "{text}" "{folder}/{number:04d}")' for number, text in enumerate(said)]
     lines = [_SCRIPT, *entries, *says]
     script = folder / "say.scm"
-    script.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    done = subprocess.run(["festival", "-b", str(script)], capture_output=True, text=True, check=False)
+    script.write_bytes(("\n".join(lines) + "\n").encode())
+    done = subprocess.run(["festival", "-b", str(script)], capture_output=True, encoding="utf-8", check=False)
     found = [folder / f"{number:04d}.part" for number in range(len(texts))]
     if done.returncode or not all(path.is_file() for path in found):
         raise EnvironmentProblem(

@@ -71,7 +71,7 @@ def write(
         write_checkpoint(work / "sovits.pth", sovits, root=_ROOT)
         _write_reference(work, data.reference, known)
         tests = [_sentence(one, known) for one in data.test]
-        (work / "tests.json").write_text(json.dumps(tests, indent=0), encoding="utf-8")
+        (work / "tests.json").write_bytes(json.dumps(tests, indent=0).encode())
 
 
 def archive(folder: Path, path: Path) -> None:
@@ -128,7 +128,7 @@ def _write_reference(folder: Path, one: Heard, known: Vocabulary) -> None:
     names = symbols("v2")
     ids = one.phones.tolist()
     reference = {"text": one.text, "phones": [names[number] for number in ids], "phone_ids": ids}
-    (folder / "reference.json").write_text(canonical_json(reference), encoding="utf-8")
+    (folder / "reference.json").write_bytes(canonical_json(reference).encode())
 
 
 def _sentence(one: Heard, known: Vocabulary) -> dict[str, Any]:

@@ -18,6 +18,8 @@ import struct
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from gsvexport.system.names import refused
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -29,7 +31,6 @@ LONGEST_NAME = 200
 _LARGEST_NUMBER = 1 << 63
 _LONGEST_DIGITS = 40
 _PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
-_DEVICES = re.compile(r"(?:con|prn|aux|nul|com\d|lpt\d)(?:\..*)?", re.IGNORECASE)  # names that Windows keeps
 _KINDS = {
     stat.S_IFDIR: "is a folder, where a file is wanted",
     stat.S_IFIFO: "is a pipe and cannot be read at any place; write it to a file first",
@@ -37,6 +38,7 @@ _KINDS = {
     stat.S_IFBLK: "is a device, no file",
     stat.S_IFSOCK: "is a socket, no file",
 }
+_JUNCTION = 0xA0000003  # IO_REPARSE_TAG_MOUNT_POINT
 _NPY = b"\x93NUMPY"
 _LONGEST_HEADER = 4096  # bytes of an array's description
 
@@ -48,12 +50,13 @@ class Refused(ValueError):
 def safe_name(name: object) -> bool:
     """Whether a name out of a file stays inside the folder that it is looked up in, on every system.
 
-    It is parts with `/` between them; each begins with a letter, a digit or `_`, so none is "..", hidden, or a drive's.
+    It is parts with `/` between them; each begins with a letter, a digit or `_`, so none is "..", hidden, or a drive's,
+    and none is one that Windows reads as another.
     """
     return (
         isinstance(name, str)
         and len(name) <= LONGEST_NAME
-        and all(_PART.fullmatch(part) and not _DEVICES.fullmatch(part) for part in name.split("/"))
+        and all(_PART.fullmatch(part) and not refused(part) for part in name.split("/"))
     )
 
 
@@ -68,9 +71,19 @@ def inside(folder: Path, name: object) -> Path:
     path = folder
     for part in str(name).split("/"):
         path = path / part
-        if path.is_symlink():
+        if _is_link(path):
             raise Refused(f"names {name}, and {path} is a link, which is not followed")
     return path
+
+
+def _is_link(path: Path) -> bool:
+    """Whether a name stands for another place: a link, or what Windows calls a junction."""
+    if path.is_symlink():
+        return True
+    try:
+        return getattr(os.lstat(path), "st_reparse_tag", 0) == _JUNCTION
+    except (OSError, ValueError):
+        return False
 
 
 def opened(path: Path) -> BinaryIO:
@@ -80,7 +93,12 @@ def opened(path: Path) -> BinaryIO:
         Refused: it is no regular file.
         OSError: it cannot be opened.
     """
-    handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0))
+    try:
+        handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0))
+    except PermissionError:
+        if os.path.isdir(path):  # which Windows does not open
+            raise Refused(_KINDS[stat.S_IFDIR]) from None
+        raise
     try:
         kind = stat.S_IFMT(os.fstat(handle).st_mode)
         if kind != stat.S_IFREG:

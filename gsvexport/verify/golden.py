@@ -139,7 +139,7 @@ def write(golden: Sequence[Case], folder: Path, ruler: Ruler | None = None, *, f
         ]
         value = {"schema": SCHEMA, "seed": SEED, "cases": index, "files": files}
         value |= {"ruler": ruler.to_json()} if ruler else {}
-        (work / INDEX).write_text(canonical_json(value), encoding="utf-8")
+        (work / INDEX).write_bytes(canonical_json(value).encode())
 
 
 def read(folder: Path) -> tuple[Case, ...]:

@@ -205,7 +205,7 @@ def main(sources: Sequence[Path], artifacts: Sequence[tuple[Path, Path]], out: P
         click.echo(printable(text))
     else:
         with atomic_file(out, force=True) as work:
-            work.write_text(text, encoding="utf-8")
+            work.write_bytes(text.encode())
 
 
 assert set(WAVEFORM).isdisjoint(GATED)

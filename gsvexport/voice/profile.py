@@ -12,6 +12,7 @@ from typing import Any
 
 from gsvexport.errors import InputError, VoiceError
 from gsvexport.stages import VERSIONS
+from gsvexport.system.names import refused
 from gsvexport.target.tables import LARGEST, Layers, Reader, Rule, key, key_lines
 from gsvexport.untrusted.reading import read_bytes, read_text
 
@@ -165,6 +166,8 @@ def _voice(reader: _Files) -> VoiceTable | None:
     name = table.get("name")
     if isinstance(name, str) and not NAME.fullmatch(name):
         reader.problem("voice.name", f"'name' takes 1 to 64 letters, digits, '.', '_' and '-', not {name!a}")
+    elif isinstance(name, str) and (why := refused(name)):
+        reader.problem("voice.name", f"'name' {name!a} {why}, and files and folders are named after it")
     for part in ("gpt", "sovits", "base"):
         if part in table:
             reader.file(f"voice.{part}", table[part])

@@ -43,7 +43,7 @@ def write(draft: Draft, folder: Path, *, copy: bool = False, force: bool = False
     try:
         with contextlib.ExitStack() as stack:  # left in reverse order: voice.toml appears last
             work = stack.enter_context(atomic_file(folder / FILE, force=force))
-            work.write_text(toml(written, folder), encoding="utf-8")
+            work.write_bytes(toml(written, folder).encode())
             for target, (source, kind) in copies.items():
                 _copy(source, stack.enter_context(atomic_file(target, force=force)), _LARGEST_COPY[kind])
     except BaseException:

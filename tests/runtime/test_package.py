@@ -30,6 +30,7 @@ def test_the_device_side_loads_numpy_and_nothing_of_the_compile_side():
     assert not HEAVY & set(loaded)
     allowed = {
         "errors",
+        "system",
         "external",
         "files",
         "untrusted",

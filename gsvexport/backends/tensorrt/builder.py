@@ -206,8 +206,9 @@ def _timing(config: Any, path: str, logger: Any) -> str:
 
 def main() -> None:
     """See the module."""
-    with contextlib.suppress(OSError, AttributeError):  # a builder without its parent would go on for minutes
-        ctypes.CDLL(None).prctl(_PARENT_DEATH, signal.SIGKILL)
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError, AttributeError):  # a builder without its parent would go on for minutes
+            ctypes.CDLL(None).prctl(_PARENT_DEATH, signal.SIGKILL)
 
     def tell(**value: Any) -> None:
         sys.stdout.write(json.dumps(value) + "\n")

@@ -29,6 +29,7 @@ _CHILD = "from gsvexport.backends.tensorrt.builder import main; main()"
 _MB = 1 << 20
 _LEAST_WORKSPACE = 64 * _MB
 _SMALL = 8 << 30  # bytes; a board with less is given fewer tactics to try at once
+_KILL = getattr(signal, "SIGKILL", 9)
 _LEVEL, _LOW_LEVEL = 3, 2  # of 0..5; 3 is TensorRT's own
 _MOST = 6  # attempts
 _SILENCE = 15.0  # s without a word until the elapsed time is told
@@ -158,7 +159,7 @@ def child(request: dict[str, Any], log: Path, name: str, say: Callable[[str], No
     code = process.returncode
     how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
     last = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-3:]
-    return {"failed": KILLED if code == -signal.SIGKILL else CRASHED, "problems": [f"the builder {how}", *last]}
+    return {"failed": KILLED if code == -_KILL else CRASHED, "problems": [f"the builder {how}", *last]}
 
 
 def _listen(

@@ -115,7 +115,7 @@ def verdict_of(
 
     def make(work: Path) -> None:
         found = _judged(folder, form, work, say)
-        (work / VERDICT).write_text(canonical_json(found), encoding="utf-8")
+        (work / VERDICT).write_bytes(canonical_json(found).encode())
 
     place = keep(sha256_bytes(canonical_json(key).encode()), make, f"what NVIDIA's builder says of {form.graph}")
     return plans.read_json(place / VERDICT)

@@ -43,6 +43,7 @@ from gsvexport.backends.tensorrt.space import Space
 from gsvexport.errors import ArtifactError, BackendError, EnvironmentProblem, GateFailed, GsvError, InputError
 from gsvexport.files import atomic_file, canonical_json, disk_errors, sha256_bytes, sha256_file
 from gsvexport.model import read_model
+from gsvexport.system.locks import acquire
 
 if TYPE_CHECKING:
     Say = Callable[[str], None]
@@ -54,6 +55,7 @@ _MODULES = ("__init__", "buffers", "builder", "building", "cuda", "decoder", "de
 _OTHERS = ("chosen", "kernels", "plans", "ports", "prove", "ready", "rtx", "space", "told")
 CARRIED = (  # files of this package that an artifact holds, so that it can be finished without gsvexport
     *("__init__.py", "errors.py", "files.py", "model.py", "stages.py"),
+    *("system/__init__.py", "system/disk.py", "system/locks.py", "system/names.py"),
     *("untrusted/__init__.py", "untrusted/engines.py", "untrusted/reading.py", "untrusted/schema.py"),
     *("backends/__init__.py", "backends/declaration.py", "signal/__init__.py", "signal/loudness.py"),
     *(f"{_HERE}/{name}.py" for name in (*_MODULES, *_OTHERS)),
@@ -191,7 +193,7 @@ def write_report(report: Mapping[str, Any], path: Path, folder: Path) -> None:
     for word, place in places.items():
         text = text.replace(str(place), word)
     with atomic_file(path, force=True) as work:
-        work.write_text(text, encoding="utf-8")
+        work.write_bytes(text.encode())
 
 
 def summary(report: Mapping[str, Any]) -> str:
@@ -348,14 +350,12 @@ def _identity(folder: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
 @contextlib.contextmanager
 def _alone(folder: Path) -> Iterator[None]:
     """Only one process builds at a time: two would take each other's memory."""
-    import fcntl
-
-    with open(folder / ".lock", "w") as held:
-        try:
-            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise EnvironmentProblem("another gsvexport finalize is at work here", fix="wait for it") from error
+    if not (held := acquire(folder / ".lock")):
+        raise EnvironmentProblem("another gsvexport finalize is at work here", fix="wait for it")
+    try:
         yield
+    finally:
+        held.release()
 
 
 def _damage(folder: Path) -> list[str]:

@@ -102,7 +102,7 @@ def lower(
         for engine, one in typed.items()
     ]
     value = recipe.to_json(made, phones=model.dims.phones)
-    (out / recipe.FILE).write_text(canonical_json(value), encoding="utf-8")
+    (out / recipe.FILE).write_bytes(canonical_json(value).encode())
     by_stage = {stage: f"{engine}.onnx" for engine, one in typed.items() for stage in one.stages}
     weights = tuple(
         replace(weight, stages=tuple(sorted(stage for engine in weight.stages for stage in typed[engine].stages)))

@@ -320,7 +320,7 @@ def note(plan: Plan, **values: Any) -> None:
     if "sha256" not in values and ("sha256" not in known or known.get("key") != dict(plan.key)):
         known = {"sha256": sha256_file(plan.file), "size": plan.file.stat().st_size, "passed": None}
     with atomic_file(plan.notes, force=True) as work:
-        work.write_text(canonical_json({**known, **values, "key": dict(plan.key)}), encoding="utf-8")
+        work.write_bytes(canonical_json({**known, **values, "key": dict(plan.key)}).encode())
 
 
 def discard(plan: Plan) -> None:

@@ -52,7 +52,9 @@ def version() -> str:
     if program is None:
         return "absent"
     try:
-        done = subprocess.run([program, "--version"], capture_output=True, text=True, errors="replace", timeout=30)
+        done = subprocess.run(
+            [program, "--version"], capture_output=True, encoding="utf-8", errors="replace", timeout=30
+        )
     except (OSError, subprocess.TimeoutExpired):
         return "unknown"
     found = _VERSION.search(done.stdout + done.stderr)
@@ -79,7 +81,7 @@ def compile_model(model: Path, out: Path, placement: Placement) -> Compile:
     command = [part.format(**words) for part in known.command]
     made = out / known.output.format(stem=model.stem)
     try:
-        done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=known.seconds)
+        done = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace", timeout=known.seconds)
     except subprocess.TimeoutExpired:
         return _failed(made, f"{known.name} took longer than {known.seconds} s")
     except OSError as error:

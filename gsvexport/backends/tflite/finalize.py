@@ -65,7 +65,7 @@ def complete(folder: Path, work: Path, compiled: Path | None, say: Callable[[str
     for log in work.glob("*.log"):
         log.unlink()
     report = replace(report, compile=done)
-    (work / MEMBER).write_text(report.text(), encoding="utf-8")
+    (work / MEMBER).write_bytes(report.text().encode())
     return {**report.to_json(), "page": page(report)}
 
 

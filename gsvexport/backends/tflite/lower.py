@@ -86,7 +86,7 @@ def lower(
         recipe = {"schema": SCHEMA, "output": port.name, "samples": len(port.shape) == 2}
         files[stage] = f"{stage}.json"
         text = canonical_json({**recipe, "parts": [asdict(part) for part, _ in parts]})
-        (out / files[stage]).write_text(text, encoding="utf-8")
+        (out / files[stage]).write_bytes(text.encode())
         report = write_placement(out, stage, files[stage], device, model.rate)
         again |= report is not None and report.compile.status == FAILED
     return Lowered(notes, decisions, tuple(weights), files, again)

@@ -55,7 +55,7 @@ def write(folder: Path, stage: str, recipe: str, device: Mapping[str, Any], rate
     model = folder / report.placement.file
     report = replace(report, compile=compile_model(model, folder, report.placement))
     (folder / table().compiler.log.format(stem=model.stem)).unlink(missing_ok=True)
-    (folder / MEMBER).write_text(report.text(), encoding="utf-8")
+    (folder / MEMBER).write_bytes(report.text().encode())
     return report
 
 

@@ -94,4 +94,4 @@ if __name__ == "__main__":
     jieba, opencc, out = map(Path, sys.argv[1:])
     (out / "lexicon.xz").write_bytes(lexicon(jieba / "dict.txt"))
     (out / "tagger.xz").write_bytes(tagger(jieba / "posseg"))
-    (out / "traditional.txt").write_text(traditional(opencc), encoding="utf-8")
+    (out / "traditional.txt").write_bytes(traditional(opencc).encode())
