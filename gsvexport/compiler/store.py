@@ -25,6 +25,7 @@ from typing import Any
 from gsvexport.artifact.held import alone, hold, release
 from gsvexport.errors import EnvironmentProblem, GsvError, missing_package
 from gsvexport.files import cache_directory, canonical_json, disk_errors, sha256_file
+from gsvexport.progress import note
 from gsvexport.untrusted import reading
 
 _SCHEMA = 1
@@ -71,7 +72,7 @@ class Store:
                     os.utime(entry / "index.json")
                     self._hold(entry)
                     return entry / "content"
-                self._note(f"the stored result {label or key[:12]} is damaged ({damage}): making it again")
+                self._note(note(f"the stored result {label or key[:12]} is damaged ({damage}): making it again"))
                 shutil.rmtree(entry)
             self._make(key, make, label)
             self._hashed.add(key)
