@@ -39,16 +39,21 @@ WAV := $(DIST)/demo.wav
 
 .PHONY: demo test check fuzz golden release reproducible bench emulator demo-voice every-target sensitivity docs clean
 
+# What failed is shown in full; what passed is in the page.
 demo: .venv/.compile
 	$(BIN)/gsvexport --target $(TARGET) -o $(DIST) --force
-	$(BIN)/gsvexport verify $(ARTIFACT)
-	@if [ -n "$$GSVEXPORT_TEXT" ]; then \
-		$(BIN)/gsvexport say $(ARTIFACT) -o $(WAV) --force -- "$$GSVEXPORT_TEXT" && printf 'says: %s\n' "$$GSVEXPORT_TEXT"; \
+	$(BIN)/gsvexport source -o $(DIST)/demo-source --force
+	@$(BIN)/gsvexport verify $(ARTIFACT) --source $(DIST)/demo-source --json > $(DIST)/demo-verified.json \
+		|| { code=$$?; $(BIN)/gsvexport verify -q $(ARTIFACT) --source $(DIST)/demo-source; exit $$code; }
+	@if [ -n "$$GSVEXPORT_TEXT" ]; then said=$$GSVEXPORT_TEXT; \
+		$(BIN)/gsvexport say $(ARTIFACT) -o $(WAV) --force -- "$$GSVEXPORT_TEXT"; \
 	else \
+		said=$$($(BIN)/python -c 'from gsvexport.demo import sentences; print(sentences()[$(SENTENCE)].text)') && \
 		$(BIN)/gsvexport say $(ARTIFACT) -o $(WAV) --force \
-			--phones "$$($(BIN)/python -c 'from gsvexport.demo import sentences; print(*sentences()[$(SENTENCE)].phones)')" && \
-		$(BIN)/python -c 'from gsvexport.demo import sentences; print("says:", sentences()[$(SENTENCE)].text)'; \
-	fi
+			--phones "$$($(BIN)/python -c 'from gsvexport.demo import sentences; print(*sentences()[$(SENTENCE)].phones)')"; \
+	fi && \
+	$(BIN)/gsvexport inspect $(ARTIFACT) --html $(DIST)/demo.html --source $(DIST)/demo-source --force && \
+	$(BIN)/python -m gsvexport.cli.demo $(ARTIFACT) $(DIST)/demo-verified.json $(WAV) $(DIST)/demo.html "$$said"
 
 test: check
 	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile

@@ -9,18 +9,21 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import click
 import pytest
 from building import command, gsvexport
 from building import start as started
 
+from gsvexport.cli.demo import ending
 from gsvexport.cli.display import Display, Lines, Objects, is_live, shows_progress
 from gsvexport.cli.durations import Durations, merge
 from gsvexport.cli.echo import echo
 from gsvexport.cli.live import OneLine, Rich, State, clock, fitted, width
 from gsvexport.progress import Step, counted, heard, line, note, recognised, step, within
 from gsvexport.synthetic import write_voice
+from gsvexport.verify.report import Report
 
 pty = pytest.importorskip("pty", reason="no pseudo-terminals here")
 STEERS = "\x1b[2J\x1b]0;title\x07\u202eevil [bold]not markup[/bold] :smile:"
@@ -365,6 +368,22 @@ def test_an_error_and_a_result_leave_a_clean_terminal_and_the_time_is_kept(built
     code, shown = in_a_terminal(built[0], "inspect", artifact, "--html", tmp_path / "page.html")
     assert code == 2
     assert "exists already" in screen(shown, 200)[0]
+
+
+def test_a_demo_ends_with_what_it_made_and_proved_and_how_to_hear_it(built, tmp_path):
+    artifact = next(built[0].parent.glob("out/*.gsv"))
+    report = json.loads(gsvexport(built[0], "verify", artifact, "--json", "-q").stdout)
+    count = [one["status"] for one in report["checks"]].count("pass")
+    told = Report.from_json(report)
+    last = ending(artifact, told, Path("my wav.wav"), Path("page.html"), "Hello.", {"aplay": 1, "ffplay": 1}.get)
+    assert f"here:     {count} checks passed, 0 failed" in last
+    assert last.splitlines()[1].startswith(f"made    {artifact}  ")
+    assert last.splitlines()[-2:] == [
+        "hear    aplay 'my wav.wav'",
+        "look    page.html, in a browser: every check, spectrograms, players",
+    ]
+    silent = ending(artifact, told, Path("a.wav"), Path("page.html"), "Hello.", lambda _: None)
+    assert "open a.wav in any player" in silent
 
 
 # How long it takes
