@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from gsvexport.cli.display import shows_progress
 from gsvexport.cli.echo import echo
+from gsvexport.cli.progress import shows_progress
 from gsvexport.progress import Progress
 
 if TYPE_CHECKING:

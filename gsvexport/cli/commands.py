@@ -11,13 +11,13 @@ import click
 
 from gsvexport.artifact.tools import OURS, tool_version
 from gsvexport.cli.bake import bake, given_by, reference_options
-from gsvexport.cli.display import shows_progress
 from gsvexport.cli.doctor import doctor
 from gsvexport.cli.echo import echo
 from gsvexport.cli.init import init
 from gsvexport.cli.inspect import inspect
 from gsvexport.cli.keys import key, sign
 from gsvexport.cli.numbers import Finite
+from gsvexport.cli.progress import shows_progress
 from gsvexport.cli.registry import gc, publish, pull
 from gsvexport.cli.release import release
 from gsvexport.cli.say import bench, say

@@ -1,4 +1,4 @@
-"""How a command shows what it is doing on standard error, and the options that choose how.
+"""How a command shows what it is doing on standard error; `gsvexport.cli.progress` has the options that choose how.
 
 On a terminal one live display that is gone at the end; in a pipe and in CI one line a phase; with `-v` a line for each
 thing that is done; with `--json-progress` an object a line for another program; with `-q` nothing. Whatever is shown is
@@ -8,25 +8,19 @@ printable and is no markup: names out of files cannot steer a terminal.
 from __future__ import annotations
 
 import contextlib
-import functools
 import os
-import sys
 import threading
 import time
-from collections.abc import Callable, Iterable
-from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Protocol, TypeVar
+from typing import IO, Any, Protocol
 
 import click
 
 from gsvexport.errors import printable
 from gsvexport.progress import Step, line, step
 
-F = TypeVar("F", bound=Callable[..., Any])
-_KEY = "gsvexport.display"
+KEY = "gsvexport.display"  # of a command's context
 _REMINDED = 60.0  # s after which a phase that goes on is told of again, so that nobody takes it for dead
-_NO_RECORD = ("out", "force", "text", "phones")  # what says nothing about how long it takes
 
 
 class Shown(Protocol):
@@ -125,32 +119,10 @@ class Display:
             self._shown.end(well=kind is None)
 
 
-def shows_progress(command: F) -> F:
-    """Give a command -q, -v and --json-progress, and in their place one argument `progress`."""
-
-    @functools.wraps(command)
-    def run(*args: Any, quiet: bool, verbose: bool, json_progress: bool, **options: Any) -> Any:
-        if quiet + verbose + json_progress > 1:
-            raise click.UsageError("-q, -v and --json-progress exclude one another")
-        context = click.get_current_context()
-        how = "quiet" if quiet else "lines" if verbose else "json" if json_progress else ""
-        with Display(_chosen(how, _subject(context))) as display:
-            context.meta[_KEY] = display
-            return command(*args, progress=display, **options)
-
-    for option in (
-        click.option("--json-progress", is_flag=True, help="Progress as one JSON object a line, for other programs."),
-        click.option("-v", "--verbose", is_flag=True, help="A line for each thing that is done."),
-        click.option("-q", "--quiet", is_flag=True, help="No progress on standard error."),
-    ):
-        run = option(run)
-    return run  # type: ignore[return-value]
-
-
 def make_room() -> None:
     """Take the live display away before something is printed, if there is one."""
     context = click.get_current_context(silent=True)
-    if context is not None and isinstance(display := context.meta.get(_KEY), Display):
+    if context is not None and isinstance(display := context.meta.get(KEY), Display):
         display.close()
 
 
@@ -166,27 +138,6 @@ def is_live(stream: Any) -> bool:
     except (AttributeError, ValueError):  # no standard error, or a closed one
         return False
     return terminal and os.environ.get("TERM") != "dumb" and os.environ.get("CI", "") in ("", "0", "false")
-
-
-def _chosen(how: str, subject: Iterable[str]) -> Shown:
-    stream = sys.stderr
-    if how == "quiet" or stream is None:
-        return Nothing()
-    if how == "json":
-        return Objects(stream)
-    if how == "lines" or not is_live(stream):
-        return Lines(stream, every=how == "lines")
-    from gsvexport.cli import live
-    from gsvexport.cli.durations import Durations
-
-    return live.shown(stream, Durations(subject))
-
-
-def _subject(context: click.Context) -> list[str]:
-    """What has to be the same for a command to take as long as the last time."""
-    given = {name: value for name, value in context.params.items() if name not in _NO_RECORD}
-    words = (f"{name}={value.absolute() if isinstance(value, Path) else value}" for name, value in given.items())
-    return [context.command.name or "", *sorted(words)]
 
 
 def _write(stream: IO[str], text: str) -> None:

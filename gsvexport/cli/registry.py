@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from gsvexport.cli.display import shows_progress
 from gsvexport.cli.echo import echo
 from gsvexport.cli.numbers import Finite
+from gsvexport.cli.progress import shows_progress
 from gsvexport.progress import Progress, note
 
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
-from gsvexport.cli.display import shows_progress
 from gsvexport.cli.echo import echo
+from gsvexport.cli.progress import shows_progress
 from gsvexport.progress import Progress
 
 

@@ -17,10 +17,11 @@ from building import command, gsvexport
 from building import start as started
 
 from gsvexport.cli.demo import ending
-from gsvexport.cli.display import Display, Lines, Objects, is_live, shows_progress
+from gsvexport.cli.display import Display, Lines, Objects, is_live
 from gsvexport.cli.durations import Durations, merge
 from gsvexport.cli.echo import echo
 from gsvexport.cli.live import OneLine, Rich, State, clock, fitted, width
+from gsvexport.cli.progress import shows_progress
 from gsvexport.progress import Step, counted, heard, line, note, recognised, step, within
 from gsvexport.synthetic import write_voice
 from gsvexport.verify.report import Report
