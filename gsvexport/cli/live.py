@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import time
 import unicodedata
@@ -212,7 +213,7 @@ class OneLine:
         share, spent, rest = self._state.times()
         percent = "" if share is None else f" {share:4.0%}"
         head, tail = f"{clock(spent)}{percent}  ", "".join(f"  {one}" for one in (phase.count, rest) if one)
-        columns = shutil.get_terminal_size().columns - 1  # the last column would begin a new line
+        columns = _columns_of(self._stream) - 1  # the last column would begin a new line
         name = fitted(phase.name, max(columns - len(head) - len(tail), 8))
         words = fitted(head + name + tail, columns)
         self.close()
@@ -234,6 +235,14 @@ class OneLine:
         with contextlib.suppress(OSError, ValueError):
             self._stream.write(text)
             self._stream.flush()
+
+
+def _columns_of(stream: IO[str]) -> int:
+    """How wide the terminal is that a stream goes to; standard output may go elsewhere."""
+    with contextlib.suppress(OSError, ValueError):
+        if columns := os.get_terminal_size(stream.fileno()).columns:
+            return columns
+    return shutil.get_terminal_size().columns
 
 
 def width(text: str) -> int:

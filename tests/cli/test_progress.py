@@ -5,6 +5,7 @@ import json
 import os
 import re
 import signal
+import struct
 import subprocess
 import sys
 import threading
@@ -26,6 +27,7 @@ from gsvexport.synthetic import write_voice
 from gsvexport.verify.report import Report
 
 pty = pytest.importorskip("pty", reason="no pseudo-terminals here")
+fcntl, termios = pytest.importorskip("fcntl"), pytest.importorskip("termios")
 STEERS = "\x1b[2J\x1b]0;title\x07\u202eevil [bold]not markup[/bold] :smile:"
 
 
@@ -271,6 +273,18 @@ def test_a_narrow_terminal_keeps_the_count(kind, columns, tmp_path, monkeypatch)
     if columns == 40:
         assert "12 of 36" in lines[0]
     assert all(width(one) <= columns for one in lines)
+
+
+def test_the_line_fits_the_terminal_that_it_goes_to_and_not_another_one(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    main, other = pty.openpty()
+    fcntl.ioctl(other, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 30, 0, 0))
+    with open(other, "w") as stream:
+        shown = OneLine(stream, State(Durations(["test"])))
+        shown.tell(counted("", "comparing " + "with " * 20, 2, 4))
+        said = os.read(main, 1000).decode()
+    os.close(main)
+    assert 20 < width(said) < 30
 
 
 def test_text_is_cut_by_the_columns_it_takes():
