@@ -22,9 +22,9 @@ _OF_MANY = re.compile(r"(golden vector) .* of .*")
 class Step(str):
     """Words, and what they are about: the `phase` it belongs to, of which `done` parts of `total` are finished.
 
-    `done` and `total` are None where nobody counts, and bytes where `unit` is "B". Without words it says no more than
-    that it is further along. Work that is done at the same time runs in lanes of its own names; in each, a new phase
-    ends the one before. Without a phase it is a note, and the end of its lane.
+    `done` and `total` are None where nobody counts, and bytes where `unit` is "B"; with "done", several run at once.
+    Without words it says no more than that it is further along. Work that is done at the same time runs in lanes of its
+    own names; in each, a new phase ends the one before. Without a phase it is a note, and the end of its lane.
     """
 
     phase: str

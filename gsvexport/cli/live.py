@@ -50,6 +50,8 @@ class _Phase:
             return ""
         if self.step.unit == "B":
             return f"{done / 1e6:.1f} of {total / 1e6:.1f} MB"
+        if self.step.unit == "done":  # several at once
+            return f"{done:g} of {total:g} done"
         if total > 9999:
             return f"{done / total:.0%}"
         return f"{min(done + 1, total):g} of {total:g}"  # the part that runs

@@ -149,14 +149,16 @@ def _build(todo: Sequence[Job], staging: Path, count: int, options: list[str], s
     """Every job's outcome, in the order of `todo`; an interruption ends the processes that run."""
     running: set[subprocess.Popen[str]] = set()
     phase = f"{len(todo)} artifacts, {min(count, len(todo))} at a time"
-    say(Step(phase, phase, 0, len(todo)))
+    say(Step(phase, phase, 0, len(todo), unit="done"))
     with ThreadPoolExecutor(count) as pool:
         try:
             found = [
                 pool.submit(_one, job, staging / str(number), options, running, say) for number, job in enumerate(todo)
             ]
             for one in found:
-                one.add_done_callback(lambda _: say(Step("", phase, sum(it.done() for it in found), len(todo))))
+                one.add_done_callback(
+                    lambda _: say(Step("", phase, sum(it.done() for it in found), len(todo), unit="done"))
+                )
             return [one.result() for one in found]
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
