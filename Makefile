@@ -1,5 +1,6 @@
 # make demo      build the demo voice in INT8, verify it and let it say a sentence, or TEXT="what you like"
-# make test      lint, types and tests
+# make quick     lint, types, and the tests that neither build nor emulate anything: about a minute
+# make test      lint, types and all tests
 # make fuzz      fuzz every reader, for long
 # make release   VOICES="a b" TARGETS="x y": every voice for every target, with sums, an index and an overview
 # make reproducible  build the demo voice twice, in different surroundings, and compare the bytes
@@ -38,18 +39,27 @@ BIN := .venv/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 ARTIFACT := $(DIST)/demo-$(TARGET).gsv
 WAV := $(DIST)/demo.wav
 
-.PHONY: demo test check fuzz golden release reproducible bench emulator demo-voice every-target sensitivity docs clean
+.PHONY: demo quick test check fuzz golden release reproducible bench emulator demo-voice every-target sensitivity docs clean
 
+# What failed is shown in full; what passed is in the page.
 demo: .venv/.compile
 	$(BIN)/gsvexport --target $(TARGET) -o $(DIST) --force
-	$(BIN)/gsvexport verify $(ARTIFACT)
-	@if [ -n "$$GSVEXPORT_TEXT" ]; then \
-		$(BIN)/gsvexport say $(ARTIFACT) -o $(WAV) --force -- "$$GSVEXPORT_TEXT" && printf 'says: %s\n' "$$GSVEXPORT_TEXT"; \
+	$(BIN)/gsvexport source -o $(DIST)/demo-source --force
+	@$(BIN)/gsvexport verify $(ARTIFACT) --source $(DIST)/demo-source --json > $(DIST)/demo-verified.json \
+		|| { code=$$?; $(BIN)/gsvexport verify -q $(ARTIFACT) --source $(DIST)/demo-source; exit $$code; }
+	@if [ -n "$$GSVEXPORT_TEXT" ]; then said=$$GSVEXPORT_TEXT; \
+		$(BIN)/gsvexport say $(ARTIFACT) -o $(WAV) --force -- "$$GSVEXPORT_TEXT"; \
 	else \
+		said=$$($(BIN)/python -c 'from gsvexport.demo import sentences; print(sentences()[$(SENTENCE)].text)') && \
 		$(BIN)/gsvexport say $(ARTIFACT) -o $(WAV) --force \
-			--phones "$$($(BIN)/python -c 'from gsvexport.demo import sentences; print(*sentences()[$(SENTENCE)].phones)')" && \
-		$(BIN)/python -c 'from gsvexport.demo import sentences; print("says:", sentences()[$(SENTENCE)].text)'; \
-	fi
+			--phones "$$($(BIN)/python -c 'from gsvexport.demo import sentences; print(*sentences()[$(SENTENCE)].phones)')"; \
+	fi && \
+	$(BIN)/gsvexport inspect $(ARTIFACT) --html $(DIST)/demo.html --source $(DIST)/demo-source --force && \
+	$(BIN)/python -m gsvexport.cli.demo $(ARTIFACT) $(DIST)/demo-verified.json $(WAV) $(DIST)/demo.html "$$said"
+
+# Which tests these are is computed: tests/quick.py.
+quick: check
+	$(BIN)/python -m pytest --quick --numprocesses $(JOBS) --dist loadfile
 
 test: check
 	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile

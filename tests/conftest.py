@@ -5,7 +5,9 @@ from __future__ import annotations
 import gc
 import os
 
+import pytest
 from hypothesis import HealthCheck, settings
+from quick import is_quick
 
 # What a forked test inherits is not collected there: some of it would wait for threads that the child does not have.
 if hasattr(os, "register_at_fork"):
@@ -20,3 +22,23 @@ settings.load_profile("gsvexport")
 
 def pytest_addoption(parser):
     parser.addoption("--golden", action="store_true", help="record golden files anew")
+    parser.addoption("--quick", action="store_true", help="leave out what builds or emulates (see tests/quick.py)")
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "slow: --quick leaves it out, although it builds nothing")
+
+
+def pytest_ignore_collect(collection_path, config):
+    """A module that is left out is not imported, either."""
+    if config.getoption("--quick") and collection_path.match("test_*.py") and not is_quick(collection_path):
+        return True
+    return None
+
+
+def pytest_collection_modifyitems(config, items):
+    if config.getoption("--quick"):
+        slow = pytest.mark.skip(reason="slow, and --quick was asked for")
+        for item in items:
+            if "slow" in item.keywords:
+                item.add_marker(slow)

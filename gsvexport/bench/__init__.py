@@ -17,12 +17,12 @@ from gsvexport.bench.machine import describe
 from gsvexport.bench.report import Bench, Figure, Subject
 from gsvexport.errors import ArtifactError, InputError
 from gsvexport.model import Model, read_model
+from gsvexport.progress import Progress, counted
 from gsvexport.stages import MAX_TOKENS, VERSIONS, frames, mel_mask, speaking
 from gsvexport.target.machine import check_machine
 
 __all__ = ["Bench", "Figure", "Subject", "bench"]
 
-Progress = Callable[[str], None]
 _RUNS = 100
 
 
@@ -61,7 +61,8 @@ def bench(
     results: list[list[dict[str, Any]]] = [[] for _ in folders]
     for run in range(runs):
         for folder, name, found in zip(folders, given, results, strict=True):
-            say(f"run {run + 1} of {runs}: {name.name}")
+            number, count = sum(map(len, results)) + 1, runs * len(folders)
+            say(counted(f"run {run + 1} of {runs}: {name.name}", "measuring", number, count))
             arguments = {"folder": str(folder.resolve()), "tokens": tokens, "prompt": prompt, "phones": phones}
             found.append(call("gsvexport.bench.subject:measure", threads=threads, **arguments))
     limits.append(_limits(threads, say))

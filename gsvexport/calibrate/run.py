@@ -29,6 +29,7 @@ from gsvexport.calibrate.settings import BAKED, FREE, Settings, Utterance, utter
 from gsvexport.errors import ArtifactError, InputError
 from gsvexport.files import canonical_json, sha256_bytes
 from gsvexport.model import Model
+from gsvexport.progress import counted
 from gsvexport.runtime.pipeline import LoadedVoice
 from gsvexport.runtime.ports import checked
 from gsvexport.runtime.tokens import Decoder, new_decoder
@@ -158,7 +159,8 @@ def calibrate(
         kept = _Sample(settings)
         spoken, tracks, samples = [], [], 0
         for number, one in enumerate(script.utterances, 1):
-            say(f"calibrating: {number} of {len(script.utterances)} ({one.sentence.name}, rate {one.rate:g})")
+            words = f"calibrating: {number} of {len(script.utterances)} ({one.sentence.name}, rate {one.rate:g})"
+            say(counted(words, "calibrating", number, len(script.utterances)))
             audio = voice.synthesize(
                 phones=phone_ids(one.sentence.phones, "v2"),
                 seed=one.seed,

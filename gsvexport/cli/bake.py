@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gsvexport.cli.echo import echo
-from gsvexport.progress import progress
+from gsvexport.cli.progress import shows_progress
+from gsvexport.progress import Progress
 
 if TYPE_CHECKING:
     from gsvexport.voice.profile import ReferenceTable
@@ -55,7 +56,7 @@ def given_by(audio: Sequence[Path], text: str | None, language: str | None) -> R
 @click.option("-o", "--out", type=_PATH, required=True, help="Artifact, or folder of a source, to write.")
 @click.option("--source", type=_PATH, help="ARTIFACT's source, or its voice [default: the one in the cache].")
 @click.option("--force", is_flag=True, help="Replace an artifact that exists.")
-@click.option("-q", "--quiet", is_flag=True, help="No progress on standard error.")
+@shows_progress
 def bake(
     what: Path,
     reference: tuple[Path, ...],
@@ -64,7 +65,7 @@ def bake(
     out: Path,
     source: Path | None,
     force: bool,
-    quiet: bool,
+    progress: Progress,
 ) -> None:
     """Give ARTIFACT, or a source, another reference, without compiling it again.
 
@@ -80,8 +81,8 @@ def bake(
     given = given_by(reference, reference_text, language)
     assert given is not None
     if (what / "source.json").is_file():
-        made = rebake_source(what, given, out, progress=progress(quiet))
+        made = rebake_source(what, given, out, progress=progress)
         echo(f"{made.path}  digest {made.digest}")
         return
-    path = rebake_artifact(what, given, out, source=source, force=force, progress=progress(quiet))
+    path = rebake_artifact(what, given, out, source=source, force=force, progress=progress)
     echo(f"{path}  {path.stat().st_size / 1e6:.1f} MB")

@@ -17,11 +17,12 @@ from gsvexport.cli.init import init
 from gsvexport.cli.inspect import inspect
 from gsvexport.cli.keys import key, sign
 from gsvexport.cli.numbers import Finite
+from gsvexport.cli.progress import shows_progress
 from gsvexport.cli.registry import gc, publish, pull
 from gsvexport.cli.release import release
 from gsvexport.cli.say import bench, say
 from gsvexport.cli.unpack import unpack
-from gsvexport.progress import progress as _progress
+from gsvexport.progress import Progress, note
 
 if TYPE_CHECKING:
     from gsvexport.verify.report import Report
@@ -57,7 +58,6 @@ _margin = click.option(
 _growth = click.option(
     "--growth", type=_percent, default=5, show_default=True, metavar="PERCENT", help="The artifact may be larger."
 )
-_quiet = click.option("-q", "--quiet", is_flag=True, help="No progress on standard error.")
 _level = click.option(
     "--level", type=click.IntRange(2, 3), default=2, show_default=True, help="3 also lets it speak, and listens."
 )
@@ -119,7 +119,7 @@ def cli() -> None:
 @_level
 @reference_options(required=False)
 @_force
-@_quiet
+@shows_progress
 def build(
     targets: tuple[str, ...],
     voice: Path | None,
@@ -132,7 +132,7 @@ def build(
     reference_text: str | None,
     language: str | None,
     force: bool,
-    quiet: bool,
+    progress: Progress,
 ) -> None:
     """Compile VOICE for each target (the default).
 
@@ -152,7 +152,7 @@ def build(
         compress=compress,
         engine=engine,
         reference=given,
-        progress=_progress(quiet),
+        progress=progress,
     )
     for path in made:
         echo(f"{path}  {path.stat().st_size / 1e6:.1f} MB")
@@ -203,15 +203,15 @@ def plan(targets: tuple[str, ...], voice: Path | None, keys: bool, explain: bool
 @click.argument("voice", required=False, type=_PATH)
 @click.option("-o", "--out", type=_PATH, required=True, help="Folder to write; it must not exist.")
 @_force
-@_quiet
-def source(voice: Path | None, out: Path, force: bool, quiet: bool) -> None:
+@shows_progress
+def source(voice: Path | None, out: Path, force: bool, progress: Progress) -> None:
     """Export only the ONNX source of VOICE.
 
     One graph for each stage, for no backend in particular, and one file that holds every weight once.
     """
     from gsvexport.compiler.inputs import export_source
 
-    written = export_source(voice, out, force=force, progress=_progress(quiet))
+    written = export_source(voice, out, force=force, progress=progress)
     echo(f"{written.path}  {', '.join(written.model.files)}  digest {written.digest}")
 
 
@@ -240,7 +240,7 @@ def source(voice: Path | None, out: Path, force: bool, quiet: bool) -> None:
 @click.option("--against", type=_PATH, metavar="BASELINE", help="Fail where ARTIFACT is worse than this one, run here.")
 @_margin
 @_growth
-@_quiet
+@shows_progress
 @_any_machine
 def verify(
     artifact: Path,
@@ -257,7 +257,7 @@ def verify(
     against: Path | None,
     margin: float,
     growth: float,
-    quiet: bool,
+    progress: Progress,
     any_machine: bool,
 ) -> int:
     """Check ARTIFACT on this machine, or on an emulated one.
@@ -288,8 +288,8 @@ def verify(
 
     depth = Depth(level, seeds, sentences, required, recogniser)
     if self_test:
-        return proof.self_test(artifact, source, depth, emulate, against, progress=_progress(quiet))
-    _progress(quiet)(f"{artifact} is {signed_by(artifact, key)}")
+        return proof.self_test(artifact, source, depth, emulate, against, progress=progress)
+    progress(note(f"{artifact} is {signed_by(artifact, key)}"))
     if emulate is None:
         check = partial(_checked, verify_packed, artifact, key, source=source, any_machine=any_machine, depth=depth)
     else:
@@ -297,8 +297,8 @@ def verify(
         check = partial(_checked, proof.emulated, artifact, key, core=core, source=source, depth=depth)
     if against is not None:
         tolerance = Tolerance(margin / 100, growth / 100)
-        return verify_against(artifact, against, tolerance, check, as_json=as_json, progress=_progress(quiet))
-    report = check(artifact, progress=_progress(quiet))
+        return verify_against(artifact, against, tolerance, check, as_json=as_json, progress=progress)
+    report = check(artifact, progress=progress)
     show_report(report, as_json=as_json)
     if report.passed:
         return 0
@@ -323,7 +323,7 @@ def _checked(run: Callable[..., Report], artifact: Path, key: str | None, path: 
     help="What T2S does with its cache; in-place takes TensorRT 10.15, and auto chooses it there.",
 )
 @_key
-@_quiet
+@shows_progress
 @_any_machine
 def finalize(
     artifact: Path,
@@ -331,7 +331,7 @@ def finalize(
     compiled: Path | None,
     cache: str,
     key: str | None,
-    quiet: bool,
+    progress: Progress,
     any_machine: bool,
 ) -> int:
     """On the device: build what only it can build, then verify.
@@ -352,14 +352,12 @@ def finalize(
     if module := completing(artifact):
         if cache != "auto":
             raise InputError(f"{artifact} has no engine that writes a cache in place", fix="leave --cache out")
-        report, place = complete(artifact, module, out=out, compiled=compiled, key=key, progress=_progress(quiet))
+        report, place = complete(artifact, module, out=out, compiled=compiled, key=key, progress=progress)
         echo(f"{module.summary(report)}\n{module.how_to_send(place)}")
         return 0
     if compiled is not None:
         raise InputError(f"{artifact} has nothing that edgetpu_compiler compiles", fix="leave --compiled out")
-    report, _, told = finish(
-        artifact, out=out, cache=cache, any_machine=any_machine, key=key, progress=_progress(quiet)
-    )
+    report, _, told = finish(artifact, out=out, cache=cache, any_machine=any_machine, key=key, progress=progress)
     echo(told)
     return 0 if report["passed"] else GateFailed.exit_code
 

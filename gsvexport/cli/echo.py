@@ -9,6 +9,7 @@ import sys
 
 import click
 
+from gsvexport.cli.display import make_room
 from gsvexport.errors import printable
 
 _COLOUR = re.compile("(\x1b\\[[0-9;]*m)")
@@ -49,4 +50,5 @@ def echo(text: object, *, err: bool = False, nl: bool = True, color: bool | None
         said = "".join(part if index % 2 else printable(part) for index, part in enumerate(parts))
     else:
         said = printable(said)
+    make_room()
     click.echo(said, err=err, nl=nl, color=color)

@@ -7,7 +7,8 @@ from pathlib import Path
 import click
 
 from gsvexport.cli.echo import echo
-from gsvexport.progress import progress as _progress
+from gsvexport.cli.progress import shows_progress
+from gsvexport.progress import Progress
 
 _PATH = click.Path(path_type=Path)
 
@@ -20,8 +21,10 @@ _PATH = click.Path(path_type=Path)
 )
 @click.option("--source", type=_PATH, help="For --html: this ONNX source says the same sentences.")
 @click.option("--force", is_flag=True, help="Replace a page that exists.")
-@click.option("-q", "--quiet", is_flag=True, help="No progress on standard error.")
-def inspect(artifact: Path, as_json: bool, html: Path | None, source: Path | None, force: bool, quiet: bool) -> None:
+@shows_progress
+def inspect(
+    artifact: Path, as_json: bool, html: Path | None, source: Path | None, force: bool, progress: Progress
+) -> None:
     """Show what is in ARTIFACT.
 
     Its target, stages, precisions, sizes, and the outcome of its verification when it was built. With --html also what
@@ -36,7 +39,7 @@ def inspect(artifact: Path, as_json: bool, html: Path | None, source: Path | Non
     from gsvexport.cli import reports
 
     if html is not None:
-        echo(reports.write_html(artifact, html, source, force=force, progress=_progress(quiet)))
+        echo(reports.write_html(artifact, html, source, force=force, progress=progress))
         return
     reports.needs_html(source, force=force)
     reports.show_artifact(artifact, as_json=as_json)

@@ -9,14 +9,14 @@ import click
 
 from gsvexport.cli.echo import echo
 from gsvexport.cli.numbers import Finite
-from gsvexport.progress import progress as _progress
+from gsvexport.cli.progress import shows_progress
+from gsvexport.progress import Progress, note
 
 if TYPE_CHECKING:
     from gsvexport.errors import ArtifactError
     from gsvexport.registry.index import Listed
 
 _PATH = click.Path(path_type=Path)
-_quiet = click.option("-q", "--quiet", is_flag=True, help="No progress on standard error.")
 _AUTO = "auto"
 _MOST_BAD = 10
 
@@ -25,8 +25,8 @@ _MOST_BAD = 10
 @click.argument("artifacts", type=_PATH, nargs=-1, required=True)
 @click.argument("repository")
 @click.option("--version", metavar="NUMBERS", help="Such as 3 or 1.2.0; without it the next whole number.")
-@_quiet
-def publish(artifacts: tuple[Path, ...], repository: str, version: str | None, quiet: bool) -> None:
+@shows_progress
+def publish(artifacts: tuple[Path, ...], repository: str, version: str | None, progress: Progress) -> None:
     """Publish ARTIFACTS in REPOSITORY: a folder, s3://BUCKET/FOLDER, or another URL that fsspec knows.
 
     An artifact is visible when all of it is there. Any number of publishers may work at once. A version never changes;
@@ -40,7 +40,7 @@ def publish(artifacts: tuple[Path, ...], repository: str, version: str | None, q
     from gsvexport.registry.places import open_place
     from gsvexport.registry.publish import publish as run
 
-    for done in run(artifacts, open_place(repository), version=version, progress=_progress(quiet)):
+    for done in run(artifacts, open_place(repository), version=version, progress=progress):
         echo(f"{done.entry.title}  {'published' if done.new else 'was there'}  {done.sent / 1e6:.1f} MB sent")
 
 
@@ -55,7 +55,7 @@ def publish(artifacts: tuple[Path, ...], repository: str, version: str | None, q
 @click.option("--allow-unsigned", is_flag=True, help="Also what no trusted key signed.")
 @click.option("--allow-older", is_flag=True, help="Also an older one than was pulled before; so does NAME@VERSION.")
 @click.option("--force", is_flag=True, help="Replace another file.")
-@_quiet
+@shows_progress
 def pull(
     repository: str,
     name: str | None,
@@ -65,7 +65,7 @@ def pull(
     allow_unsigned: bool,
     allow_older: bool,
     force: bool,
-    quiet: bool,
+    progress: Progress,
 ) -> None:
     """Get the voice NAME from REPOSITORY (a folder, http(s)://, s3:// …), or list what is there.
 
@@ -89,7 +89,6 @@ def pull(
     from gsvexport.registry.places import open_place
     from gsvexport.registry.pull import pull as run
 
-    say = _progress(quiet)
     place = open_place(repository)
     if name is None:
         bad: dict[str, ArtifactError] = {}
@@ -108,7 +107,7 @@ def pull(
     items = index.choose(listed, voice, wanted, None if target == _AUTO else target)
     item, reasons = _best(items, voice) if target == _AUTO else (items[0], [])
     for line in reasons:
-        say(line)
+        progress(note(line))
     path = out or Path()
     if out is None or path.is_dir():
         path /= f"{item.entry.name}-{item.entry.target}.gsv"
@@ -120,13 +119,13 @@ def pull(
         allow_unsigned=allow_unsigned,
         allow_older=allow_older or wanted is not None,
         force=force,
-        progress=say,
+        progress=progress,
     )
-    say(done.word)
-    say(f"{done.received / 1e6:.1f} MB received, {done.reused / 1e6:.1f} MB were here")
+    progress(note(done.word))
+    progress(note(f"{done.received / 1e6:.1f} MB received, {done.reused / 1e6:.1f} MB were here"))
     echo(f"{path}  {item.entry.title}  {path.stat().st_size / 1e6:.1f} MB  {names(done.keys, trusted)}")
     on_device = done.manifest.target.get("portability") == "build_on_device"
-    say(f"next: gsvexport {'finalize' if on_device else 'verify'} {path}")
+    progress(note(f"next: gsvexport {'finalize' if on_device else 'verify'} {path}"))
 
 
 @click.command()
@@ -144,8 +143,8 @@ def pull(
 )
 @click.option("--remove-bad", is_flag=True, help="Also entries that cannot be read.")
 @click.option("--take-over", is_flag=True, help="Although another collection is said to run: it was killed.")
-@_quiet
-def gc(repository: str, keep: int | None, grace: float, take_over: bool, remove_bad: bool, quiet: bool) -> None:
+@shows_progress
+def gc(repository: str, keep: int | None, grace: float, take_over: bool, remove_bad: bool, progress: Progress) -> None:
     """Remove from REPOSITORY what no published version needs.
 
     Safe while others publish and pull; but whoever pulls a version that --keep takes out is told that it is gone.
@@ -159,7 +158,7 @@ def gc(repository: str, keep: int | None, grace: float, take_over: bool, remove_
         grace_days=grace,
         take_over=take_over,
         remove_bad=remove_bad,
-        progress=_progress(quiet),
+        progress=progress,
     )
     echo(f"{done.versions} versions and {done.files} files removed, {done.size / 1e6:.1f} MB")
 

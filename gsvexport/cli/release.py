@@ -7,7 +7,8 @@ from pathlib import Path
 import click
 
 from gsvexport.cli.echo import echo
-from gsvexport.progress import progress
+from gsvexport.cli.progress import shows_progress
+from gsvexport.progress import Progress
 
 
 @click.command()
@@ -27,7 +28,7 @@ from gsvexport.progress import progress
     help="Of the files; release takes minutes for new weights.",
 )
 @click.option("--bench", "measure", is_flag=True, help="Measure the speed of those that this machine can run.")
-@click.option("-q", "--quiet", is_flag=True, help="No progress on standard error.")
+@shows_progress
 def release(
     targets: tuple[str, ...],
     voices: tuple[str, ...],
@@ -37,7 +38,7 @@ def release(
     strict: bool,
     compress: str,
     measure: bool,
-    quiet: bool,
+    progress: Progress,
 ) -> None:
     """Build each of VOICES for each target into one folder, with sums, an index and an overview.
 
@@ -63,7 +64,7 @@ def release(
         strict=strict,
         compress=compress,
         measure=measure,
-        progress=progress(quiet),
+        progress=progress,
     ):
         echo(f"{out / row.file}  {row.bytes / 1e6:.1f} MB  {row.verdict}")
     echo(out / OVERVIEW)

@@ -9,7 +9,8 @@ import click
 
 from gsvexport.cli.echo import echo
 from gsvexport.cli.numbers import Finite
-from gsvexport.progress import progress as _progress
+from gsvexport.cli.progress import shows_progress
+from gsvexport.progress import Progress
 
 _PATH = click.Path(path_type=Path)
 _key = click.option(
@@ -53,6 +54,7 @@ _any_machine = click.option("--any-machine", is_flag=True, help="Also what was m
 @_key
 @_any_machine
 @click.option("--force", is_flag=True, help="Replace outputs that exist.")
+@shows_progress
 def say(
     artifact: Path,
     text: str | None,
@@ -61,6 +63,7 @@ def say(
     out: Path,
     force: bool,
     threads: int | None,
+    progress: Progress,
     **options: Any,
 ) -> None:
     """Speak TEXT, or one sentence given as phones, into a sound file.
@@ -77,7 +80,8 @@ def say(
     from gsvexport.cli.speak import speak, text_of
 
     text = text_of(text, text_file)
-    echo(speak(artifact, text, phones, out, force=force, threads=threads, **options), err=str(out) == "-")
+    told = speak(artifact, text, phones, out, force=force, threads=threads, progress=progress, **options)
+    echo(told, err=str(out) == "-")
 
 
 @click.command()
@@ -91,8 +95,8 @@ def say(
 @click.option("--json", "as_json", is_flag=True, help="The measurements as JSON.")
 @_key
 @_any_machine
-@click.option("-q", "--quiet", is_flag=True, help="No progress on standard error.")
-def bench(artifact: Path, baseline: Path | None, as_json: bool, quiet: bool, **options: Any) -> None:
+@shows_progress
+def bench(artifact: Path, baseline: Path | None, as_json: bool, progress: Progress, **options: Any) -> None:
     """Measure how fast and how large ARTIFACT (or a source) is on this machine.
 
     Load time, prefill, step, acoustic, vocoder, real-time factor, memory and sizes, beside the memory bandwidth and the
@@ -101,5 +105,5 @@ def bench(artifact: Path, baseline: Path | None, as_json: bool, quiet: bool, **o
     from gsvexport.bench import bench as measure
     from gsvexport.files import canonical_json
 
-    found = measure(artifact, baseline, progress=_progress(quiet), **options)
+    found = measure(artifact, baseline, progress=progress, **options)
     echo(canonical_json(found.to_json()) if as_json else found.table(), nl=False)

@@ -6,12 +6,14 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gsvexport.cli.encode import check_ending, save
 from gsvexport.errors import InputError
 from gsvexport.files import refuse_existing
+from gsvexport.progress import Progress, counted
 from gsvexport.stages import MAX_TOKENS
 from gsvexport.untrusted.reading import Refused, read_text, utf8, why
 
@@ -68,11 +70,13 @@ def speak(
     key: str | None = None,
     steps: int | None = None,
     cfg_rate: float = 0.0,
+    progress: Progress | None = None,
     **chosen: Any,
 ) -> str:
     """Speak into `out`; returns a line that says what came of it.
 
-    `chosen` holds sampling settings by name; None leaves the voice's own.
+    `chosen` holds sampling settings by name; None leaves the voice's own. `progress` is told of each of several
+    sentences.
 
     Raises:
         InputError: wrong arguments, a text that cannot be read, unknown phones, or `out` exists and `force` is false.
@@ -111,6 +115,7 @@ def speak(
             "max_tokens": limit,
             "steps": steps,
             "cfg_rate": cfg_rate,
+            "progress": partial(_sentence, progress) if progress else None,
         }
         if stream:
             waits = AHEAD if ahead is None else ahead or None
@@ -137,6 +142,12 @@ def _streamed(pieces: Iterator[Audio], out: Path, *, force: bool) -> str:
     if str(out) != "-":
         save(audio, out, force=force)
     return f"{out}  {audio.seconds:.2f} s at {audio.rate} Hz, first sound after {first:.2f} s"
+
+
+def _sentence(say: Progress, number: int, total: int) -> None:
+    """A sentence begins. A single one is no work to be told of."""
+    if total > 1:
+        say(counted(f"speaking: sentence {number} of {total}", "speaking", number, total))
 
 
 def _split(phones: str) -> list[str | int]:

@@ -7,7 +7,8 @@ from pathlib import Path
 import click
 
 from gsvexport.cli.echo import echo
-from gsvexport.progress import progress
+from gsvexport.cli.progress import shows_progress
+from gsvexport.progress import Progress
 
 
 @click.command()
@@ -16,8 +17,8 @@ from gsvexport.progress import progress
 @click.option("--force", is_flag=True, help="Replace an unpacked artifact that is there.")
 @click.option("--key", metavar="KEY", help="This key must have signed it: a trusted one's name, a file, or base64.")
 @click.option("--allow-unsigned", is_flag=True, help="Also code that no trusted key signed.")
-@click.option("-q", "--quiet", is_flag=True, help="No progress on standard error.")
-def unpack(artifact: Path, out: Path, force: bool, key: str | None, allow_unsigned: bool, quiet: bool) -> None:
+@shows_progress
+def unpack(artifact: Path, out: Path, force: bool, key: str | None, allow_unsigned: bool, progress: Progress) -> None:
     """Write ARTIFACT as plain files, for C++, Android, or a device without gsvexport.
 
     Every byte is checked. README.txt lists the stages with their files and ports. The other commands take the folder
@@ -32,6 +33,6 @@ def unpack(artifact: Path, out: Path, force: bool, key: str | None, allow_unsign
     """
     from gsvexport.device.unpack import unpack_to
 
-    manifest = unpack_to(artifact, out, force=force, key=key, allow_unsigned=allow_unsigned, progress=progress(quiet))
+    manifest = unpack_to(artifact, out, force=force, key=key, allow_unsigned=allow_unsigned, progress=progress)
     size = sum(member.size for member in manifest.files.values())
     echo(f"{out}  {len(manifest.files) + 1} files, {size / 1e6:.1f} MB")

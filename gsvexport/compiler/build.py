@@ -7,7 +7,7 @@ step. An artifact reaches the output folder whole, verified and by a rename, or 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -24,6 +24,7 @@ from gsvexport.compiler.plan import Plan, Step, artifact_name, make_plan
 from gsvexport.compiler.store import Store
 from gsvexport.errors import GateFailed, GsvError, InputError, VoiceError
 from gsvexport.files import atomic_file, canonical_json, disk_errors, sha256_bytes
+from gsvexport.progress import Progress, note, within
 from gsvexport.target.target import read_targets
 
 if TYPE_CHECKING:
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
 
 RULER = "ruler.json"
 CALIBRATION = "calibration.json"  # the member that says what an integer stage was calibrated with
-Progress = Callable[[str], None]
 
 
 def build(
@@ -59,7 +59,8 @@ def build(
     Each is verified up to `level` of proof, 2 or 3. `compress` is "none", "fast", or "release", which takes about ten
     times as long as the rest of a build (and is kept). `engine` says where engines are built, "on-device" or
     "ahead-of-time"; None leaves it to each target (see `plan.make_plan`). `reference` (see
-    `voice.profile.given_reference`) takes the place of the voice's own. `progress` is told in words what is being done.
+    `voice.profile.given_reference`) takes the place of the voice's own. `progress` is told in words what is being
+    done (see `gsvexport.progress`).
 
     Raises:
         InputError: an output exists (before anything is done), or no target is given.
@@ -84,7 +85,7 @@ def build(
     source = obtain_source(opened, plans[0], store, say)
     errors: list[GsvError] = []
     for plan, path in zip(plans, outputs, strict=True):
-        own = _prefixed(plan.target.name, say)
+        own = within(plan.target.name, say)
         try:
             done = _build_one(plan, opened, source, store, path, strict=strict, say=own)
             _deliver(done, path, compress, store, force=force, say=own)
@@ -108,7 +109,7 @@ def obtain_source(opened: Opened, plan: Plan, store: Store, progress: Progress) 
     assert voice is not None
 
     def make(work: Path) -> None:
-        write_source(voice, work / "source", progress=_prefixed("source", progress))
+        write_source(voice, work / "source", progress=within("source", progress))
 
     folder = store.obtain(plan.step("source").key, make, label=f"source of {voice.name}")
     return open_source(folder / "source")
@@ -220,7 +221,7 @@ def _calibration(
 
     result = read_result(store.obtain(step.key, make, f"calibration of {name}"))
     for finding in result.coverage.findings:
-        say(f"warning ({finding.name}): {finding.text}")
+        say(note(f"warning ({finding.name}): {finding.text}"))
     if strict:
         refuse_findings(source.model.name, result.coverage.findings)
     which = "absolute" if ruler.unit is None else "ruled"
@@ -256,7 +257,7 @@ def _lower(step: Step, source: Source, calibration: Calibrated | None, say: Prog
     value = {"stages": stages, "weights": [asdict(one) for one in done.weights]}
     (work / LOWERED).write_bytes(canonical_json(value).encode())
     if done.again:
-        say("a tool from outside failed; the next build tries again")
+        say(note("a tool from outside failed; the next build tries again"))
     return done.again
 
 
@@ -298,7 +299,3 @@ def _refuse_without_reference(plans: Sequence[Plan]) -> None:
             f"{plans[0].subject.name} has no baked reference; these targets must hear it speak: {', '.join(silent)}",
             fix="give its voice.toml a [reference] table, or choose a target without integer stages (x86-64)",
         )
-
-
-def _prefixed(name: str, say: Progress) -> Progress:
-    return lambda text: say(f"{name}: {text}")

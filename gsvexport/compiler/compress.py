@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from threading import Event
+from threading import Event, Lock
 from typing import BinaryIO
 
 from gsvexport.artifact import container
@@ -17,11 +18,12 @@ from gsvexport.artifact.encoding import QUALITIES, compress, compression
 from gsvexport.artifact.manifest import REPORT, Member
 from gsvexport.compiler.store import Store
 from gsvexport.files import canonical_json, sha256_bytes, temporary_directory
+from gsvexport.progress import Progress, Step
 
 _KEPT = 1 << 20  # bytes from which on a stream is kept in the store; smaller ones are made anew in a second or two
 _STREAM, _MEMBER = "stream", "member.json"
-_SECONDS = 10.0  # between two words about one member
-Progress = Callable[[str], None]
+_SECONDS, _OFTEN = 10.0, 0.2  # between two words about one member, and between two about all
+PHASE = "compressing"
 
 
 def shrink(plain: Path, path: Path, how: str, store: Store, *, force: bool = False, progress: Progress) -> None:
@@ -41,7 +43,8 @@ def shrink(plain: Path, path: Path, how: str, store: Store, *, force: bool = Fal
         streams: dict[str, Path] = {}
         if (quality := QUALITIES[how]) is not None:
             words = compression(quality)
-            progress(f"compressing {len(places)} members ({words})")
+            total = sum(member.size for member in manifest.files.values())
+            progress(Step(f"compressing {len(places)} members ({words})", PHASE, 0, total, unit="B"))
             files = dict(manifest.files)
             for name, (member, stream) in _compressed(plain, files, places, quality, work, store, progress).items():
                 files[name], streams[name] = member, stream
@@ -65,10 +68,10 @@ def _compressed(
     progress: Progress,
 ) -> dict[str, tuple[Member, Path]]:
     """What each member that is worth it becomes, and the file of its stream; the largest are begun first."""
-    stopped = Event()
+    told = _Told(progress, {name: member.size for name, member in files.items()})
 
     def one(name: str) -> tuple[Member, Path] | None:
-        member, tell = files[name], _each(f"compressing {name}", progress, stopped)
+        member, tell = files[name], partial(told, name)
 
         def make(folder: Path) -> None:
             with open(plain, "rb") as stream:
@@ -86,6 +89,7 @@ def _compressed(
             folder = work / sha256_bytes(name.encode())
             folder.mkdir()
             make(folder)
+        told(name, 1.0)
         value = json.loads((folder / _MEMBER).read_text(encoding="utf-8"))
         return (Member(**value), folder / _STREAM) if value else None
 
@@ -94,7 +98,7 @@ def _compressed(
         try:
             found = dict(zip(names, pool.map(one, names), strict=True))
         except BaseException:
-            stopped.set()
+            told.stopped.set()
             pool.shutdown(cancel_futures=True)
             raise
     return {name: made for name, made in found.items() if made}
@@ -104,16 +108,29 @@ class _Stopped(Exception):
     """Another member failed, or the user interrupted."""
 
 
-def _each(what: str, progress: Progress, stopped: Event) -> Callable[[float], None]:
-    """Tell the share that is done now and then."""
-    last = time.monotonic()
+class _Told:
+    """Tells the bytes of all members that are done often, and the share of each that is long now and then."""
 
-    def tell(share: float) -> None:
-        nonlocal last
-        if stopped.is_set():
+    def __init__(self, progress: Progress, sizes: Mapping[str, int]) -> None:
+        self.stopped = Event()
+        self._progress, self._sizes = progress, sizes
+        self._done, self._lock = dict.fromkeys(sizes, 0.0), Lock()
+        began = time.monotonic()
+        self._next, self._next_of = began + _OFTEN, dict.fromkeys(sizes, began + _SECONDS)
+
+    def __call__(self, name: str, share: float) -> None:
+        """`share` of the member `name` is done; called in the thread that compresses it."""
+        if self.stopped.is_set():
             raise _Stopped
-        if time.monotonic() - last >= _SECONDS:
-            last = time.monotonic()
-            progress(f"{what}: {share:.0%}")
-
-    return tell
+        with self._lock:
+            now = time.monotonic()
+            self._done[name] = share * self._sizes[name]
+            long = now >= self._next_of[name] and share < 1
+            if not long and now < self._next:
+                return
+            self._next = now + _OFTEN
+            if long:
+                self._next_of[name] = now + _SECONDS
+            done = sum(self._done.values())
+        words = f"compressing {name}: {share:.0%}" if long else ""
+        self._progress(Step(words, PHASE, done, sum(self._sizes.values()), unit="B"))

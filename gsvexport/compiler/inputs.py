@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +11,7 @@ from gsvexport.artifact.container import SUFFIX
 from gsvexport.compiler.plan import Subject
 from gsvexport.errors import ArtifactError, InputError
 from gsvexport.files import atomic_directory, canonical_json, refuse_existing, sha256_bytes, sha256_file
+from gsvexport.progress import Progress, note
 from gsvexport.stages import PRETRAINED_STAGES
 from gsvexport.untrusted.reading import inside, read_bytes, why
 from gsvexport.voice.profile import LARGEST_NOTICE, NOTICE
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from gsvexport.compiler.source import Source
     from gsvexport.voice.profile import ReferenceTable
     from gsvexport.voice.voice import Voice
-
-Progress = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -82,8 +80,8 @@ def open_voice(
         return _with_notice(Opened(subject, path, source=source, notice=notice))
     say(f"reading {path}")
     voice = read_voice(path, reference)
-    for note in voice.notes:
-        say(note)
+    for word in voice.notes:
+        say(note(word))
     baked, networks = voice.reference is not None, voice.pretrained.stages
     subject = Subject("voice", voice.name, voice.version, baked, voice_digest(voice), networks)
     return _with_notice(Opened(subject, path, voice=voice, notice=voice.notice))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -21,6 +20,7 @@ from gsvexport.compiler.plan import Plan
 from gsvexport.compiler.store import Store
 from gsvexport.errors import ArtifactError, EnvironmentProblem
 from gsvexport.files import canonical_json, link
+from gsvexport.progress import Progress, note, recognised, within
 from gsvexport.stages import VERSIONS
 from gsvexport.target.machine import check_machine, mismatch
 from gsvexport.verify.depth import Depth, insist
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 
 LOWERED = "lowered.json"  # what a lowering says about its stages and weights, beside its files
 ENGINES = "engines.json"  # what is said about engines that were built ahead of time, beside their files
-Progress = Callable[[str], None]
 
 
 def pack_and_verify(plan: Plan, opened: Opened, source: Source, parts: list[Path], work: Path, say: Progress) -> Report:
@@ -120,7 +119,7 @@ def _verified(folder: Path, manifest: Manifest, say: Progress, **what: Any) -> R
     checks: list[Check] = []
     for stand_in in stand_ins:
         for mode in stand_in.MODES:
-            report = run(progress=partial(_say, say, mode), opener=stand_in.opener(mode))
+            report = run(progress=within(mode, say), opener=stand_in.opener(mode))
             checks += [replace(check, against=f"{check.against}; {mode}") for check in report.checks]
         checks.append(Check(4, "engine", "valid", "device", None, None, "min", 0, "not_run", reason=stand_in.REMAINS))
     modes = " and ".join(mode for stand_in in stand_ins for mode in stand_in.MODES)
@@ -138,15 +137,13 @@ def _compiled(folder: Path, manifest: Manifest, say: Progress) -> tuple[list[Che
             continue
         against = compiler.name() or "the vendor's compiler"
         names += [compiler.name()] if compiler.name() else []
-        for stage, metric, value, count, reason, form in compiler.judge(folder, manifest, store.obtain, say):
+        for stage, metric, value, count, reason, form in compiler.judge(
+            folder, manifest, store.obtain, recognised(say)
+        ):
             where = f"{against}; {form}" if form else against
             row = None if value is None else judge(gates, stage, metric, where, value, count, reason=reason)
             checks.append(row or not_run(gates, stage, metric, where, reason))
     return checks, "; ".join(names) or None
-
-
-def _say(say: Progress, before: str, text: str) -> None:
-    say(f"{before}: {text}")
 
 
 def intact(path: Path, *, key: Key | None = None, progress: Progress | None = None) -> tuple[Path, Manifest]:
@@ -163,7 +160,7 @@ def intact(path: Path, *, key: Key | None = None, progress: Progress | None = No
     if not path.is_dir() and (problems := container.damage(path)):
         raise ArtifactError(f"{path} is damaged", problems=problems, fix="get the artifact again, or build it again")
     if reason := unproven(manifest, str(path)):
-        say(f"warning: {reason}")
+        say(note(f"warning: {reason}"))
     folder = path if path.is_dir() else container.unpacked(path, proven.text)
     if problems := container.differences(folder, manifest, hashes=True):
         fix = "get the artifact again" if path.is_dir() else f"remove {folder}; it is unpacked again"

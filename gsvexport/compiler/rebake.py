@@ -6,7 +6,6 @@ the golden vectors, the report) is made anew, and the result is verified against
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,6 +28,7 @@ from gsvexport.files import (
     temporary_directory,
 )
 from gsvexport.model import read_model
+from gsvexport.progress import Progress, note
 from gsvexport.verify import golden
 from gsvexport.verify.depth import Depth
 from gsvexport.verify.ruler import of_source
@@ -40,7 +40,6 @@ if TYPE_CHECKING:
 
 STALE_RANGES = "the ranges of its integers were measured with an earlier reference"
 _ANEW = ("baked/", f"{golden.FOLDER}/", REPORT, "model.json")
-Progress = Callable[[str], None]
 
 
 def rebake_source(path: Path, table: ReferenceTable, out: Path, *, progress: Progress | None = None) -> Source:
@@ -140,8 +139,8 @@ def _reference(source: Source, table: ReferenceTable, progress: Progress | None)
     values: dict[str, Any] = source.meta["hyperparameters"]["acoustics"]
     sizes: dict[str, Any] = {name: None if isinstance(value, dict) else value for name, value in values.items()}
     reference, notes = read_reference(table, source.model.language, SovitsDims(**sizes), source.model.files)
-    for note in notes:
-        (progress or (lambda _: None))(note)
+    for word in notes:
+        (progress or (lambda _: None))(note(word))
     return reference
 
 

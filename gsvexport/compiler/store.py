@@ -24,6 +24,7 @@ from typing import Any
 from gsvexport.artifact.held import alone, hold, release
 from gsvexport.errors import EnvironmentProblem, GsvError
 from gsvexport.files import cache_directory, canonical_json, disk_errors, sha256_file
+from gsvexport.progress import note
 from gsvexport.system import disk
 from gsvexport.system.locks import FOREVER, acquire
 from gsvexport.untrusted import reading
@@ -72,7 +73,7 @@ class Store:
                     os.utime(entry / "index.json")
                     self._hold(entry)
                     return entry / "content"
-                self._note(f"the stored result {label or key[:12]} is damaged ({damage}): making it again")
+                self._note(note(f"the stored result {label or key[:12]} is damaged ({damage}): making it again"))
                 self._drop(key)
             self._make(key, make, label)
             self._hashed.add(key)

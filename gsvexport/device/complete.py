@@ -19,6 +19,7 @@ from gsvexport.backends.declaration import Completion
 from gsvexport.compiler.pack import intact
 from gsvexport.errors import GateFailed
 from gsvexport.files import canonical_json, refuse_existing, temporary_directory
+from gsvexport.progress import recognised
 from gsvexport.verify.gates import resolve
 from gsvexport.verify.package import audit
 
@@ -60,7 +61,7 @@ def complete(
     with temporary_directory(place) as work:
         made, files = work / "made", work / "files"
         made.mkdir()
-        report: dict[str, Any] = offer.complete(folder, made, compiled, say)
+        report: dict[str, Any] = offer.complete(folder, made, compiled, recognised(say))
         for member in manifest.files:
             (files / member).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(folder / member, files / member)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from gsvexport.backends import finalisation
 from gsvexport.compiler.pack import intact
 from gsvexport.errors import InputError
+from gsvexport.progress import recognised
 from gsvexport.target.machine import check_machine
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def finish(
         raise InputError(
             f"{path} is finished as it is: none of its stages is built on a device", fix=f"gsvexport verify {path}"
         )
-    report: dict[str, Any] = offer.finalize(folder, say, cache)
+    report: dict[str, Any] = offer.finalize(folder, recognised(say), cache)
     if report["passed"]:
         precisions = {stage: entry.precision for stage, entry in manifest.stages.items()}
         gates = manifest.target.get("gates")

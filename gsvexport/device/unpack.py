@@ -15,6 +15,7 @@ from gsvexport.backends.carried import code, unproven
 from gsvexport.errors import InputError
 from gsvexport.files import atomic_directory
 from gsvexport.model import Model, read_model
+from gsvexport.progress import note
 from gsvexport.stages import Port
 
 _TEXT = """\
@@ -67,11 +68,11 @@ def unpack_to(
     say = progress or (lambda _: None)
     proven = prove(path, key)
     if reason := unproven(proven.manifest, str(path)):
-        say(f"warning: {reason}")
+        say(note(f"warning: {reason}"))
     if code(proven.manifest) and key is None and proven.trusted is None:
         if not allow_unsigned:
             raise refusal(f"{path}, which carries code,", proven.keys, trusted_file())
-        say(f"warning: {path} carries code, and no trusted key signed it")
+        say(note(f"warning: {path} carries code, and no trusted key signed it"))
     with atomic_directory(out, force=force) as work:
         say(f"unpacking {path}, checking every byte")
         manifest = container.unpack(path, work, proven.text)

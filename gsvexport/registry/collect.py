@@ -13,12 +13,13 @@ from __future__ import annotations
 import contextlib
 import re
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from gsvexport.artifact.manifest import LARGEST_MANIFEST, Manifest
 from gsvexport.errors import ArtifactError, EnvironmentProblem
 from gsvexport.files import TEMPORARY_PREFIX, sha256_bytes
+from gsvexport.progress import Progress, note
 from gsvexport.registry.index import (
     BLOBS,
     LARGEST_ENTRY,
@@ -40,7 +41,6 @@ _DAY = 86400
 _DIGEST = re.compile("[0-9a-f]{64}")
 _INTENT = schema.record({"blobs": schema.rows(schema.text(64), 10_000)})
 _LARGEST_INTENT = 1 << 20  # bytes
-Progress = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,8 @@ def collect(
         bad: dict[str, ArtifactError] = {}
         listed = published(place, bad=bad)
         for path, error in bad.items():
-            say(f"{'taking out' if remove_bad else 'cannot read, and leaving'} {path}: {' '.join(str(error).split())}")
+            doing = "taking out" if remove_bad else "cannot read, and leaving"
+            say(note(f"{doing} {path}: {' '.join(str(error).split())}"))
             if remove_bad:
                 place.remove(path)
             else:
@@ -87,7 +88,7 @@ def collect(
         for manifest in sorted(kept):
             needed |= {manifest, *_blobs(place, manifest)}
         for item in old:
-            say(f"taking out {item.entry.title}")
+            say(note(f"taking out {item.entry.title}"))
             place.remove(item.entry.path)
         if old or (bad and remove_bad):
             refresh(place)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, cast
@@ -13,6 +13,7 @@ from gsvexport.artifact.manifest import REPORT, Manifest
 from gsvexport.artifact.signature import Signature, to_bytes, valid
 from gsvexport.errors import ArtifactError, EnvironmentProblem, GateFailed, GsvError, InputError
 from gsvexport.files import canonical_json, sha256_bytes
+from gsvexport.progress import Progress, Step, note
 from gsvexport.registry.index import (
     LARGEST_ENTRY,
     MOST_TRIES,
@@ -40,7 +41,6 @@ _REPORT = schema.record(
 )
 _WAIT = 60.0  # seconds for somebody else's garbage collection
 _POLL = 0.2
-Progress = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -190,23 +190,26 @@ def _publish(artifact: _Artifact, place: Place, version: str | None, say: Progre
     wait_for_collector(place, say)
     sent += _send(artifact, stored, place, say)
     place.remove(intent)
-    say(f"published {entry.title}: {sent / 1e6:.1f} MB sent" if new else f"{entry.title} was published before")
+    say(note(f"published {entry.title}: {sent / 1e6:.1f} MB sent" if new else f"{entry.title} was published before"))
     if not artifact.signatures:
-        say(f"{entry.title} is not signed: gsvexport pull refuses it, unless --allow-unsigned is given")
+        say(note(f"{entry.title} is not signed: gsvexport pull refuses it, unless --allow-unsigned is given"))
     return Published(entry, new, sent)
 
 
 def _send(artifact: _Artifact, stored: dict[str, tuple[int, int]], place: Place, say: Progress) -> int:
     """Put what is not there; returns the bytes that were sent."""
-    sent = 0
+    phase = f"sending {artifact.manifest.name} for {artifact.manifest.target['name']}"
+    sent = seen = 0
+    total = sum(size for _, size in stored.values())
     with open(artifact.path, "rb") as file:
         for digest, (offset, size) in stored.items():
             if place.size(blob_path(digest)) != size:
                 if size > 1 << 20:
-                    say(f"sending {size / 1e6:.1f} MB")
+                    say(Step(f"sending {size / 1e6:.1f} MB", phase, seen, total, unit="B"))
                 file.seek(offset)
                 place.put(blob_path(digest), cast("IO[bytes]", _Slice(file, size)))
                 sent += size
+            seen += size
     if place.size(manifest_path(artifact.digest)) != len(artifact.data):
         place.put(manifest_path(artifact.digest), artifact.data)
         sent += len(artifact.data)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -24,6 +24,7 @@ from gsvexport.artifact.signature import MOST, Claim, PublicKey, Signature, from
 from gsvexport.backends.carried import unproven
 from gsvexport.errors import ArtifactError, EnvironmentProblem, InputError
 from gsvexport.files import cache_directory, disk_errors, sha256_bytes, sha256_file
+from gsvexport.progress import Progress, Step, note
 from gsvexport.registry import history
 from gsvexport.registry.index import Entry, Listed, blob_path, manifest_path, signature_path
 from gsvexport.registry.pace import CHUNK, Interrupted, Pace, pieces
@@ -34,8 +35,7 @@ from gsvexport.system.locks import FOREVER, acquire
 MOST_FAILURES = 5  # transfers in a row that brought nothing new
 _CONNECTIONS, _BYTES_EACH = 30, 1 << 16  # so many for a member, and one more for each so many bytes of it
 _CHUNK = CHUNK
-_TOLD = 2.0  # seconds between lines of progress
-Progress = Callable[[str], None]
+_TOLD, _OFTEN = 2.0, 0.2  # seconds between lines of progress, and between bytes that are counted
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ def pull(
     where = f"{place.name}: {entry.title}"
     data, manifest = _manifest(place, item, where)
     if reason := unproven(manifest, where):
-        say(f"warning: {reason}")
+        say(note(f"warning: {reason}"))
     signatures = _signatures(place, item, data, where, trusted)
     signature = to_bytes(signatures) if signatures else None
     keys = tuple(one.key for one in signatures)
@@ -97,14 +97,17 @@ def pull(
     if same or (path.exists() and not force):
         if not same:
             raise InputError(f"{path} exists already", fix="choose another output with -o, or replace it with --force")
-        say(f"{path} is {entry.title} already")
+        say(note(f"{path} is {entry.title} already"))
         history.remember(remembered, entry.version)
         return Pulled(path, manifest, keys, known, received, 0, word)
     members = {member.payload_sha256: member for member in manifest.files.values()}
-    reused = 0
+    phase, total = f"pulling {entry.title}", sum(member.payload_size for member in members.values())
+    reused = before = 0
     with _held():
         for number, member in enumerate(members.values(), 1):
-            got = _obtain(place, member, _Told(say, f"member {number} of {len(members)}"))
+            told = _Told(say, f"member {number} of {len(members)}", phase, before, total)
+            got = _obtain(place, member, told)
+            before += member.payload_size
             received += got
             reused += member.payload_size - min(got, member.payload_size)
         files = {name: _kept(member.payload_sha256) for name, member in manifest.files.items()}
@@ -342,12 +345,17 @@ def _alone(folder: Path, told: _Told) -> Iterator[None]:
 
 
 class _Told:
-    """Progress of one member, not more often than is worth reading."""
+    """Progress of one member, in words not more often than is worth reading; `before` bytes of `total` came earlier."""
 
-    def __init__(self, say: Progress, what: str) -> None:
-        self.line, self._what, self._next = say, what, time.monotonic() + _TOLD
+    def __init__(self, say: Progress, what: str, phase: str, before: int, total: int) -> None:
+        self.line, self._what, self._phase, self._before, self._total = say, what, phase, before, total
+        self._next, self._tick = time.monotonic() + _TOLD, time.monotonic()
 
     def __call__(self, have: int, size: int) -> None:
-        if time.monotonic() >= self._next:
-            self.line(f"{self._what}: {have / 1e6:.1f} of {size / 1e6:.1f} MB")
-            self._next = time.monotonic() + _TOLD
+        now = time.monotonic()
+        if now < min(self._next, self._tick):
+            return
+        words = f"{self._what}: {have / 1e6:.1f} of {size / 1e6:.1f} MB" if now >= self._next else ""
+        self.line(Step(words, self._phase, self._before + have, self._total, unit="B"))
+        self._tick = now + _OFTEN
+        self._next = now + _TOLD if words else self._next

@@ -17,21 +17,20 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 from gsvexport.errors import EnvironmentProblem, GateFailed, GsvError, InputError
 from gsvexport.files import TEMPORARY_PREFIX, atomic_file, disk_errors, sha256_file
-from gsvexport.progress import heard
+from gsvexport.progress import Progress, Step, counted, heard, note
 from gsvexport.release.index import RELEASE, SUMS, Row, row_of, write_index
 from gsvexport.release.overview import OVERVIEW, overview
 from gsvexport.system import disk
 from gsvexport.system.locks import FOREVER, acquire
 from gsvexport.target.target import read_targets
 
-Progress = Callable[[str], None]
 _MEMORY_OF_A_BUILD = 3e9  # bytes; a full-size voice takes 1.7 to 2.3 GB
 _ATTEMPTS_LEFT = "*.report.json"
 
@@ -147,12 +146,17 @@ def _at_once() -> int:
 def _build(todo: Sequence[Job], staging: Path, count: int, options: list[str], say: Progress) -> list[Outcome]:
     """Every job's outcome, in the order of `todo`; an interruption ends the processes that run."""
     running: set[subprocess.Popen[str]] = set()
-    say(f"{len(todo)} artifacts, {min(count, len(todo))} at a time")
+    phase = f"{len(todo)} artifacts, {min(count, len(todo))} at a time"
+    say(Step(phase, phase, 0, len(todo), unit="done"))
     with ThreadPoolExecutor(count) as pool:
         try:
             found = [
                 pool.submit(_one, job, staging / str(number), options, running, say) for number, job in enumerate(todo)
             ]
+            for one in found:
+                one.add_done_callback(
+                    lambda _: say(Step("", phase, sum(it.done() for it in found), len(todo), unit="done"))
+                )
             return [one.result() for one in found]
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
@@ -163,9 +167,9 @@ def _build(todo: Sequence[Job], staging: Path, count: int, options: list[str], s
 
 def _one(job: Job, folder: Path, options: list[str], running: set[subprocess.Popen[str]], say: Progress) -> Outcome:
     begin = time.monotonic()
-    command = [sys.executable, "-m", "gsvexport", "build", "--target", job.target, "--out", str(folder), *options]
+    command = [sys.executable, "-m", "gsvexport", "build", "--json-progress", "--target", job.target]
     process = subprocess.Popen(
-        [*command, *([job.voice] if job.voice else [])],
+        [*command, "--out", str(folder), *options, *([job.voice] if job.voice else [])],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         encoding="utf-8",
@@ -178,14 +182,14 @@ def _one(job: Job, folder: Path, options: list[str], running: set[subprocess.Pop
     for line in process.stderr:
         text = line.rstrip("\n")
         if (doing := heard(text)) is not None:
-            say(f"{job.who}, {doing}")
+            say(doing.within(job.who, ", ", lane=job.label))
         else:
             said.append(text)
     code = process.wait()
     running.discard(process)
     artifact = next(folder.glob("*.gsv"), None)
     word = "done" if artifact else f"failed with exit code {code}"
-    say(f"{job.label}: {word} after {time.monotonic() - begin:.0f} s")
+    say(note(f"{job.label}: {word} after {time.monotonic() - begin:.0f} s", lane=job.label))
     if code == 0 and artifact:
         return Outcome(job, artifact)
     return Outcome(job, None, code, "\n".join(said).strip() or f"ended with exit code {code}")
@@ -231,8 +235,8 @@ def _measure(paths: Sequence[Path], say: Progress) -> dict[str, dict[str, float 
     from gsvexport.bench import bench
 
     found: dict[str, dict[str, float | str]] = {}
-    for path in paths:
-        say(f"measuring {path.name}")
+    for number, path in enumerate(paths, 1):
+        say(counted(f"measuring {path.name}", "measuring", number, len(paths)))
         try:
             figures = bench(path, runs=3).subjects[0].figures
         except GsvError as error:

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import partial
 from pathlib import Path
 
 from gsvexport.artifact.manifest import Manifest
 from gsvexport.errors import ArtifactError, InputError
+from gsvexport.progress import Progress, within
 from gsvexport.report.markup import plain
 from gsvexport.report.rule import Amount, Comparison, Row, Tolerance, compare_checks, grown, unproven
 from gsvexport.report.stored import Stored, members, read_stored, weights
 from gsvexport.verify.report import Report
 
-Progress = Callable[[str], None]
 _SAME = 1e-3  # scaled error between the FP32 references of one voice: exporters differ by 1e-5, voices by more than 0.1
 
 
@@ -61,12 +60,8 @@ def verify_against(
     notes = _voices(before, after)
     if before.manifest.source != after.manifest.source:
         _refuse_other_references(before, after)
-    new, old = (verify(one.path, progress=partial(_prefixed, say, one.path.name)) for one in (after, before))
+    new, old = (verify(one.path, progress=within(one.path.name, say)) for one in (after, before))
     return new, _compared(before, after, old, new, tolerance or Tolerance(), notes)
-
-
-def _prefixed(say: Progress, name: str, text: str) -> None:
-    say(f"{name}: {text}")
 
 
 def _compared(

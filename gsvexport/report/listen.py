@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gsvexport.errors import GsvError
+from gsvexport.progress import Progress, counted
 from gsvexport.runtime.speech import Manner, sound_feeds
 from gsvexport.verify.cases import Case
 from gsvexport.verify.sounding import chains, speak
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from gsvexport.runtime.pipeline import LoadedVoice
 
 Array = NDArray[Any]
-Progress = Callable[[str], None]
 SENTENCES = 2
 _PHONES = (18, 60)  # of a sentence: long enough to be speech, short enough for a page
 _SEED = 1
@@ -87,8 +87,8 @@ def spoken_sounds(voice: LoadedVoice, source: LoadedVoice | None, say: Progress)
         reason = f"there is no sentence in '{voice.model.language}' whose phones this voice knows"
         return [Sound(title, "", rate, problem=reason)]
     found = []
-    for text, phones in sentences:
-        say(f"speaking: {text}")
+    for number, (text, phones) in enumerate(sentences, 1):
+        say(counted(f"speaking: {text}", "speaking", number, len(sentences)))
         found.append(_alone(voice, text, phones) if source is None else _both(voice, source, text, phones))
     return found
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import platform
-from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
@@ -13,12 +12,11 @@ from gsvexport.artifact.manifest import Manifest
 from gsvexport.backends import Opener, emulation, open_session
 from gsvexport.errors import GsvError
 from gsvexport.files import atomic_file, refuse_existing
+from gsvexport.progress import Progress
 from gsvexport.report.listen import golden_sounds, spoken_sounds
 from gsvexport.report.page import VERDICTS, Here, overall, page
 from gsvexport.report.stored import Stored, read_stored
 from gsvexport.verify.report import Report
-
-Progress = Callable[[str], None]
 
 
 def write_page(

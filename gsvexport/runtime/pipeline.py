@@ -120,6 +120,7 @@ class LoadedVoice(LoadedStages):
         max_tokens: int = MAX_TOKENS,
         steps: int | None = None,
         cfg_rate: float = 0.0,
+        progress: Callable[[int, int], None] | None = None,
     ) -> Audio:
         """Speak a text in `language` (the voice's, when absent), or one sentence, given as phones [X] or [1, X].
 
@@ -131,13 +132,25 @@ class LoadedVoice(LoadedStages):
         v3 and v4 take `steps` of flow matching (32 and 8 by default; fewer are faster) and may be guided by
         `cfg_rate` (0 is upstream's own; any other doubles the work), have a `noise_scale` of 1 and need their prompt.
 
+        `progress` is told the number of each sentence, from 1, as it begins, and how many there are.
+
         Raises:
             InputError: arguments out of range (all listed), a text that cannot be read, a voice without conditioning,
                 or an artifact that lacks a stage.
             BackendError: the backend failed.
         """
         manner = Manner(
-            seed, speed, noise_scale, sampling, prompt, bert, conditioning, max_tokens, steps=steps, cfg_rate=cfg_rate
+            seed,
+            speed,
+            noise_scale,
+            sampling,
+            prompt,
+            bert,
+            conditioning,
+            max_tokens,
+            steps=steps,
+            cfg_rate=cfg_rate,
+            progress=progress,
         )
         rows = sentences(text, phones, self.model, bert, language, self._features)
         return joined([whole(self, feeds) for feeds in latents(self, rows, manner)])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -52,6 +52,7 @@ class Manner:
     max_tokens: int = MAX_TOKENS
     steps: int | None = None
     cfg_rate: float = 0.0
+    progress: Callable[[int, int], None] | None = None
 
 
 def latents(voice: LoadedStages, rows: Sequence[Spoken], manner: Manner) -> Iterator[dict[str, Array]]:
@@ -104,7 +105,7 @@ def _early(
     assert voice.model.vocoder_context is not None
     left, right = voice.model.vocoder_context
     hop, scale = voice.model.hop, _NOISE_SCALE if manner.noise_scale is None else manner.noise_scale
-    for number, (row, for_sampling, for_noise) in enumerate(_streams(rows, manner.seed)):
+    for number, (row, for_sampling, for_noise) in enumerate(_told(rows, manner)):
         if number:
             yield Audio(np.zeros(round(PAUSE * voice.rate), np.float32), voice.rate)
         noise = Noise(voice.model.dims.I, for_noise)
@@ -148,11 +149,19 @@ def _nothing(voice: LoadedStages) -> BackendError:
     )
 
 
+def _told(rows: Sequence[Spoken], manner: Manner) -> Iterator[tuple[Spoken, np.random.Generator, np.random.Generator]]:
+    """The sentences with their streams; who wants to know is told of each as it begins."""
+    for number, one in enumerate(_streams(rows, manner.seed), 1):
+        if manner.progress is not None:
+            manner.progress(number, len(rows))
+        yield one
+
+
 def _latents(
     voice: LoadedStages, rows: Sequence[Spoken], manner: Manner, given: Mapping[str, Any]
 ) -> Iterator[dict[str, Array]]:
     prompt, sampling = _prompt(voice, manner), manner.sampling or voice.sampling
-    for row, for_sampling, for_noise in _streams(rows, manner.seed):
+    for row, for_sampling, for_noise in _told(rows, manner):
         codes = voice.generate(row.phones, row.bert, prompt, sampling, for_sampling, manner.max_tokens).tokens
         if not codes.size:
             raise _nothing(voice)

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gsvexport.errors import EnvironmentProblem, GsvError
+from gsvexport.progress import counted
 from gsvexport.signal.loudness import distance
 from gsvexport.verify import audio, pitch, speech, tensors
 from gsvexport.verify.cases import Case, Runnable
@@ -62,17 +63,19 @@ def compare(
 ) -> list[Check]:
     """Every stage of `cases` in turn, then all from codes to sound in a row. `against` names the reference."""
     rate, checks = voice.model.rate, []
-    for stage in dict.fromkeys(case.stage for case in cases):
+    stages, phase = list(dict.fromkeys(case.stage for case in cases)), f"comparing with {against}"
+    chained = chains(cases)
+    count = len(stages) + bool(chained)
+    for number, stage in enumerate(stages, 1):
         mine = [case for case in cases if case.stage == stage]
-        progress(f"{'prefill and step' if stage == TEACHER else stage}: comparing with {against}")
+        progress(counted(f"{'prefill and step' if stage == TEACHER else stage}: {phase}", phase, number, count))
         if stage == TEACHER:
             checks += _teacher(voice, mine, gates, against)
             continue
         ran = [_run(case, partial(voice.run, stage, case.inputs)) for case in mine]
         checks += _judge_all(gates, stage, _metrics(mine[0]), against, ran, rate)
-    chained = chains(cases)
     if chained:
-        progress(f"codes to sound, all stages in a row: comparing with {against}")
+        progress(counted(f"codes to sound, all stages in a row: {phase}", phase, count, count))
         ran = [_run(chain["vocoder"], partial(speak, voice, chain)) for chain in chained]
         checks += _judge_all(gates, "pipeline", SOUND, against, ran, rate)
     return checks

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gsvexport.errors import BackendError, GsvError
+from gsvexport.progress import Progress, counted, within
 from gsvexport.runtime.speech import Manner, sound_feeds
 from gsvexport.verify import audio, transcript
 from gsvexport.verify.gates import METRICS, Gates, judge, not_run
@@ -32,7 +33,6 @@ __all__ = ["HEARD", "PAIRED", "RATED", "SOUND", "Ears", "Scores", "Utterance", "
 __all__ += ["loop_share", "repeated", "scores", "utterances"]
 
 Array = NDArray[Any]
-Progress = Callable[[str], None]
 
 STAGE, SOUND, SOURCE = "free_run", "pipeline", "source"
 # An utterance that has not ended after so many codes never will: speech has some 2 codes a phone.
@@ -60,19 +60,19 @@ def compare(
     if source is None or reason:
         return _nothing(gates, reason)
     ears = listeners(voice.model.language, recogniser)
-    said = utterances(source, sentences, seeds, _prefixed("source", say))
-    expected = scores(said, sentences, ears, _prefixed("source", say))
+    said = utterances(source, sentences, seeds, within("source", say))
+    expected = scores(said, sentences, ears, within("source", say))
     try:
-        free = utterances(voice, sentences, seeds, _prefixed("artifact", say))
-        again = repeated(voice, sentences, said, free, _prefixed("artifact", say))
+        free = utterances(voice, sentences, seeds, within("artifact", say))
+        again = repeated(voice, sentences, said, free, within("artifact", say))
     except GsvError as error:
         reason = " ".join(str(error).split())
         valid = judge(gates, STAGE, "valid", SOURCE, 0.0, len(expected), reason=reason, level=3)
         return [valid, *_nothing(gates, "the free run is not valid")]
     known = {id(one): score for one, score in zip(said, expected, strict=True)}
-    found = scores(free, sentences, ears, _prefixed("artifact", say), known)
+    found = scores(free, sentences, ears, within("artifact", say), known)
     known |= {id(one): score for one, score in zip(free, found, strict=True)}
-    equal = scores(again, sentences, ears, _prefixed("artifact, the source's codes", say), known)
+    equal = scores(again, sentences, ears, within("artifact, the source's codes", say), known)
     valid = judge(gates, STAGE, "valid", SOURCE, 1.0, len(found), level=3)
     return [
         valid,
@@ -105,7 +105,8 @@ def utterances(voice: LoadedVoice, sentences: Sequence[Sentence], seeds: int, sa
     found: list[Utterance] = []
     for seed in range(seeds):
         for index, sentence in enumerate(sentences):
-            say(f"saying {len(found) + 1} of {seeds * len(sentences)}")
+            number, count = len(found) + 1, seeds * len(sentences)
+            say(counted(f"saying {number} of {count}", "saying", number, count))
             found.append(_utter(voice, index, sentence, seed))
     return found
 
@@ -149,7 +150,7 @@ def repeated(
     """
     found: list[Utterance] = []
     for place, (one, own) in enumerate(zip(said, free, strict=True)):
-        say(f"repeating {place + 1} of {len(said)}")
+        say(counted(f"repeating {place + 1} of {len(said)}", "repeating", place + 1, len(said)))
         if not np.array_equal(one.codes, own.codes):
             seed = place // len(sentences)
             own = replace(one, samples=_sound(voice, one.sentence, sentences[one.sentence], seed, one.codes))
@@ -260,7 +261,3 @@ PAIRED: dict[str, _Kind] = {
 RATINGS = ("p808_drop", "ovr_drop", "speaker_drop")
 HEARD = ("p808_drop", "ovr_drop", "wer_rise", "cer_rise", "speaker_drop")  # where codes and noise are the source's
 assert PAIRED.keys() <= METRICS.keys()
-
-
-def _prefixed(name: str, say: Progress) -> Progress:
-    return lambda text: say(f"{name}: {text}")

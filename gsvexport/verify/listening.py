@@ -13,13 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gsvexport.errors import EnvironmentProblem
+from gsvexport.progress import Progress, counted
 from gsvexport.verify import audio, speech, transcript
 from gsvexport.verify.heldout import Sentence
 from gsvexport.verify.recogniser import WORKERS, Recogniser
 from gsvexport.verify.speaker import SpeakerEncoder
 
 Array = NDArray[Any]
-Progress = Callable[[str], None]
 
 LOOP_TIMES, LOOP_CODES, LONGEST_LOOP = 3, 15, 25  # a loop: a block of at most 25 codes, 3 times or more, 0.6 s in all
 # DNSMOS and the speaker encoder take six times as long as the recogniser, and quality shows in fewer utterances than
@@ -119,7 +119,7 @@ def scores(
             ]
             found = {}
             for index, (one, row) in enumerate(zip(new, waiting, strict=True)):
-                say(f"listening to {index + 1} of {len(new)}")
+                say(counted(f"listening to {index + 1} of {len(new)}", "listening", index + 1, len(new)))
                 found[id(one)] = row.result()
         finally:
             pool.shutdown(wait=False, cancel_futures=True)  # after an interruption nothing more is started

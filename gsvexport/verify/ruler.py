@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gsvexport.errors import ArtifactError, InputError
+from gsvexport.progress import counted
 from gsvexport.runtime.speech import Manner, sound_feeds
 from gsvexport.signal.loudness import distance, unit
 from gsvexport.stages import FRAMES_PER_CODE, VERSIONS
@@ -114,7 +115,8 @@ def measure(voice: LoadedVoice, progress: Callable[[str], None] = lambda _: None
         return Ruler(0, reason="there is no sentence that the voice knows all phones of")
     pairs, voiced = [], 0.0
     for index, phones in enumerate(said):
-        progress(f"the voice's own variation: {index + 1} of {len(said)}")
+        words = "the voice's own variation"
+        progress(counted(f"{words}: {index + 1} of {len(said)}", words, index + 1, len(said)))
         one, other = _twice(voice, np.array([phones], np.int64), index, MEL_STEPS if mel else None)
         if not (np.isfinite(one).all() and np.isfinite(other).all()):  # golden vectors refuse such a voice in words
             return Ruler(index + 1, reason="the source gives NaN or infinite values")

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from gsvexport.progress import Progress, Step
 from gsvexport.verify import LIVE, checks, damage, freerun, golden, said
 from gsvexport.verify.cases import Case
 from gsvexport.verify.depth import Depth
@@ -28,7 +29,6 @@ from gsvexport.verify.report import Check
 if TYPE_CHECKING:
     from gsvexport.runtime.pipeline import LoadedVoice
 
-Progress = Callable[[str], None]
 WITNESS = "pipeline.pesq_mean"
 _SPOKEN_SENTENCES = 12  # every damage is listened to again: enough for what is gross
 QUIET = "rounding to float16"
@@ -82,11 +82,11 @@ def self_test(source: Path, gates: Gates, depth: Depth | None = None, *, progres
         for name, (change, meant) in OUTPUTS.items():
             if not change.keys() <= voice.stages.keys():
                 continue  # another version's stage
-            say(f"self-test: {name}")
+            say(Step(f"self-test: {name}", "self-test"))
             with LoadedVoice(source, opener=damage.opener(change)) as bad:
                 rows.append(_row(name, meant, _compare(bad, cases, _SOUND, gates)))
         for name, (stages, operators, weight, meant) in WEIGHTS.items():
-            say(f"self-test: {name}")
+            say(Step(f"self-test: {name}", "self-test"))
             files = {stage: voice.model.files[stage] for stage in stages if stage in voice.model.files}
             regions = damage.weights(source, files, operators)
             chosen = damage.middle(regions) if operators else regions
@@ -137,7 +137,7 @@ def _climbed(source: Path, voice: LoadedVoice, cases: Sequence[Case], gates: Gat
         return [Row("damages in growing strength", (WITNESS,), (), (WITNESS,))]
     spoken = [case for case in cases if case.name.startswith("said")]
     kinds: dict[Kind, list[Trial]] = {}
-    for trial in climb(source, voice, spoken, gates, lambda text: say(f"self-test: {text}")):
+    for trial in climb(source, voice, spoken, gates, lambda text: say(Step(f"self-test: {text}", "self-test"))):
         kinds.setdefault(trial.kind, []).append(trial)
     rows = []
     for kind, trials in kinds.items():
@@ -171,7 +171,7 @@ def _spoken(voice: LoadedVoice, rounded: Path, gates: Gates, depth: Depth, say: 
     found = freerun.checks(expected, freerun.scores(quiet, texts, ears, say), ears, limits)
     rows = [_row(f"{QUIET}, spoken", (), found)]
     for name, (change, meant) in SPOKEN.items():
-        say(f"self-test: {name}")
+        say(Step(f"self-test: {name}", "self-test"))
         bad = freerun.scores([change(one) for one in intact], texts, ears, say)
         rows.append(_row(name, meant, freerun.checks(expected, bad, ears, gates)))
     return rows

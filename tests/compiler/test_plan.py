@@ -28,6 +28,7 @@ def plan(subject=BAKED, target=None, **changes):
 BUILDABLE = [name for name in target_names() if not missing_backends(read_target(name))]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", BUILDABLE)
 def test_the_plan_of_every_target_is_as_recorded(name, request):
     target = read_target(name)

@@ -12,6 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from readers import EXPECTED, TARGETS, as_file
 
+pytestmark = pytest.mark.slow
+
 INPUTS = int(os.environ.get("GSVEXPORT_FUZZ", "30"))
 MEMORY = 100 << 20
 TOKENS = [

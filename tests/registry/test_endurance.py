@@ -19,6 +19,8 @@ from gsvexport.registry.places import FolderPlace, WebPlace
 from gsvexport.registry.publish import publish
 from gsvexport.registry.pull import pull
 
+pytestmark = pytest.mark.slow
+
 WEIGHTS = blob_path(sha256_bytes(SHARED))
 REAL_SLEEP = time.sleep
 

@@ -17,6 +17,8 @@ from gsvexport.registry.places import open_place
 from gsvexport.registry.publish import publish
 from gsvexport.registry.pull import pull
 
+pytestmark = pytest.mark.slow
+
 pytest.importorskip("fsspec")
 
 

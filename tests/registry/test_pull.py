@@ -389,7 +389,7 @@ def test_the_web_is_for_pulling(web, alice):
 
 
 def test_the_command_line_publishes_lists_and_pulls(alice, key, root, web, tmp_path, capfd, monkeypatch):
-    from gsvexport.target.target import detect
+    from gsvexport.target import detect
 
     monkeypatch.chdir(tmp_path)
     assert run(["publish", str(alice), str(root), "--version", "1.0"]) == 0

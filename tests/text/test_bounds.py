@@ -7,6 +7,8 @@ import pytest
 from gsvexport.errors import InputError
 from gsvexport.text.phonemise import LONGEST, read
 
+pytestmark = pytest.mark.slow
+
 KINDS = {
     "en": [
         "1",

@@ -25,6 +25,8 @@ from gsvexport.voice.sizes import sovits_dims, t2s_dims
 from gsvexport.voice.version import find_version
 from gsvexport.voice.voice import read_voice
 
+pytestmark = pytest.mark.slow
+
 soundfile = pytest.importorskip("soundfile")
 LIMIT = 200 << 20
 CONFIG = HParams(model=HParams(hidden_dim=8, head=2, n_layer=1, rates=[1, 2]), data=HParams(hop_length=640))

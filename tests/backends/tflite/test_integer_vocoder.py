@@ -19,6 +19,8 @@ from gsvexport.backends.tflite.segments import products
 from gsvexport.errors import BackendError
 from gsvexport.model import Dims, Model, SamplingDefaults, Spectrogram
 
+pytestmark = pytest.mark.slow
+
 DEVICE = {"tpu": {"sram_mb": 8, "tops_int8": 4, "link": "pcie", "link_gbs": 0.4}, "runtimes": {"edgetpu": ">=14"}}
 DIMS = Dims(1, 8, 1, 5, 3, 2, 10, 10, 4, 50)
 MODEL = Model(
