@@ -93,7 +93,7 @@ def say(
 @click.option("--tokens", type=int, default=100, show_default=True, help="Codes to speak (25 are a second).")
 @click.option("--prompt", type=int, default=125, show_default=True, help="Codes of the prompt before them.")
 @click.option("--phones", type=int, default=70, show_default=True, help="Phones of prompt and sentence together.")
-@click.option("--against", metavar="COMMAND", help="Another program, measured in turn; docs/performance.md says how.")
+@click.option("--against", metavar="COMMAND", help="Another program, measured in turn; docs/bench.md says how.")
 @click.option("--against-timeout", type=Finite(), default=600.0, show_default=True, help="Seconds for its answer.")
 @click.option("--sweep", is_flag=True, help="Time and memory from 50 to 1000 codes and from 20 to 400 phones instead.")
 @click.option("--html", type=_PATH, metavar="FILE", help="With --sweep: charts, too, as one page.")
