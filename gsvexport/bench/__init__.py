@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from gsvexport.artifact.trust import Key
+from gsvexport.bench.against import asked, parsed
 from gsvexport.bench.child import call
+from gsvexport.bench.growth import Sweep, sweep
 from gsvexport.bench.machine import describe
 from gsvexport.bench.report import Bench, Figure, Subject
 from gsvexport.errors import ArtifactError, InputError
@@ -21,7 +23,7 @@ from gsvexport.progress import Progress, counted
 from gsvexport.stages import MAX_TOKENS, VERSIONS, frames, mel_mask, speaking
 from gsvexport.target.machine import check_machine
 
-__all__ = ["Bench", "Figure", "Subject", "bench"]
+__all__ = ["Bench", "Figure", "Subject", "Sweep", "bench", "bench_sweep"]
 
 _RUNS = 100
 
@@ -35,6 +37,8 @@ def bench(
     tokens: int = 100,
     prompt: int = 125,
     phones: int = 70,
+    against: str | None = None,
+    against_timeout: float = 600.0,
     any_machine: bool = False,
     key: Key | None = None,
     progress: Progress | None = None,
@@ -42,8 +46,9 @@ def bench(
     """Measure an artifact (or a source), and a baseline in turn with it, run by run.
 
     Each speaks `tokens` codes (25 are a second) after `prompt` codes and `phones` phones. Where the package `onnx` is
-    installed, the work of the stages is counted in their graphs, too. `any_machine` takes artifacts for other machines;
-    `key` has to have signed the first one.
+    installed, the work of the stages is counted in their graphs, too. `against` is the command of another program that
+    is asked in turn with them (see `against.py`); an answer may take `against_timeout` seconds. `any_machine` takes
+    artifacts for other machines; `key` has to have signed the first one.
 
     Raises:
         InputError: arguments out of range (all listed), or a path that does not exist.
@@ -51,6 +56,7 @@ def bench(
         BackendError: a subject could not be measured; says what its process said.
     """
     say = progress or (lambda _: None)
+    other = parsed(against) if against is not None else None
     given = [path] if baseline is None else [path, baseline]
     folders = [_folder(one, any_machine, key if one is path else None) for one in given]
     models = [read_model(folder) for folder in folders]
@@ -59,15 +65,22 @@ def bench(
     # Before and after, because a machine that others use is not always as fast.
     limits = [_limits(threads, say)]
     results: list[list[dict[str, Any]]] = [[] for _ in folders]
+    others: list[dict[str, float]] = []
+    each = len(folders) + (other is not None)
+    count = runs * each
     for run in range(runs):
         for folder, name, found in zip(folders, given, results, strict=True):
-            number, count = sum(map(len, results)) + 1, runs * len(folders)
+            number = sum(map(len, results)) + len(others) + 1
             say(counted(f"run {run + 1} of {runs}: {name.name}", "measuring", number, count))
             arguments = {"folder": str(folder.resolve()), "tokens": tokens, "prompt": prompt, "phones": phones}
             found.append(call("gsvexport.bench.subject:measure", threads=threads, **arguments))
+        if other is not None:
+            say(counted(f"run {run + 1} of {runs}: {other[0]}", "measuring", (run + 1) * each, count))
+            request = {"threads": threads, "tokens": tokens, "phones": phones, "prompt": prompt, "run": run}
+            others.append(asked(other, {**request, "audio_s": results[0][0]["audio_s"]}, against_timeout))
     limits.append(_limits(threads, say))
     return Bench(
-        command=_command(given, threads, runs, tokens, prompt, phones),
+        command=_command(given, threads, runs, tokens, prompt, phones, against),
         machine=machine,
         workload={
             "threads": threads,
@@ -77,12 +90,35 @@ def bench(
             "phones": phones,
             "audio_s": results[0][0]["audio_s"],
         },
-        subjects=tuple(
-            Subject(name.name, _figures(found), _sizes(name, folder), _work(folder, model, tokens))
-            for name, folder, model, found in zip(given, folders, models, results, strict=True)
+        subjects=(
+            *(
+                Subject(name.name, _figures(found), _sizes(name, folder), _work(folder, model, tokens))
+                for name, folder, model, found in zip(given, folders, models, results, strict=True)
+            ),
+            *([Subject(against, _told(others), {}, {}, "against")] if against is not None else []),
         ),
         limits={name: Figure.of([rate for one in limits for rate in one[name]]) for name in limits[0]},
     )
+
+
+def bench_sweep(
+    path: Path,
+    *,
+    threads: int = 2,
+    prompt: int = 125,
+    any_machine: bool = False,
+    key: Key | None = None,
+    progress: Progress | None = None,
+) -> Sweep:
+    """Cost of an artifact (or a source) as codes and phones grow; see `sweep.py`.
+
+    Raises: as `bench`.
+    """
+    folder = _folder(path, any_machine, key)
+    model = read_model(folder)
+    _check([model], threads=threads, runs=1, tokens=2, prompt=prompt, phones=1)
+    line = ["gsvexport", "bench", str(path), "--sweep", "--threads", str(threads), "--prompt", str(prompt)]
+    return sweep(folder, shlex.join(line), threads, prompt=prompt, most=model.dims.positions, progress=progress)
 
 
 def _limits(threads: int, say: Progress) -> dict[str, list[float]]:
@@ -159,6 +195,12 @@ def _figures(results: list[dict[str, Any]]) -> dict[str, Figure]:
     return figures
 
 
+def _told(answers: list[dict[str, float]]) -> dict[str, Figure]:
+    """The figures of another program that it told every time."""
+    names = [name for name in answers[0] if all(name in one for one in answers)]
+    return {name: Figure.of([one[name] for one in answers]) for name in names}
+
+
 def _sizes(path: Path, folder: Path) -> dict[str, float]:
     """MB (10^6 bytes) on disk: of what was given, and of the weights in it."""
     files = [path] if path.is_file() else [one for one in folder.rglob("*") if one.is_file()]
@@ -187,9 +229,12 @@ def _work(folder: Path, model: Model, tokens: int) -> dict[str, float]:
     return found
 
 
-def _command(given: list[Path], threads: int, runs: int, tokens: int, prompt: int, phones: int) -> str:
+def _command(
+    given: list[Path], threads: int, runs: int, tokens: int, prompt: int, phones: int, against: str | None
+) -> str:
     """The command line that measures this again, every option said."""
     line: list[object] = ["gsvexport", "bench", given[0]]
     line += ["--baseline", given[1]] if len(given) > 1 else []
+    line += ["--against", against] if against is not None else []
     line += ["--threads", threads, "--runs", runs, "--tokens", tokens, "--prompt", prompt, "--phones", phones]
     return shlex.join(map(str, line))

@@ -88,11 +88,12 @@ class Subject:
     figures: dict[str, Figure]
     sizes: dict[str, float]
     work: dict[str, float]
+    role: str = "baseline"  # of those that follow the first; "against" for another program
 
 
 @dataclass(frozen=True)
 class Bench:
-    """All measurements of one call. The second subject, where there is one, is the baseline."""
+    """All measurements of one call. What is compared with the first subject follows it: a baseline, another program."""
 
     command: str
     machine: dict[str, Any]
@@ -102,11 +103,13 @@ class Bench:
 
     @property
     def ratios(self) -> dict[str, float]:
-        """How many times as much the baseline takes of each quantity, medians compared; empty without one."""
-        if len(self.subjects) == 1:
-            return {}
-        subject, baseline = ({**_medians(one), **one.sizes} for one in self.subjects)
-        return {name: baseline[name] / subject[name] for name in subject if name in baseline and subject[name] > 0}
+        """How many times as much the second subject takes of each quantity, medians compared; empty without one."""
+        return self.ratios_of(self.subjects[1]) if len(self.subjects) > 1 else {}
+
+    def ratios_of(self, other: Subject) -> dict[str, float]:
+        """How many times as much `other` takes of each quantity as the first subject."""
+        mine, its = ({**_medians(one), **one.sizes} for one in (self.subjects[0], other))
+        return {name: its[name] / mine[name] for name in mine if name in its and mine[name] > 0}
 
     def bounds(self, subject: Subject) -> dict[str, float]:
         """What this machine's best bandwidth and best products leave as the least time of a step and of the vocoder."""
@@ -145,35 +148,36 @@ class Bench:
             "sentence": f"{spoken}, after {work['prompt']} prompt codes and {work['phones']} phones",
             "threads": str(work["threads"]),
         }
-        about |= dict(zip(("subject", "baseline"), (one.name for one in self.subjects), strict=False))
+        about |= {one.role if at else "subject": one.name for at, one in enumerate(self.subjects)}
         lines = [f"$ {self.command}", *(f"{name:<10}{text}" for name, text in about.items())]
         lines += ["", *_lines(self._measured()), "", *_lines(self._allowed()), "", *_METHOD]
         return "\n".join(lines) + "\n"
 
     def _measured(self) -> list[list[str]]:
-        subject, baseline = self.subjects[0], self.subjects[1] if len(self.subjects) > 1 else None
+        subject, others = self.subjects[0], self.subjects[1:]
         rows = [["", "unit", "median", "p90", "range", "n"]]
-        rows[0] += ["baseline", "range", "ratio"] if baseline else []
+        for other in others:
+            rows[0] += [other.role, "range", "ratio"]
         for name, (title, unit) in _ROWS.items():
             if (figure := subject.figures.get(name)) is None:
                 continue
             row = [title, unit, _digits(figure.median), _digits(figure.p90), _range(figure), str(figure.n)]
-            if baseline and (other := baseline.figures.get(name)):
-                row += [_digits(other.median), _range(other), self._ratio(name)]
+            for other in others:
+                its = other.figures.get(name)
+                row += [_digits(its.median), _range(its), self._ratio(other, name)] if its else ["", "", ""]
             rows.append(row)
         for name, (title, unit) in _SIZES.items():
             if name in subject.sizes:
                 row = [title, unit, _digits(subject.sizes[name]), "", "", ""]
-                row += (
-                    [_digits(baseline.sizes[name]), "", self._ratio(name)]
-                    if baseline and name in baseline.sizes
-                    else []
-                )
+                for other in others:
+                    has = name in other.sizes
+                    row += [_digits(other.sizes[name]), "", self._ratio(other, name)] if has else ["", "", ""]
                 rows.append(row)
         return rows
 
-    def _ratio(self, name: str) -> str:
-        return f"{self.ratios[name]:.2f}" if name in self.ratios else ""
+    def _ratio(self, other: Subject, name: str) -> str:
+        ratios = self.ratios_of(other)
+        return f"{ratios[name]:.2f}" if name in ratios else ""
 
     def _allowed(self) -> list[list[str]]:
         rows = [["what the machine allows", "unit", "median", "p90", "range", "n"]]
@@ -185,7 +189,9 @@ class Bench:
         for name, (title, unit) in _WORK.items():
             if name in known[0]:
                 row = [title, unit, _digits(known[0][name]), "", "", ""]
-                rows.append([*row, *(_digits(other[name]) for other in known[1:] if name in other)])
+                for other in known[1:]:
+                    row += [_digits(other[name]), "", ""] if name in other else ["", "", ""]
+                rows.append(row)
         if not known[0]:
             rows.append(["work was not counted: that needs the package onnx", "", "", "", "", ""])
         return rows
@@ -207,7 +213,7 @@ def _digits(value: float) -> str:
 
 def _lines(rows: Sequence[Sequence[str]]) -> list[str]:
     """Columns of fixed width: names to the left, numbers to the right."""
-    widths = (30, 7, 8, 8, 15, 6, 9, 15, 6)
+    widths = (30, 7, 8, 8, 15, 6, *(max(map(len, rows)) // 3 * (11, 15, 7)))
     return [
         "".join(
             cell.ljust(width) if at < 2 else cell.rjust(width)

@@ -10,6 +10,7 @@ import click
 from gsvexport.cli.echo import echo
 from gsvexport.cli.numbers import Finite
 from gsvexport.cli.progress import shows_progress
+from gsvexport.errors import InputError
 from gsvexport.progress import Progress
 
 _PATH = click.Path(path_type=Path)
@@ -92,18 +93,47 @@ def say(
 @click.option("--tokens", type=int, default=100, show_default=True, help="Codes to speak (25 are a second).")
 @click.option("--prompt", type=int, default=125, show_default=True, help="Codes of the prompt before them.")
 @click.option("--phones", type=int, default=70, show_default=True, help="Phones of prompt and sentence together.")
+@click.option("--against", metavar="COMMAND", help="Another program, measured in turn; docs/bench.md says how.")
+@click.option("--against-timeout", type=Finite(), default=600.0, show_default=True, help="Seconds for its answer.")
+@click.option("--sweep", is_flag=True, help="Time and memory from 50 to 1000 codes and from 20 to 400 phones instead.")
+@click.option("--html", type=_PATH, metavar="FILE", help="With --sweep: charts, too, as one page.")
+@click.option("--force", is_flag=True, help="Replace FILE.")
 @click.option("--json", "as_json", is_flag=True, help="The measurements as JSON.")
 @_key
 @_any_machine
 @shows_progress
-def bench(artifact: Path, baseline: Path | None, as_json: bool, progress: Progress, **options: Any) -> None:
+def bench(
+    artifact: Path,
+    baseline: Path | None,
+    sweep: bool,
+    html: Path | None,
+    force: bool,
+    as_json: bool,
+    progress: Progress,
+    **options: Any,
+) -> None:
     """Measure how fast and how large ARTIFACT (or a source) is on this machine.
 
     Load time, prefill, step, acoustic, vocoder, real-time factor, memory and sizes, beside the memory bandwidth and the
     matrix products that the machine reaches. Codes and lengths are fixed; what is said does not matter.
+
+    \b
+    Examples:
+      gsvexport bench dist/alice-x86-64-int8.gsv --baseline src
+      gsvexport bench dist/alice-x86-64-int8.gsv --against 'python other.py'
+      gsvexport bench dist/alice-x86-64-int8.gsv --sweep --html growth.html
     """
     from gsvexport.bench import bench as measure
     from gsvexport.files import canonical_json
 
+    if sweep:
+        from gsvexport.cli.sweep import swept
+
+        if baseline is not None or options["against"] is not None:
+            raise InputError("--sweep measures one voice alone", fix="leave out --baseline and --against")
+        echo(swept(artifact, html, force=force, as_json=as_json, progress=progress, **options), nl=False)
+        return
+    if html is not None:
+        raise InputError("--html is for --sweep", fix="add --sweep, or leave it out")
     found = measure(artifact, baseline, progress=progress, **options)
     echo(canonical_json(found.to_json()) if as_json else found.table(), nl=False)

@@ -100,7 +100,7 @@ def test_the_json_has_a_fixed_form(measured):
         "method",
     }
     assert value["schema"] == 1
-    assert set(value["subjects"][0]) == {"name", "figures", "sizes", "work", "bounds"}
+    assert set(value["subjects"][0]) == {"name", "role", "figures", "sizes", "work", "bounds"}
     assert set(value["subjects"][0]["figures"]["step_ms"]) == {"median", "p90", "low", "high", "n"}
     assert set(value["workload"]) == {*WORKLOAD, "audio_s"}
     assert set(value["limits"]) == {
