@@ -237,8 +237,8 @@ class Carriage(Protocol):
 class Finalisation(Protocol):
     """What is done on the device."""
 
-    def finalize(self, folder: Path, say: Say, cache: str) -> dict[str, Any]:
-        """Build, prove and measure; returns the device report."""
+    def finalize(self, folder: Path, say: Say, cache: str, *, trusted: bool) -> dict[str, Any]:
+        """Build, prove and measure; returns the device report. What was compiled elsewhere is run if it is trusted."""
         ...
 
     def reject(self, folder: Path) -> None:

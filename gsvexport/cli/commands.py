@@ -322,6 +322,7 @@ def _checked(run: Callable[..., Report], artifact: Path, key: str | None, path: 
     show_default=True,
     help="What T2S does with its cache; in-place takes TensorRT 10.15, and auto chooses it there.",
 )
+@click.option("--allow-unsigned", is_flag=True, help="RTX: use engines in ARTIFACT that no trusted key signed.")
 @_key
 @shows_progress
 @_any_machine
@@ -330,6 +331,7 @@ def finalize(
     out: Path | None,
     compiled: Path | None,
     cache: str,
+    allow_unsigned: bool,
     key: str | None,
     progress: Progress,
     any_machine: bool,
@@ -357,7 +359,8 @@ def finalize(
         return 0
     if compiled is not None:
         raise InputError(f"{artifact} has nothing that edgetpu_compiler compiles", fix="leave --compiled out")
-    report, _, told = finish(artifact, out=out, cache=cache, any_machine=any_machine, key=key, progress=progress)
+    how: dict[str, Any] = {"out": out, "cache": cache, "any_machine": any_machine, "key": key}
+    report, _, told = finish(artifact, **how, allow_unsigned=allow_unsigned, progress=progress)
     echo(told)
     return 0 if report["passed"] else GateFailed.exit_code
 

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from gsvexport.artifact.trust import Key, prove
 from gsvexport.backends import finalisation
 from gsvexport.compiler.pack import intact
 from gsvexport.errors import InputError
 from gsvexport.progress import recognised
 from gsvexport.target.machine import check_machine
-
-if TYPE_CHECKING:
-    from gsvexport.artifact.trust import Key
 
 
 def finish(
@@ -23,6 +21,7 @@ def finish(
     cache: str = "auto",
     any_machine: bool = False,
     key: Key | None = None,
+    allow_unsigned: bool = False,
     progress: Callable[[str], None] | None = None,
 ) -> tuple[dict[str, Any], Path, str]:
     """Finish an artifact on this device; returns the device report, where it was written, and both in words.
@@ -30,6 +29,8 @@ def finish(
     The report goes to `out`, by default beside the artifact. When the device's own checks passed, every stage is
     verified as `gsvexport verify` does, too; the report's `passed` covers both. `cache` is what an engine does with the
     cache of T2S: "read-only", "in-place", or "auto", the latter where TensorRT can; `key` has to have signed it.
+    Engines that were compiled elsewhere are used if a trusted key signed it, or with `allow_unsigned`; else the device
+    builds its own.
 
     Raises:
         InputError: nothing of it has to be built on a device.
@@ -47,7 +48,8 @@ def finish(
         raise InputError(
             f"{path} is finished as it is: none of its stages is built on a device", fix=f"gsvexport verify {path}"
         )
-    report: dict[str, Any] = offer.finalize(folder, recognised(say), cache)
+    trusted = allow_unsigned or key is not None or prove(path, key).trusted is not None
+    report: dict[str, Any] = offer.finalize(folder, recognised(say), cache, trusted=trusted)
     if report["passed"]:
         precisions = {stage: entry.precision for stage, entry in manifest.stages.items()}
         gates = manifest.target.get("gates")

@@ -33,6 +33,11 @@ def with_cache(
     return dict(engines), {"asked": asked, "used": plans.READ_ONLY, "reason": f"{why}: a read-only cache is used"}
 
 
+UNTRUSTED = (
+    "an engine is code, and no trusted key signed the artifact (gsvexport finalize --key KEY, or --allow-unsigned)"
+)
+
+
 def writes(entry: Mapping[str, Any]) -> bool:
     """Whether an engine writes its cache in place."""
     return bool(entry.get("aliases"))

@@ -90,12 +90,12 @@ def ports(folder: Path, graph: str) -> dict[str, dict[str, str]]:
     return {}
 
 
-def finalize(folder: Path, say: Say, cache: str = plans.AUTO) -> dict[str, Any]:
+def finalize(folder: Path, say: Say, cache: str = plans.AUTO, *, trusted: bool = True) -> dict[str, Any]:
     """Build, prove and measure the engines of the unpacked artifact in `folder`; returns the device report.
 
     `cache` is one of `plans.CACHES`: what is asked of T2S, which stays with a read-only cache where it has no other
     form for this TensorRT, and, unless that form was asked for, where it cannot be built. The last kind that passed is
-    the one that `session.py` opens.
+    the one that `session.py` opens. Engines in the artifact are code; they are opened if it is `trusted`.
     The report's `passed` says whether every check did; engines that did not are not opened. What the machine is at
     fault for (an engine that it cannot open) judges no engine.
 
@@ -122,7 +122,10 @@ def finalize(folder: Path, say: Say, cache: str = plans.AUTO) -> dict[str, Any]:
     engines, told = chosen.with_cache(offered, device, cache)
     if told["reason"]:
         say(told["reason"])
-    given, unused = chosen.ready_made(folder, manifest, device, trt, cache)
+    if trusted:
+        given, unused = chosen.ready_made(folder, manifest, device, trt, cache)
+    else:
+        given, unused = {}, chosen.UNTRUSTED if manifest.get("engines") else ""
     engines.update({name: form for name, (form, _) in given.items()})
     if unused:
         say(f"engines that were built ahead of time are not used: {unused}")

@@ -13,6 +13,7 @@ from gsvexport.artifact import container
 from gsvexport.backends.tensorrt import ahead, audit, finalize, kernels, plans, ready, rtx, session
 from gsvexport.backends.tensorrt.cuda import Unjudged
 from gsvexport.backends.tensorrt.engine import NotItsGraph
+from gsvexport.device.finish import finish
 from gsvexport.errors import ArtifactError, BackendError, EnvironmentProblem
 from gsvexport.files import canonical_json, sha256_file
 from gsvexport.runtime import pipeline
@@ -105,6 +106,15 @@ def test_a_device_builds_nothing_proves_them_and_speaks_with_them(made, device):
     assert spoken.size
     finalize.finalize(folder, quiet)
     assert double.log() == []
+
+
+@pytest.mark.parametrize("allowed", [False, True])
+def test_engines_that_nobody_trusted_signed_are_built_on_the_device(artifact, device, tmp_path, allowed):
+    double = device(**CARD)
+    report, *_ = finish(artifact, out=tmp_path / "report.json", any_machine=True, allow_unsigned=allowed)
+    assert (double.log() == []) == allowed
+    assert ("an engine is code" in report["ready_made"]["reason"]) != allowed
+    assert {one["built"] == "ahead of time" for one in report["engines"].values()} == {allowed}
 
 
 def test_they_say_what_engines_of_the_device_say(made, device):
