@@ -47,7 +47,7 @@ class Durations:
         kept = [*known.items(), (self._key, merged)][-_MOST:]
         text = json.dumps({"commands": [[key, list(one.items())] for key, one in kept]})
         with contextlib.suppress(GsvError, OSError), atomic_file(_path(), force=True) as work:
-            work.write_text(text if len(text) <= _LARGEST else "{}", encoding="ascii")
+            work.write_bytes((text if len(text) <= _LARGEST else "{}").encode("ascii"))
 
 
 def rest_of(spent: float, share: float | None) -> float | None:

@@ -94,7 +94,7 @@ def test_the_processors_features_count(machine):
     assert of(found, "x86-64").verify.brief == "other kernels"
 
 
-@pytest.mark.parametrize("package", ["onnx", "onnx-ir", "safetensors", "flatbuffers", "filelock", "soundfile"])
+@pytest.mark.parametrize("package", ["onnx", "onnx-ir", "safetensors", "flatbuffers", "soundfile"])
 def test_without_a_package_of_the_compiler_nothing_is_built(machine, package):
     found = machine(package)()
     assert {one.build.status for one in found.targets} == {"no"}
