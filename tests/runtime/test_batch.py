@@ -90,6 +90,19 @@ def test_a_text_of_several_sentences_sounds_as_one_after_the_other(voice, monkey
     assert not left()
 
 
+def test_each_of_many_sentences_is_told_of_once_and_spoken_in_its_turn(voice):
+    text = " ".join(f"Here is one more sentence, and number {number} it is." for number in range(10))
+    with voice.batch(rows=3) as batch:
+        sound = []
+        for how in ({}, {"batch": batch}):
+            told = []
+            sound.append(voice.synthesize(text, max_tokens=4, progress=lambda *at: told.append(at), **how))  # noqa: B023
+            assert told == [(number, 10) for number in range(1, 11)]
+    np.testing.assert_array_equal(sound[0].samples, sound[1].samples)
+    pieces = [one.samples for one in voice.stream(text, max_tokens=4, ahead=None)]  # one after the other
+    np.testing.assert_allclose(np.concatenate(pieces), sound[0].samples, atol=1e-5)
+
+
 def test_many_callers_share_a_batch(voice):
     def speak(seed):
         return voice.synthesize(TEXT, seed=seed, max_tokens=12, batch=batch).samples
