@@ -50,7 +50,8 @@ class Backend:
 
     `precisions` are those that its lowering writes, by role; `calibrated` of them need to know what a stage really
     sees, `judged` keep layers in float where the sound would miss its gates. `uses` are the parts of a target that a
-    lowering depends on, `tools` the distributions whose versions may change what it writes.
+    lowering depends on, `tools` the distributions whose versions may change what it writes. `sentences` is how those of
+    a text are written.
     """
 
     title: str
@@ -72,6 +73,7 @@ class Backend:
     judged: tuple[str, ...] = ()
     uses: tuple[str, ...] = ()
     tools: tuple[str, ...] = ()
+    sentences: str = "one at a time"  # or side by side, where …
     portability: str = "portable"  # or "build_on_device"
     needs: Mapping[str, Needs] = field(default_factory=dict)  # by offer
 

@@ -193,6 +193,8 @@ def make_plan(
     for backend in dict.fromkeys(place.backend for place in places.values()):
         chosen = {stage: place.precision for stage, place in places.items() if place.backend == backend}
         lines = [f"{stage:<10} {every[stage].role:<12} {precision}" for stage, precision in chosen.items()]
+        if "step" in chosen:
+            lines.append(f"sentences are written {declared(backend).sentences}")
         left = [stage for stage in subject.every if stage not in held]
         if baked := [stage for stage in left if subject.baked and stage in CLONING_STAGES]:
             lines.append(f"left out, because the voice is baked: {', '.join(baked)}")

@@ -4,12 +4,14 @@
 
     q, k, v = Split(qkv);  K = Concat(cache_i, k), V = Concat(cache_i', v);  softmax(q Kᵀ) V
 
-into GroupQueryAttention(qkv, cache_i, cache_i') on a cache [1, H, C, D/H] of fixed capacity C: the runtime binds the
-same memory as input and output, and nothing is copied. `FusePrefill` makes each layer one MultiHeadAttention, with the
-mask as its bias, and returns keys and values in that layout. Queries arrive scaled, so the operators scale by 1.
+into GroupQueryAttention(qkv, cache_i, cache_i') on a cache [B, H, C, D/H] of fixed capacity C: the runtime binds the
+same memory as input and output, and nothing is copied. B sentences go side by side, each with its own token [B, 1],
+position [B] and number of cached rows; one alone has B = 1. `FusePrefill` makes each layer one MultiHeadAttention,
+with the mask as its bias, and returns keys and values in that layout. Queries arrive scaled, so the operators scale
+by 1.
 
 The lowered ports are `keys_i` / `values_i` in and `new_keys_i` / `new_values_i` out for each layer i, and `cached`
-int32 [1], the number of rows that the cache holds.
+int32 [B], the number of rows that a sentence's cache holds.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from gsvexport.errors import PassError
 from gsvexport.passes.base import Outcome, constant, initializer, insert_before, producer, replace
 
 DOMAIN = "com.microsoft"
+ROWS = "B"  # the axis of sentences
 _KINDS = ("keys", "values")
 
 
@@ -43,7 +46,7 @@ class FuseStep:
     """See the module. `heads` is H, `width` is D."""
 
     name: ClassVar[str] = "fuse-step-attention"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     heads: int
     width: int
 
@@ -51,12 +54,13 @@ class FuseStep:
         """Change `model`; its cache ports become one pair for each layer."""
         graph = model.graph
         layers = find_attentions(graph)
-        cached = _port("cached", ir.DataType.INT32, [1])
+        cached = _port("cached", ir.DataType.INT32, [ROWS])
         graph.inputs.append(cached)
         one = initializer(model, "scalar:int32:1", np.array([1], np.int32))
         first = next(iter(graph))
-        (total,) = insert_before(first, "Add", [cached, one], name="cache/total")
-        shape: list[int | str] = [1, self.heads, "C", self.width // self.heads]
+        (longest,) = insert_before(first, "ReduceMax", [cached], {"keepdims": 1}, name="cache/longest")
+        (total,) = insert_before(first, "Add", [longest, one], name="cache/total")
+        shape: list[int | str] = [ROWS, self.heads, "C", self.width // self.heads]
         ports: list[ir.Value] = []
         for index, layer in enumerate(layers):
             past = [_port(f"{kind}_{index}", ir.DataType.FLOAT, shape) for kind in _KINDS]
@@ -73,6 +77,7 @@ class FuseStep:
             replace(layer.merged, attended)
             ports += [_output(v, f"new_{kind}_{index}", shape) for v, kind in zip(present, _KINDS, strict=True)]
         _replace_ports(graph, _KINDS, ("new_keys", "new_values"), ports)
+        _many_rows(model)
         graph.opset_imports[DOMAIN] = 1
         return Outcome(len(layers), (f"{len(layers)} attentions write their cache in place",))
 
@@ -148,6 +153,19 @@ def _before_heads(value: ir.Value | None) -> ir.Value | None:
     transpose = producer(value, "Transpose")
     reshape = transpose and producer(transpose.inputs[0], "Reshape")
     return reshape.inputs[0] if reshape else None
+
+
+def _many_rows(model: ir.Model) -> None:
+    """Give the ports of one sentence an axis of sentences: each has a position of its own."""
+    ports = {value.name: value for value in (*model.graph.inputs, *model.graph.outputs)}
+    for name in ("token", "position", "logits"):
+        ports[name].shape = ir.Shape([ROWS, *(ports[name].shape or ())[1:]])
+    position = ports["position"]
+    users = list(position.uses())
+    axis = initializer(model, "int64:1", np.array([1], np.int64))
+    (column,) = insert_before(users[0][0], "Unsqueeze", [position, axis], name="embed/places")
+    for user, place in users:
+        user.replace_input_with(place, column)
 
 
 def _port(name: str, dtype: ir.DataType, shape: list[int | str]) -> ir.Value:

@@ -15,6 +15,7 @@ from gsvexport.model import Model, read_model
 from gsvexport.runtime.baked import read_baked
 from gsvexport.runtime.ports import Array, as_array, checked
 from gsvexport.runtime.sampling import Sampling
+from gsvexport.runtime.side_by_side import OneRow, Rows, new_rows
 from gsvexport.runtime.tokens import Decoder, Generated, Writing, generate, new_decoder, write
 from gsvexport.stages import BERT_WIDTH, PRETRAINED_STAGES, Stage, stages
 
@@ -131,6 +132,12 @@ class LoadedStages:
     def decoder(self) -> Decoder:
         """A decoder for one sentence."""
         return self._new_decoder(self._session("prefill"), self._session("step"))
+
+    def rows(self, most: int) -> Rows:
+        """At most `most` sentences side by side, or one at a time where the backend knows no more."""
+        if self._new_decoder is not new_decoder:  # whoever listens to a decoder listens to one sentence
+            return OneRow(self.decoder())
+        return new_rows(self._session("prefill"), self._session("step"), most)
 
     def sentence(self, phones: Any, bert: Any, prompt: Any) -> dict[str, Array]:
         """Checked feeds of `prefill`, after the baked prompt where none is given.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count, islice
 from typing import Any, Protocol
 
 import numpy as np
@@ -13,6 +14,7 @@ from gsvexport.model import Model
 from gsvexport.runtime import flow_matching
 from gsvexport.runtime.ahead import Noise, Pace, latents_of
 from gsvexport.runtime.audio import Audio
+from gsvexport.runtime.batch import Batch, Written
 from gsvexport.runtime.loaded import LoadedStages
 from gsvexport.runtime.ports import Array, convert, outside
 from gsvexport.runtime.sampling import Sampling
@@ -25,6 +27,7 @@ NOISE_SCALES = (0.0, 4.0)  # upstream uses 0.5; far above 1 nothing but noise is
 STEPS = (1, 128)
 CFG_RATES = (0.0, 8.0)
 _NOISE_SCALE, _MEL_NOISE_SCALE = 0.5, 1.0  # upstream's own
+SIDE_BY_SIDE = 4  # sentences of one text that are written in one step, see docs/batching.md
 
 
 class Speaker(Protocol):
@@ -53,10 +56,16 @@ class Manner:
     steps: int | None = None
     cfg_rate: float = 0.0
     progress: Callable[[int, int], None] | None = None
+    batch: Batch | None = None
 
 
-def latents(voice: LoadedStages, rows: Sequence[Spoken], manner: Manner) -> Iterator[dict[str, Array]]:
+def latents(
+    voice: LoadedStages, rows: Sequence[Spoken], manner: Manner, *, together: bool = False
+) -> Iterator[dict[str, Array]]:
     """What the vocoder is given for each sentence, as soon as it is known.
+
+    With `together` several sentences are written side by side before the first of them is there: sooner done, but
+    later begun.
 
     The arguments are checked at once, before the first sentence.
 
@@ -66,7 +75,7 @@ def latents(voice: LoadedStages, rows: Sequence[Spoken], manner: Manner) -> Iter
     given = _conditioning(voice, manner)
     for row in rows:
         _check(voice, row.phones, given, manner)
-    return _latents(voice, rows, manner, given)
+    return _latents(voice, rows, manner, given, together)
 
 
 def whole(voice: LoadedStages, feeds: Mapping[str, Array]) -> Audio:
@@ -118,7 +127,11 @@ def _early(
             return voice.run("acoustic", _pick(voice, "acoustic", values))["latent"]
 
         sampling = manner.sampling or voice.sampling
-        codes = voice.codes(row.phones, row.bert, _prompt(voice, manner), sampling, for_sampling, manner.max_tokens)
+        prompt, most = _prompt(voice, manner), manner.max_tokens
+        if manner.batch is None:
+            codes = voice.codes(row.phones, row.bert, prompt, sampling, for_sampling, most)
+        else:
+            codes = iter(manner.batch.submit(row.phones, row.bert, prompt, sampling, most, random=for_sampling))
         spoke = False
         for window, first, last in sliding(latents_of(codes, latent, pace), left, right):
             found = voice.run("vocoder", _pick(voice, "vocoder", {**fixed, "latent": window}))["audio"][0]
@@ -152,20 +165,59 @@ def _nothing(voice: LoadedStages) -> BackendError:
 def _told(rows: Sequence[Spoken], manner: Manner) -> Iterator[tuple[Spoken, np.random.Generator, np.random.Generator]]:
     """The sentences with their streams; who wants to know is told of each as it begins."""
     for number, one in enumerate(_streams(rows, manner.seed), 1):
-        if manner.progress is not None:
-            manner.progress(number, len(rows))
+        _tell(manner, number, len(rows))
         yield one
 
 
+def _tell(manner: Manner, number: int, total: int) -> None:
+    if manner.progress is not None:
+        manner.progress(number, total)
+
+
 def _latents(
-    voice: LoadedStages, rows: Sequence[Spoken], manner: Manner, given: Mapping[str, Any]
+    voice: LoadedStages, rows: Sequence[Spoken], manner: Manner, given: Mapping[str, Any], together: bool
 ) -> Iterator[dict[str, Array]]:
     prompt, sampling = _prompt(voice, manner), manner.sampling or voice.sampling
-    for row, for_sampling, for_noise in _told(rows, manner):
-        codes = voice.generate(row.phones, row.bert, prompt, sampling, for_sampling, manner.max_tokens).tokens
-        if not codes.size:
-            raise _nothing(voice)
-        yield sound_feeds(voice, codes, row.phones, given, manner, for_noise)
+    if manner.batch is None and (len(rows) == 1 or not together):
+        for row, for_sampling, for_noise in _told(rows, manner):
+            codes = voice.generate(row.phones, row.bert, prompt, sampling, for_sampling, manner.max_tokens).tokens
+            yield _feeds(voice, codes, row, given, manner, for_noise)
+        return
+    batch, streams = manner.batch or Batch(voice, min(SIDE_BY_SIDE, len(rows))), _streams(rows, manner.seed)
+    group: list[tuple[Spoken, Written, np.random.Generator]] = []
+    told = count(1)
+    try:
+        while some := list(islice(streams, 2 * SIDE_BY_SIDE)):
+            group = []
+            for row, for_sampling, for_noise in some:
+                written = batch.submit(row.phones, row.bert, prompt, sampling, manner.max_tokens, random=for_sampling)
+                group.append((row, written, for_noise))
+            if manner.batch is None:  # the vocoder would take the cores from the steps
+                for _, written, _ in group:
+                    _tell(manner, next(told), len(rows))
+                    written.wait()
+            for row, written, for_noise in group:
+                if manner.batch is not None:
+                    _tell(manner, next(told), len(rows))
+                yield _feeds(voice, written.result(), row, given, manner, for_noise)
+    finally:
+        for _, written, _ in group:
+            written.cancel()
+        if manner.batch is None:
+            batch.close()
+
+
+def _feeds(
+    voice: LoadedStages,
+    codes: Array,
+    row: Spoken,
+    given: Mapping[str, Any],
+    manner: Manner,
+    random: np.random.Generator,
+) -> dict[str, Array]:
+    if not codes.size:
+        raise _nothing(voice)
+    return sound_feeds(voice, codes, row.phones, given, manner, random)
 
 
 def sound_feeds(

@@ -160,6 +160,11 @@ class Writing:
         return self._start + self.count - 1
 
     @property
+    def newest(self) -> int:
+        """The code chosen last."""
+        return int(self._history[self.position])
+
+    @property
     def tokens(self) -> Ints:
         """The codes so far, int64 [n]."""
         return self._history[self._start : self._start + self.count].copy()

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from numpy.typing import NDArray
 
 from gsvexport.model import Model
+from gsvexport.runtime.side_by_side import Rows
 from gsvexport.stages import Stage
 
 Array = NDArray[Any]
@@ -23,6 +24,15 @@ class Runnable(Protocol):
 
     def run(self, stage: str, feeds: Mapping[str, Any]) -> dict[str, Array]:
         """One stage: arrays in, arrays out."""
+        ...
+
+
+@runtime_checkable
+class WritesRows(Protocol):
+    """A loaded voice that may write several sentences in one step."""
+
+    def rows(self, most: int) -> Rows:
+        """At most so many side by side."""
         ...
 
 

@@ -12,9 +12,11 @@ from numpy.typing import NDArray
 
 from gsvexport.errors import EnvironmentProblem, GsvError
 from gsvexport.progress import counted
+from gsvexport.runtime.batch import ROWS
+from gsvexport.runtime.side_by_side import Rows
 from gsvexport.signal.loudness import distance
 from gsvexport.verify import audio, pitch, speech, tensors
-from gsvexport.verify.cases import Case, Runnable
+from gsvexport.verify.cases import Case, Runnable, WritesRows
 from gsvexport.verify.gates import METRICS, Gates, judge, not_run
 from gsvexport.verify.golden import TEACHER, teacher_forced
 from gsvexport.verify.report import Check
@@ -100,9 +102,12 @@ def constants(gates: Gates, baked: Mapping[str, Array], reference: Mapping[str, 
 
 
 def _teacher(voice: Runnable, cases: Sequence[Case], gates: Gates, against: str) -> list[Check]:
-    """Row 0 of the logits and the rows of text and prompt belong to `prefill`, everything after them to `step`."""
+    """Row 0 of the logits and the rows of text and prompt belong to `prefill`, everything after them to `step`.
+
+    Where sentences can be written side by side, each has to pass there, too.
+    """
     ran = [_run(case, partial(_forced, voice, case)) for case in cases]
-    checks = []
+    checks, together = [], _side_by_side(voice, cases)
     for stage in ("prefill", "step"):
         logits, caches = [], []
         for case, one in zip(cases, ran, strict=True):
@@ -113,6 +118,10 @@ def _teacher(voice: Runnable, cases: Sequence[Case], gates: Gates, against: str)
             held = {name: (r[:, places], x[:, places]) for name, (r, x) in one.pairs.items() if name != "logits"}
             logits.append(_Ran(pairs, one.problem))
             caches.append(_Ran(held, one.problem))
+        if stage == "step":
+            logits += [
+                _Ran({name: (r[1:], x[1:]) for name, (r, x) in one.pairs.items()}, one.problem) for one in together
+            ]
         checks += _judge_all(gates, stage, LOGITS[stage], against, logits, 0)
         checks += _judge_all(gates, stage, CACHE, against, caches, 0, valid=False)
     return checks
@@ -122,6 +131,43 @@ def _forced(voice: Runnable, case: Case) -> dict[str, Array]:
     tokens = case.inputs["tokens"]
     text = {name: case.inputs[name] for name in ("phones", "bert", "prompt")}
     return teacher_forced(voice, **text, tokens=tokens, count=len(tokens))
+
+
+def _side_by_side(voice: Runnable, cases: Sequence[Case]) -> list[_Ran]:
+    """Each case's logits, written in one step with the others'; none where this voice writes one at a time."""
+    if len(cases) < 2 or not isinstance(voice, WritesRows):
+        return []
+    try:
+        rows = voice.rows(min(ROWS, len(cases)))
+        if rows.most < 2:
+            return []
+        found: dict[str, Array] = {}
+        for start in range(0, len(cases), rows.most):
+            found |= _in_one_step(rows, cases[start : start + rows.most])
+    except GsvError as error:
+        return [_Ran({}, f"side by side: {' '.join(str(error).split())}")]
+    only = [Case(f"{one.name} side by side", one.stage, {}, {"logits": one.outputs["logits"]}) for one in cases]
+    return [_run(case, partial(dict, logits=found[one.name])) for case, one in zip(only, cases, strict=True)]
+
+
+def _in_one_step(rows: Rows, cases: Sequence[Case]) -> dict[str, Array]:
+    """Logits [n, V] by case; one with fewer tokens leaves before the others."""
+    text = ("phones", "bert", "prompt")
+    found = {case.name: [rows.enter(*(case.inputs[name] for name in text))] for case in cases}
+    active = list(cases)
+    while active:
+        for row in reversed(range(len(active))):
+            if len(found[active[row].name]) == active[row].inputs["tokens"].size:
+                rows.leave(row)
+                active[row] = active[-1]
+                active.pop()
+        if active:
+            counts = [len(found[case.name]) - 1 for case in active]
+            tokens = [int(case.inputs["tokens"][count]) for case, count in zip(active, counts, strict=True)]
+            places = [case.inputs["prompt"].shape[1] + count for case, count in zip(active, counts, strict=True)]
+            for case, logits in zip(active, rows.step(tokens, places), strict=True):
+                found[case.name].append(logits)
+    return {name: np.stack(logits) for name, logits in found.items()}
 
 
 def _metrics(case: Case) -> tuple[str, ...]:

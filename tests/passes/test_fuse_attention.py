@@ -6,13 +6,16 @@ from passes.graphs import operators
 
 from gsvexport.backends.onnxruntime.in_place import InPlaceStep, LayeredPrefill
 from gsvexport.backends.onnxruntime.session import open_session
-from gsvexport.errors import PassError
+from gsvexport.errors import BackendError, PassError
 from gsvexport.graphs import t2s
 from gsvexport.graphs.builder import GraphBuilder, Weights
 from gsvexport.graphs.layers import Tensors
 from gsvexport.graphs.save import save_graphs
 from gsvexport.passes.base import run_passes
 from gsvexport.passes.fuse_attention import FusePrefill, FuseStep
+from gsvexport.passes.matmul_nbits import MatMulNBits
+from gsvexport.passes.store_fp16 import StoreFp16
+from gsvexport.runtime.side_by_side import new_rows
 from gsvexport.runtime.tokens import GrowingCacheDecoder, new_decoder
 from gsvexport.stages import stages
 from gsvexport.synthetic.sizes import voice_sizes
@@ -23,8 +26,8 @@ DIMS = T2SDims(layers=2, width=64, heads=4, vocab=1025, phones=732, eos=1024)
 
 
 @pytest.fixture(scope="module")
-def sessions(tmp_path_factory):
-    """Plain and fused (prefill, step) sessions of one random network."""
+def graphs():
+    """Plain and fused prefill and step of one random network."""
     tensors = Tensors("gpt", t2s_weights(voice_sizes("v2", "tiny", t2s_layers=2, t2s_width=64, t2s_heads=4), 0))
     weights = Weights()
     plain = {
@@ -35,11 +38,17 @@ def sessions(tmp_path_factory):
         "prefill": run_passes(plain["prefill"], [FusePrefill(DIMS.heads, DIMS.width)]).model,
         "step": run_passes(plain["step"], [FuseStep(DIMS.heads, DIMS.width)]).model,
     }
-    opened = []
-    for name, graphs in (("plain", plain), ("fused", fused)):
+    return {"plain": plain, "fused": fused}
+
+
+@pytest.fixture(scope="module")
+def sessions(graphs, tmp_path_factory):
+    """Plain and fused (prefill, step) sessions."""
+    opened, fused = [], graphs["fused"]
+    for name, pair in graphs.items():
         folder = tmp_path_factory.mktemp(name)
-        save_graphs(folder, graphs)
-        opened.append([open_session(folder / f"{stage}.onnx", threads=1) for stage in graphs])
+        save_graphs(folder, pair)
+        opened.append([open_session(folder / f"{stage}.onnx", threads=1) for stage in pair])
     assert isinstance(opened[1][0], LayeredPrefill)
     assert isinstance(opened[1][1], InPlaceStep)
     assert operators(fused["step"])["GroupQueryAttention"] == operators(fused["prefill"])["MultiHeadAttention"] == 2
@@ -105,3 +114,71 @@ def test_a_softmax_that_is_no_attention_is_refused():
     model = graph([("Softmax", ["x"], ["y"], {})], {"x": [2, 3]}, {"y": [2, 3]}, {})
     with pytest.raises(PassError, match="not the middle of an attention"):
         run_passes(model, [FuseStep(4, 64)])
+
+
+@pytest.fixture(scope="module", params=["fp32", "int8", "int4"])
+def stored(request, sessions, graphs, tmp_path_factory):
+    """Fused (prefill, step) sessions in each of the precisions that a target may ask for."""
+    if request.param == "fp32":
+        return sessions[1]
+    bits, block = {"int8": (8, 64), "int4": (4, 32)}[request.param]
+    folder = tmp_path_factory.mktemp(request.param)
+    passes = [MatMulNBits(bits, block, ("logits",)), StoreFp16()]
+    save_graphs(folder, {name: run_passes(graph, passes).model for name, graph in graphs["fused"].items()})
+    return [open_session(folder / f"{stage}.onnx", threads=1) for stage in ("prefill", "step")]
+
+
+def test_each_row_has_the_very_logits_that_it_gets_alone(stored):
+    """Sentences enter and leave between steps, and their caches grow."""
+    prefill, step = stored
+    rows = new_rows(prefill, step, 4)
+    assert rows.most == 4
+    said = [sentence(3 + 17 * index, 5 * (index % 3), seed=index) for index in range(9)]
+    lengths = [40, 7, 300, 1, 23, 90, 60, 15, 33]
+    alone = [_alone(stored, one, count) for one, count in zip(said, lengths, strict=True)]
+    waiting, active = list(range(9)), []
+    while waiting or active:
+        while waiting and len(active) < rows.most:
+            index = waiting.pop(0)
+            np.testing.assert_array_equal(rows.enter(**said[index]), alone[index][0])
+            active.append((index, 0))
+        codes = [(7 * index + count) % 1024 for index, count in active]
+        found = rows.step(codes, [said[index]["prompt"].shape[1] + count for index, count in active])
+        for (index, count), logits in zip(active, found, strict=True):
+            np.testing.assert_array_equal(logits, alone[index][count + 1])
+        active = [(index, count + 1) for index, count in active]
+        for place in reversed(range(len(active))):
+            if active[place][1] == lengths[active[place][0]]:
+                rows.leave(place)
+                active[place] = active[-1]
+                active.pop()
+
+
+def _alone(stored, one, count):
+    index, prompt = (one["phones"].shape[1] - 3) // 17, one["prompt"].shape[1]
+    decoder = new_decoder(*stored)
+    found = [decoder.prefill(**one)]
+    return [*found, *(decoder.step((7 * index + place) % 1024, prompt + place) for place in range(count))]
+
+
+def test_a_step_whose_rows_differ_beside_others_writes_one_sentence_at_a_time(stored, monkeypatch):
+    prefill, step = stored
+    monkeypatch.setattr(step, "_independent", {})
+    run = step.graph
+    monkeypatch.setattr(
+        step,
+        "graph",
+        lambda feeds: {k: v + (len(v) > 2) * np.spacing(v) for k, v in run(feeds).items()},
+    )
+    assert new_rows(prefill, step, 4).most == 1
+    assert new_rows(prefill, step, 2).most == 2
+
+
+def test_more_sentences_than_rows_are_refused(stored):
+    rows = new_rows(*stored, 2)
+    for seed in range(2):
+        rows.enter(**sentence(4, 0, seed))
+    with pytest.raises(BackendError, match="2 sentences are being written"):
+        rows.enter(**sentence(4, 0))
+    with pytest.raises(BackendError, match="1 codes for 2 sentences"):
+        rows.step([1], [0])

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from gsvexport.errors import BackendError
 from gsvexport.files import canonical_json
 from gsvexport.model import read_model
 from gsvexport.stages import CLONING_STAGES
@@ -19,6 +20,8 @@ from gsvexport.verify import Report, golden, verify_artifact
 pytest.importorskip("onnx_ir")
 pytest.importorskip("soundfile")
 safetensors = pytest.importorskip("safetensors.numpy")
+
+_LOGITS = ("max_error", "top1", "top15", "kl")
 
 
 @pytest.fixture(scope="module")
@@ -112,3 +115,46 @@ def test_one_changed_tensor_fails_in_its_own_stage(source: Path, tmp_path: Path,
     downstream = {"step": {"prefill"}, "acoustic": {"pipeline"}, "vocoder": {"pipeline"}}[stage]
     assert stage in failed
     assert failed <= {stage, *downstream}
+
+
+@pytest.fixture(scope="module")
+def in_place(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The artifact with its T2S lowered as a target's is."""
+    from gsvexport.backends.onnxruntime.lower import lower
+
+    artifact = _artifact(source, tmp_path_factory.mktemp("in-place"))
+    lowered = artifact.parent / "lowered"
+    lowered.mkdir()
+    lower(source, read_model(source), {"prefill": "fp32", "step": "fp32"}, lowered, device={"features": []})
+    for name in ("prefill.onnx", "step.onnx", "t2s.safetensors"):
+        shutil.copy(lowered / name, artifact / name)
+    return artifact
+
+
+def test_sentences_side_by_side_have_to_agree_with_the_source_too(in_place: Path, monkeypatch: Any) -> None:
+    from gsvexport.backends.onnxruntime.rows import InPlaceRows
+
+    passed = verify_artifact(in_place)
+    assert passed.passed, passed.table()
+    alone = sum(
+        case.inputs["tokens"].size - 1 for case in golden.read(in_place / golden.FOLDER) if case.stage == "teacher"
+    )
+    assert {check.n for check in passed.checks if (check.stage, check.metric) == ("step", "top1")} == {2 * alone}
+
+    step, rows = InPlaceRows.step, []
+
+    def mixed(self: Any, tokens: Any, positions: Any) -> Any:
+        rows.append(len(tokens))
+        return step(self, tokens, positions)[::-1]
+
+    monkeypatch.setattr(InPlaceRows, "step", mixed)
+    assert {"step.max_error", "step.top1"} <= _failed(verify_artifact(in_place)) <= {f"step.{name}" for name in _LOGITS}
+    assert len(set(rows)) > 1  # one case ends before the others
+
+    def fails(self: Any, tokens: Any, positions: Any) -> Any:
+        raise BackendError("no memory")
+
+    monkeypatch.setattr(InPlaceRows, "step", fails)
+    report = verify_artifact(in_place)
+    assert "step.valid" in _failed(report)
+    assert "side by side: no memory" in report.table()

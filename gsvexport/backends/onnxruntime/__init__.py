@@ -19,6 +19,7 @@ BACKEND = Backend(
     judged=("int8",),
     uses=("features",),
     tools=_TOOLS,
+    sentences="side by side, where this processor gives each the codes that it gets alone",
     needs={
         "session": Needs((("onnxruntime",),), "pip install onnxruntime"),
         "lowering": Needs(tuple((tool,) for tool in _TOOLS), "pip install 'gsvexport[compile]'"),

@@ -1,18 +1,21 @@
 """T2S graphs whose cache is bound once and written in place (what `passes/fuse_attention.py` writes).
 
-Such a graph has a pair of ports for each layer, `keys_i` / `values_i` [1, H, C, D/H], in place of the stacked `keys`
-and `values`. The sessions here still answer to the stage table's ports; `InPlaceDecoder` is the fast way to speak.
+Such a graph has a pair of ports for each layer, `keys_i` / `values_i` [B, H, C, D/H], in place of the stacked `keys`
+and `values`. The sessions here still answer to the stage table's ports; `InPlaceDecoder` is the fast way to write one
+sentence, `rows.py` several.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gsvexport.backends.onnxruntime.graph import OnnxRuntimeSession
+from gsvexport.backends.onnxruntime.rows import InPlaceRows, independent
 from gsvexport.errors import BackendError
 
 Floats = NDArray[np.float32]
@@ -40,9 +43,34 @@ class LayeredPrefill(OnnxRuntimeSession):
             raise BackendError("prefill and step were lowered differently", fix="build the artifact again")
         return InPlaceDecoder(self, step)
 
+    def rows(self, step: Any, most: int) -> InPlaceRows | None:
+        """At most `most` sentences side by side; None where one that is not alone would get other numbers."""
+        takes = isinstance(step, InPlaceStep) and step.takes(most)
+        return InPlaceRows(self.layered, step, most) if takes else None
+
 
 class InPlaceStep(OnnxRuntimeSession):
     """`step` whose graph reads and writes one cache of fixed capacity for each layer."""
+
+    def __init__(self, path: Path, session: Any) -> None:
+        super().__init__(path, session)
+        self._independent: dict[int, bool] = {}
+
+    def takes(self, most: int) -> bool:
+        """Whether so many sentences go through one step, each as if it were alone. Tried once, on the first call."""
+        if not isinstance(self.shape("token")[0], str):  # an artifact of a release that knew one row
+            return False
+        if most not in self._independent:
+            self._independent[most] = independent(self, self.graph, self.caches(), most)
+        return self._independent[most]
+
+    def caches(self) -> list[str]:
+        """The names of the cache ports."""
+        return [port.name for port in self._session.get_inputs() if port.name.startswith(_KINDS)]
+
+    def graph(self, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """The graph's own ports: see `passes/fuse_attention.py`."""
+        return super().run(feeds)
 
     def run(self, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         """The stage's own ports; see `gsvexport.backends.Session`. Copies the cache: for checks, not for speech."""
@@ -67,7 +95,7 @@ class InPlaceDecoder:
         self._token = np.zeros((1, 1), np.int64)
         self._position = np.zeros(1, np.int64)
         self._cached = np.zeros(1, np.int32)
-        self._logits = np.zeros([int(size) for size in step.shape("logits", output=True)], np.float32)
+        self._logits = np.zeros((1, int(step.shape("logits", output=True)[1])), np.float32)
         self._cache: dict[str, Floats] = {}
         self._binding: Any = None
 

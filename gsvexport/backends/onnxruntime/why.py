@@ -32,8 +32,8 @@ _WHY = {
 }
 _SEVEN = "7-bit weights: AVX2 without VNNI adds pairs of products in 16 bits, which 8-bit weights would saturate"
 _EIGHT = "8-bit weights: this processor adds products in 32 bits"
-# Bytes of one weight, scales included: 4 of them for each block of 128 (8 bits) or 32 (4 bits).
-_BYTES = {"fp32": 4.0, "fp16": 2.0, "int8": 1.0, "int8-weights": 1 + 4 / 128, "int4-weights": 0.5 + 4 / 32}
+# Bytes of one weight, scales included: 4 of them for each block of 64 (8 bits) or 32 (4 bits).
+_BYTES = {"fp32": 4.0, "fp16": 2.0, "int8": 1.0, "int8-weights": 1 + 4 / 64, "int4-weights": 0.5 + 4 / 32}
 
 
 def why(role: str, precision: str, features: Sequence[str]) -> str:
