@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from gsvexport.runtime.ahead import Noise, Pace, latents_of
 from gsvexport.runtime.audio import Audio
 from gsvexport.runtime.loaded import LoadedStages
 from gsvexport.runtime.ports import Array, convert, outside
+from gsvexport.runtime.runaway import Finding, findings, tempo
 from gsvexport.runtime.sampling import Sampling
 from gsvexport.runtime.text import PAUSE, Spoken
 from gsvexport.runtime.windows import sliding, windows
@@ -25,6 +26,7 @@ NOISE_SCALES = (0.0, 4.0)  # upstream uses 0.5; far above 1 nothing but noise is
 STEPS = (1, 128)
 CFG_RATES = (0.0, 8.0)
 _NOISE_SCALE, _MEL_NOISE_SCALE = 0.5, 1.0  # upstream's own
+_RETRY = 1  # the branch of a sentence's randomness that another try takes; those of the first try have none below them
 
 
 class Speaker(Protocol):
@@ -53,9 +55,17 @@ class Manner:
     steps: int | None = None
     cfg_rate: float = 0.0
     progress: Callable[[int, int], None] | None = None
+    retry: bool = False
 
 
-def latents(voice: LoadedStages, rows: Sequence[Spoken], manner: Manner) -> Iterator[dict[str, Array]]:
+class Latent(NamedTuple):
+    """What the vocoder is given for a sentence, and what is to be said of it."""
+
+    feeds: dict[str, Array]
+    notes: tuple[str, ...] = ()
+
+
+def latents(voice: LoadedStages, rows: Sequence[Spoken], manner: Manner) -> Iterator[Latent]:
     """What the vocoder is given for each sentence, as soon as it is known.
 
     The arguments are checked at once, before the first sentence.
@@ -69,23 +79,23 @@ def latents(voice: LoadedStages, rows: Sequence[Spoken], manner: Manner) -> Iter
     return _latents(voice, rows, manner, given)
 
 
-def whole(voice: LoadedStages, feeds: Mapping[str, Array]) -> Audio:
+def whole(voice: LoadedStages, sentence: Latent) -> Audio:
     """One sentence in one piece."""
-    return Audio(voice.run("vocoder", feeds)["audio"][0], voice.rate)
+    return Audio(voice.run("vocoder", sentence.feeds)["audio"][0], voice.rate, sentence.notes)
 
 
-def pieces(voice: LoadedStages, sentences: Iterator[dict[str, Array]], keep: int) -> Iterator[Audio]:
+def pieces(voice: LoadedStages, sentences: Iterator[Latent], keep: int) -> Iterator[Audio]:
     """The same sound in pieces of `keep` latent frames, each as soon as it is computed, with the pauses between."""
     assert voice.model.vocoder_context is not None
     left, right = voice.model.vocoder_context
-    for number, feeds in enumerate(sentences):
+    for number, (feeds, notes) in enumerate(sentences):
         if number:
             yield Audio(np.zeros(round(PAUSE * voice.rate), np.float32), voice.rate)
         count, hop = feeds["latent"].shape[2], voice.model.hop
         for one in windows(count, keep, left, right):
             found = voice.run("vocoder", {**feeds, "latent": feeds["latent"][:, :, one.start : one.stop]})["audio"][0]
             end = None if one.last == count else (one.last - one.start) * hop
-            yield Audio(found[(one.first - one.start) * hop : end], voice.rate)
+            yield Audio(found[(one.first - one.start) * hop : end], voice.rate, notes if one.last == count else ())
 
 
 def early_pieces(voice: LoadedStages, rows: Sequence[Spoken], manner: Manner, pace: Pace) -> Iterator[Audio]:
@@ -119,10 +129,14 @@ def _early(
 
         sampling = manner.sampling or voice.sampling
         codes = voice.codes(row.phones, row.bert, _prompt(voice, manner), sampling, for_sampling, manner.max_tokens)
+        written = _Written(codes)
         spoke = False
-        for window, first, last in sliding(latents_of(codes, latent, pace), left, right):
+        for window, first, last in sliding(latents_of(iter(written), latent, pace), left, right):
             found = voice.run("vocoder", _pick(voice, "vocoder", {**fixed, "latent": window}))["audio"][0]
-            yield Audio(found[first * hop : None if last is None else last * hop], voice.rate)
+            notes: tuple[str, ...] = ()
+            if last is None:  # every code is there
+                notes = _noted(_judged(voice, written.codes, row, written.ended), number, len(rows))
+            yield Audio(found[first * hop : None if last is None else last * hop], voice.rate, notes)
             spoke = True
         if not spoke:
             raise _nothing(voice)
@@ -157,15 +171,54 @@ def _told(rows: Sequence[Spoken], manner: Manner) -> Iterator[tuple[Spoken, np.r
         yield one
 
 
-def _latents(
-    voice: LoadedStages, rows: Sequence[Spoken], manner: Manner, given: Mapping[str, Any]
-) -> Iterator[dict[str, Array]]:
+class _Written:
+    """The codes of a sentence on their way through, and whether it ended by itself."""
+
+    def __init__(self, codes: Generator[int, None, bool]) -> None:
+        self._coming, self._codes, self.ended = codes, list[int](), False
+
+    def __iter__(self) -> Iterator[int]:
+        while True:
+            try:
+                code = next(self._coming)
+            except StopIteration as end:
+                self.ended = bool(end.value)
+                return
+            self._codes.append(code)
+            yield code
+
+    @property
+    def codes(self) -> Array:
+        """Those that have come, int64 [n]."""
+        return np.array(self._codes, np.int64)
+
+
+def _judged(voice: LoadedStages, codes: Array, row: Spoken, ended: bool) -> tuple[Finding, ...]:
+    return findings(codes, np.asarray(row.phones, np.int64).reshape(-1), ended, tempo(voice))
+
+
+def _noted(found: Sequence[Finding], number: int, count: int, after: str = "") -> tuple[str, ...]:
+    where = f"sentence {number + 1}: " if count > 1 else ""
+    return tuple(f"{where}{one.text}{after}" for one in found)
+
+
+def _latents(voice: LoadedStages, rows: Sequence[Spoken], manner: Manner, given: Mapping[str, Any]) -> Iterator[Latent]:
     prompt, sampling = _prompt(voice, manner), manner.sampling or voice.sampling
-    for row, for_sampling, for_noise in _told(rows, manner):
-        codes = voice.generate(row.phones, row.bert, prompt, sampling, for_sampling, manner.max_tokens).tokens
-        if not codes.size:
+    for number, (row, for_sampling, for_noise) in enumerate(_told(rows, manner)):
+        said = voice.generate(row.phones, row.bert, prompt, sampling, for_sampling, manner.max_tokens)
+        found, after = _judged(voice, said.tokens, row, said.ended), ""
+        if found and manner.retry:  # randomness of its own, so that the sentences after it stay what they are
+            branch = np.random.SeedSequence(manner.seed, spawn_key=(number, _RETRY))
+            other = np.random.Generator(np.random.PCG64(branch))
+            again = voice.generate(row.phones, row.bert, prompt, sampling, other, manner.max_tokens)
+            if _judged(voice, again.tokens, row, again.ended):
+                after = "; another seed was no better"
+            else:
+                said, after = again, "; so it was said again with another seed"
+        if not said.tokens.size:
             raise _nothing(voice)
-        yield sound_feeds(voice, codes, row.phones, given, manner, for_noise)
+        feeds = sound_feeds(voice, said.tokens, row.phones, given, manner, for_noise)
+        yield Latent(feeds, _noted(found, number, len(rows), after))
 
 
 def sound_feeds(

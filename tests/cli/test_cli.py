@@ -112,6 +112,18 @@ def test_say_takes_names_of_phones_and_settings(demo, cache, tmp_path):
     assert "at 32000 Hz" in done.stdout
 
 
+def test_say_names_what_ran_away_and_still_speaks(demo, cache, tmp_path):
+    for more in ((), ("--stream",), ("--retry",)):
+        options = ("-o", tmp_path / "a.wav", "--max-tokens", 12, "--threads", 1, "--force", *more)
+        done = gsvexport(cache, "say", demo, "--phones", phones(), *options)
+        assert done.returncode == 0, done.stderr
+        assert "warning: it did not end by itself: the limit of 12 codes cut it off" in done.stderr
+        assert "warning" not in done.stdout
+    done = gsvexport(cache, "say", demo, "--phones", phones(), *options, "--stream")
+    assert done.returncode == 2
+    assert "--ahead 0" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "says"),
     [
