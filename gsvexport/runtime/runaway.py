@@ -22,7 +22,7 @@ Kind = Literal["endless", "loop", "long", "short"]
 Codes = NDArray[np.int64]
 
 LONG, ALLOWED = 1.75, 0.5  # times as long as its phones suggest, and s on top: a short sentence has silence around it
-SHORT = 0.6  # of what its phones suggest
+SHORT = 0.7  # of what its phones suggest
 SECONDS_PER_PHONE = 0.085  # between the medians of two voices, 0.089 and 0.081
 _PLAUSIBLE = (0.04, 0.2)  # s a phone; a recording outside was not of its text, or holds more silence than speech
 LOOP_TIMES, LOOP_CODES, LONGEST_LOOP = 3, 15, 25  # what `loop_share` counts: a block of at most 25 codes, 0.6 s in all

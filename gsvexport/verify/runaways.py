@@ -1,12 +1,12 @@
 """How often a voice runs away, by length of text, beside how often its source does. See `gsvexport.runtime.runaway`.
 
 Short and long texts are where it happens, and the sentences that are listened to are neither: more are written for it,
-without making sound of them. Their long ones are two sentences in one breath.
+without making sound of them. The long ones are two or three sentences in one breath.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
     from gsvexport.runtime.pipeline import LoadedVoice
 
 Array = NDArray[Any]
-Progress = Callable[[str], None]
+
 
 STAGE, SOURCE = "free_run", "source"
 # An utterance that has not ended after so many codes never will: speech has some 2 codes a phone at 25 codes a second.
 ENDLESS, CODES_PER_PHONE = 40, 5
-PAIRS = 12  # long texts
+BREATHS = 12  # long texts
 SHORT, LONG = 15, 60  # phones: a few words at most; more than any sentence that is listened to
 # Metric: from how many phones on and to how many it counts.
 CLASSES = {"runaways_short": (0, SHORT), "runaways_middle": (SHORT + 1, LONG), "runaways_long": (LONG + 1, 1 << 30)}
@@ -58,15 +58,24 @@ def write(voice: LoadedVoice, sentence: Sentence, seed: int) -> Written:
 
 
 def more(voice: LoadedVoice, sentences: Sequence[Sentence], short: Sequence[Sentence], seeds: int) -> list[Written]:
-    """What else a voice is asked to write: the `short` texts, and pairs of `sentences`, each with every seed.
+    """What else a voice is asked to write: the `short` texts, and long ones made of `sentences`, each with every seed.
 
     Raises: as `write`.
     """
-    pairs = [
-        Sentence(f"{one.text} {other.text}", one.phones + other.phones)
-        for one, other in zip(sentences[::2], sentences[1::2], strict=False)
-    ]
-    return [write(voice, one, seed) for seed in range(seeds) for one in (*short, *pairs[:PAIRS])]
+    texts = (*short, *long_texts(sentences))
+    return [write(voice, one, seed) for seed in range(seeds) for one in texts]
+
+
+def long_texts(sentences: Sequence[Sentence]) -> list[Sentence]:
+    """As many sentences in one breath as make more than `LONG` phones, `BREATHS` times at most."""
+    found: list[Sentence] = []
+    text, phones = "", tuple[int, ...]()
+    for one in sentences:
+        text, phones = f"{text} {one.text}".strip(), phones + one.phones
+        if len(phones) > LONG and len(found) < BREATHS:
+            found.append(Sentence(text, phones))
+            text, phones = "", ()
+    return found
 
 
 def ran_away(voice: LoadedVoice, written: Sequence[Written]) -> list[bool]:

@@ -55,6 +55,7 @@ def test_only_commands_that_work_are_listed(cache):
         "finalize",
         "inspect",
         "compare",
+        "listen",
         "say",
         "bench",
         "cache",

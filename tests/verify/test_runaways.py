@@ -173,7 +173,7 @@ def test_short_and_long_texts_are_written_too(make_voice: Make) -> None:
     texts = tuple(Sentence(str(number), (number, *range(29))) for number in range(6))
     with voice(make_voice, SPEECH) as loaded:
         found = runaways.more(loaded, texts, texts[:2], 2)
-        assert [len(one.phones) for one in found] == 2 * [30, 30, 60, 60, 60]
+        assert [len(one.phones) for one in found] == 2 * [30, 30, 90, 90]
         model = replace(loaded.model, dims=replace(loaded.model.dims, phones=732, text_phones=732))
         assert all(len(one.phones) <= runaways.SHORT for one in short_texts(model))
         assert len(short_texts(model)) == 12
