@@ -286,10 +286,12 @@ def verify(
     from gsvexport.cli.keys import signed_by
     from gsvexport.cli.reports import judged_by, show_report, verify_against
     from gsvexport.compiler.pack import verify_packed
-    from gsvexport.errors import EnvironmentProblem, GateFailed
+    from gsvexport.errors import EnvironmentProblem, GateFailed, InputError
     from gsvexport.report.rule import Tolerance
     from gsvexport.verify.depth import Depth
 
+    if heard is not None and (against is not None or self_test):
+        raise InputError("--heard is for the report of one artifact", fix="use compare --heard to compare two")
     depth = Depth(level, seeds, sentences, required, recogniser)
     if self_test:
         return proof.self_test(artifact, source, depth, emulate, against, progress=progress)

@@ -39,7 +39,8 @@ function play(sound, button) {
   player = new Audio(T.sounds[T.stimuli[sound]]);
   playing = button; button.classList.add("on");
   player.onended = () => { button.dataset.heard = "1"; stop(); check(); };
-  player.play().catch((error) => { stop(); note("The sound cannot be played here: " + error.message); });
+  const mine = player;
+  player.play().catch((error) => { if (mine !== player) return; stop(); note("The sound cannot be played here: " + error.message); });
 }
 let keys = {}, check = () => {};
 function el(name, props = {}, ...children) {
@@ -72,7 +73,7 @@ function show() {
       main.append(el("p", {}, "You will hear short recordings of a voice and say how good they sound. There is nothing to know and nothing to get right. Use headphones in a quiet room, and set the volume once, now:"),
         el("p", {}, playButton("Play a recording", T.mushra.length ? T.mushra[0].open : T.mos[0] ?? T.abx[0][0], " ")),
         el("p", {}, `There are ${screens.length - 2} questions. You may pause; what you have answered is kept in this browser where it allows that. At the end you get a small file to send back.`),
-        el("p", { className: "soft" }, "Keys: Enter goes on; letters play; digits answer; arrows move a slider."));
+        el("p", { className: "soft" }, "Keys: space, R, A, B, X and the digits play or answer, arrows move a slider, Enter goes on."));
       go.disabled = false; go.textContent = "Begin";
       const begin = go.onclick; go.onclick = () => { state.began = state.began || Date.now(); begin(); };
     },
@@ -89,11 +90,12 @@ function show() {
         const slider = el("input", { type: "range", min: 0, max: 100, step: 1, value: given[sound] ?? 50 });
         slider.setAttribute("aria-label", `Rating of recording ${place + 1}`);
         slider.oninput = () => { out.textContent = slider.value; given[sound] = Number(slider.value); touched.add(sound); answer(screen.id, given); check(); };
+        slider.onpointerup = slider.oninput; // to leave it where it stands is an answer, too
         keys[String(place + 1)] = () => { button.click(); slider.focus(); };
         buttons.push(button);
         main.append(el("div", { className: "row" }, button, slider, out));
       }
-      main.append(el("p", { className: "scale" }, el("span", {}, "0 bad"), el("span", {}, "20 poor"), el("span", {}, "40 fair"), el("span", {}, "60 good"), el("span", {}, "80 excellent 100")));
+      main.append(el("p", { className: "scale" }, ...["bad", "poor", "fair", "good", "excellent"].map((word) => el("span", {}, word))));
       check = () => { go.disabled = !(allHeard() && touched.size === screen.rated.length); if (!go.disabled) note(""); };
       note_(`Hear the reference and all ${screen.rated.length}, and rate each.`);
     },

@@ -26,7 +26,8 @@ button:disabled{opacity:.45;cursor:default}.next:not(:disabled){background:var(-
 .play.on{background:var(--fp16);color:#fff}.play[data-heard]:not(.on)::after{content:" ✓"}
 .row{display:grid;grid-template-columns:96px 1fr 34px;gap:12px;align-items:center;margin:10px 0}
 .row .play{padding:10px 8px}.row input{width:100%;min-height:44px}.row output{text-align:right}
-.scale{display:flex;justify-content:space-between;font-size:.75rem;color:var(--soft);margin:0 46px 12px 108px;gap:4px}
+.scale{display:grid;grid-template-columns:repeat(5,1fr);font-size:.75rem;color:var(--soft);margin:0 46px 12px 108px;
+text-align:center}
 fieldset{border:1px solid var(--line);border-radius:8px;margin:12px 0;padding:4px 14px}
 fieldset label{display:block;padding:10px 0;min-height:44px}.abx{display:flex;gap:12px;flex-wrap:wrap}
 .abx button{flex:1}

@@ -1,6 +1,6 @@
 """What a panel heard: who counts, means with intervals, and whether the MOS of an artifact fell by too much.
 
-Raters are screened after the test as Recommendation ITU-R BS.1534-3 (10/2015), section 4.1.2, says: who rates the
+Raters are screened after the test as Recommendation ITU-R BS.1534-3 (10/2015) says (post-screening): who rates the
 hidden reference below 90 in more than 15 % of the questions is left out of everything.
 
 The gate has three answers: the fall is within the limit to its upper bound, or its mean is beyond, or the panel cannot

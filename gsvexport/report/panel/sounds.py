@@ -28,7 +28,7 @@ CODECS = {"flac": "audio/flac", "opus": "audio/ogg", "wav": "audio/wav"}
 LONGEST = 12.0  # seconds of a sound; BS.1534 asks for about 10
 _PHONES = (18, 60)
 _OPUS_RATE = 48000
-# BS.1534-3, annex 1, 5.1: 3.5 kHz; at least 25 dB down at 4 kHz and 50 dB at 4.5 kHz.
+# BS.1534-3: 3.5 kHz; at least 25 dB down at 4 kHz and 50 dB at 4.5 kHz.
 _PASS, _STOP = 3500.0, 4000.0
 _NOISE_DB = 15.0  # an error of ours at its worst: in noise of 20 dB the gates of sound refuse a voice
 
