@@ -16,6 +16,7 @@ from gsvexport.cli.echo import echo
 from gsvexport.cli.init import init
 from gsvexport.cli.inspect import inspect
 from gsvexport.cli.keys import key, sign
+from gsvexport.cli.listen import listen
 from gsvexport.cli.numbers import Finite
 from gsvexport.cli.progress import shows_progress
 from gsvexport.cli.registry import gc, publish, pull
@@ -62,6 +63,7 @@ _level = click.option(
     "--level", type=click.IntRange(2, 3), default=2, show_default=True, help="3 also lets it speak, and listens."
 )
 _any_machine = click.option("--any-machine", is_flag=True, help="Also what was made for another processor.")
+_heard = click.option("--heard", type=_PATH, metavar="SCORES", help="What people heard: listen --results -o wrote it.")
 _force = click.option("--force", is_flag=True, help="Replace outputs that exist.")
 _key = click.option(
     "--key", metavar="KEY", help="This key must have signed it: a trusted one's name, a file, or base64."
@@ -237,6 +239,7 @@ def source(voice: Path | None, out: Path, force: bool, progress: Progress) -> No
     help="Run it on an emulated aarch64 core (after ARTIFACT; default: the target's), as far as one is set up.",
 )
 @_key
+@_heard
 @click.option("--against", type=_PATH, metavar="BASELINE", help="Fail where ARTIFACT is worse than this one, run here.")
 @_margin
 @_growth
@@ -254,6 +257,7 @@ def verify(
     as_json: bool,
     emulate: str | None,
     key: str | None,
+    heard: Path | None,
     against: Path | None,
     margin: float,
     growth: float,
@@ -280,12 +284,14 @@ def verify(
     """
     from gsvexport.cli import proof
     from gsvexport.cli.keys import signed_by
-    from gsvexport.cli.reports import show_report, verify_against
+    from gsvexport.cli.reports import judged_by, show_report, verify_against
     from gsvexport.compiler.pack import verify_packed
-    from gsvexport.errors import EnvironmentProblem, GateFailed
+    from gsvexport.errors import EnvironmentProblem, GateFailed, InputError
     from gsvexport.report.rule import Tolerance
     from gsvexport.verify.depth import Depth
 
+    if heard is not None and (against is not None or self_test):
+        raise InputError("--heard is for the report of one artifact", fix="use compare --heard to compare two")
     depth = Depth(level, seeds, sentences, required, recogniser)
     if self_test:
         return proof.self_test(artifact, source, depth, emulate, against, progress=progress)
@@ -298,7 +304,7 @@ def verify(
     if against is not None:
         tolerance = Tolerance(margin / 100, growth / 100)
         return verify_against(artifact, against, tolerance, check, as_json=as_json, progress=progress)
-    report = check(artifact, progress=progress)
+    report = judged_by(check(artifact, progress=progress), artifact, heard)
     show_report(report, as_json=as_json)
     if report.passed:
         return 0
@@ -374,6 +380,7 @@ cli.add_command(inspect)
 @_margin
 @_growth
 @click.option("--other-voice", is_flag=True, help="Also two voices, on one target.")
+@_heard
 @click.option("--all", "everything", is_flag=True, help="Show what came out the same, too.")
 @click.option("--json", "as_json", is_flag=True, help="The comparison as JSON.")
 def compare(
@@ -382,6 +389,7 @@ def compare(
     margin: float,
     growth: float,
     other_voice: bool,
+    heard: Path | None,
     everything: bool,
     as_json: bool,
 ) -> int:
@@ -404,10 +412,11 @@ def compare(
 
     tolerance = Tolerance(margin / 100, growth / 100)
     return reports.compare(
-        baseline, candidate, tolerance, other_voice=other_voice, everything=everything, as_json=as_json
+        baseline, candidate, tolerance, other_voice=other_voice, everything=everything, as_json=as_json, heard=heard
     )
 
 
+cli.add_command(listen)
 cli.add_command(say)
 cli.add_command(bench)
 

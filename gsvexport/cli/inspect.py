@@ -20,10 +20,17 @@ _PATH = click.Path(path_type=Path)
     "--html", type=_PATH, metavar="OUT", help="Write a page with pictures and sound, made by running it here."
 )
 @click.option("--source", type=_PATH, help="For --html: this ONNX source says the same sentences.")
+@click.option("--heard", type=_PATH, metavar="SCORES", help="What people heard: listen --results -o wrote it.")
 @click.option("--force", is_flag=True, help="Replace a page that exists.")
 @shows_progress
 def inspect(
-    artifact: Path, as_json: bool, html: Path | None, source: Path | None, force: bool, progress: Progress
+    artifact: Path,
+    as_json: bool,
+    html: Path | None,
+    source: Path | None,
+    heard: Path | None,
+    force: bool,
+    progress: Progress,
 ) -> None:
     """Show what is in ARTIFACT.
 
@@ -39,7 +46,7 @@ def inspect(
     from gsvexport.cli import reports
 
     if html is not None:
-        echo(reports.write_html(artifact, html, source, force=force, progress=progress))
+        echo(reports.write_html(artifact, html, source, force=force, progress=progress, heard=heard))
         return
     reports.needs_html(source, force=force)
-    reports.show_artifact(artifact, as_json=as_json)
+    reports.show_artifact(artifact, as_json=as_json, heard=heard)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from gsvexport.cli.echo import echo
@@ -25,13 +26,25 @@ def show_report(report: Report, *, as_json: bool) -> None:
     echo(told, nl=False, color=True)
 
 
-def show_artifact(path: Path, *, as_json: bool) -> None:
-    """Print what an artifact says of itself and who signed it, or its manifest.
+def judged_by(report: Report, path: Path, heard: Path | None) -> Report:
+    """The report of an artifact with what people heard, where there are scores of theirs.
+
+    Raises: as `gsvexport.report.panel.heard.judged`.
+    """
+    from gsvexport.report.panel.heard import judged
+
+    return judged(report, read_stored(path).manifest.digest, heard) if heard else report
+
+
+def show_artifact(path: Path, *, as_json: bool, heard: Path | None = None) -> None:
+    """Print what an artifact says of itself and who signed it, or its manifest. `heard` are scores of people.
 
     Raises: as `gsvexport.report.stored.read_stored`, and
         ArtifactError: a signature is wrong.
     """
     stored = read_stored(path)
+    if heard is not None:
+        stored = replace(stored, report=judged_by(stored.report or Report(()), path, heard))
     if as_json:
         echo(canonical_json(stored.manifest.to_json()), nl=False)
     else:
@@ -40,7 +53,14 @@ def show_artifact(path: Path, *, as_json: bool) -> None:
 
 
 def compare(
-    baseline: Path, candidate: Path, tolerance: Tolerance, *, other_voice: bool, everything: bool, as_json: bool
+    baseline: Path,
+    candidate: Path,
+    tolerance: Tolerance,
+    *,
+    other_voice: bool,
+    everything: bool,
+    as_json: bool,
+    heard: Path | None = None,
 ) -> int:
     """Compare two artifacts by their stored reports; returns the exit code.
 
@@ -48,7 +68,7 @@ def compare(
     """
     from gsvexport.report.compare import compare_artifacts
 
-    found = compare_artifacts(baseline, candidate, tolerance, other_voice=other_voice)
+    found = compare_artifacts(baseline, candidate, tolerance, other_voice=other_voice, heard=heard)
     if as_json:
         echo(canonical_json(found.to_json()), nl=False)
     else:
@@ -81,14 +101,16 @@ def verify_against(
     return 0 if report.passed and found.passed else GateFailed.exit_code
 
 
-def write_html(artifact: Path, out: Path, source: Path | None, *, force: bool, progress: Progress) -> str:
+def write_html(
+    artifact: Path, out: Path, source: Path | None, *, force: bool, progress: Progress, heard: Path | None = None
+) -> str:
     """Write the page with pictures and sound; returns a line that says what came of it.
 
     Raises: as `gsvexport.report.render.write_page`.
     """
     from gsvexport.report.render import write_page
 
-    word = write_page(artifact, out, source=source, force=force, progress=progress)
+    word = write_page(artifact, out, source=source, force=force, progress=progress, heard=heard)
     return f"{out}  {out.stat().st_size / 1e6:.1f} MB  {word}"
 
 

@@ -51,6 +51,7 @@ _any_machine = click.option("--any-machine", is_flag=True, help="Also what was m
 @click.option("--greedy", is_flag=True, help="Always the most likely code.")
 @click.option("--no-prompt", is_flag=True, help="Do not lead with the voice's own prompt.")
 @click.option("--max-tokens", type=int, help="Stop after that many codes (25 are a second).")
+@click.option("--retry", is_flag=True, help="Say a sentence that runs away once more, with another seed.")
 @click.option("--threads", type=click.IntRange(1, 256), help="Processor cores to use.")
 @_key
 @_any_machine
@@ -71,6 +72,7 @@ def say(
 
     TEXT is read in the voice's language; English is known, Mandarin and Japanese with the extras zh and ja. Its
     sentences are spoken one after the other. It has at most 10,000 characters, and 200,000 with --text-file.
+    A sentence that does not end, repeats itself, or is far too long or short is named on standard error.
 
     \b
     Examples:

@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gsvexport.cli.echo import echo
 from gsvexport.cli.encode import check_ending, save
 from gsvexport.errors import InputError
 from gsvexport.files import refuse_existing
@@ -71,6 +72,7 @@ def speak(
     steps: int | None = None,
     cfg_rate: float = 0.0,
     progress: Progress | None = None,
+    retry: bool = False,
     **chosen: Any,
 ) -> str:
     """Speak into `out`; returns a line that says what came of it.
@@ -100,6 +102,8 @@ def speak(
         raise InputError("both a text and --phones were given", fix="give one of them")
     if text is None and not (phones or "").split():
         raise InputError("nothing to say", fix='give a text, or --phones "HH AH0 L OW1 ."')
+    if retry and stream and ahead != 0:
+        raise InputError("what was heard already cannot be said again", fix="leave --retry out, or add --ahead 0")
     limit = MAX_TOKENS if max_tokens is None else max_tokens
     with load(artifact, threads=threads, any_machine=any_machine, key=key) as voice:
         ids = None if phones is None else phone_ids(_split(phones), voice.model.symbols)
@@ -116,11 +120,13 @@ def speak(
             "steps": steps,
             "cfg_rate": cfg_rate,
             "progress": partial(_sentence, progress) if progress else None,
+            "retry": retry,
         }
         if stream:
             waits = AHEAD if ahead is None else ahead or None
             return _streamed(voice.stream(text, ids, ahead=waits, **how), out, force=force)
         audio = voice.synthesize(text, ids, **how)
+    _tell(audio.notes)
     clipped = save(audio, out, force=force)
     return f"{out}  {audio.seconds:.2f} s at {audio.rate} Hz" + (f", {clipped} samples clipped" if clipped else "")
 
@@ -138,6 +144,7 @@ def _streamed(pieces: Iterator[Audio], out: Path, *, force: bool) -> str:
             sys.stdout.buffer.flush()
         first = first or time.perf_counter() - began
         found.append(piece.samples)
+        _tell(piece.notes)
     audio = Audio(np.concatenate(found), piece.rate)
     if str(out) != "-":
         save(audio, out, force=force)
@@ -148,6 +155,12 @@ def _sentence(say: Progress, number: int, total: int) -> None:
     """A sentence begins. A single one is no work to be told of."""
     if total > 1:
         say(counted(f"speaking: sentence {number} of {total}", "speaking", number, total))
+
+
+def _tell(notes: tuple[str, ...]) -> None:
+    """A line for each note, on standard error: the sound is there, but may not be what was to be said."""
+    for note in notes:
+        echo(f"warning: {note}", err=True)
 
 
 def _split(phones: str) -> list[str | int]:

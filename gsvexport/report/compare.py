@@ -8,7 +8,9 @@ from pathlib import Path
 from gsvexport.artifact.manifest import Manifest
 from gsvexport.errors import ArtifactError, InputError
 from gsvexport.progress import Progress, within
+from gsvexport.report.margins import mos_basis, people_decide
 from gsvexport.report.markup import plain
+from gsvexport.report.panel.heard import judged, without_objective
 from gsvexport.report.rule import Amount, Comparison, Row, Tolerance, compare_checks, grown, unproven
 from gsvexport.report.stored import Stored, members, read_stored, weights
 from gsvexport.verify.report import Report
@@ -17,11 +19,17 @@ _SAME = 1e-3  # scaled error between the FP32 references of one voice: exporters
 
 
 def compare_artifacts(
-    baseline: Path, candidate: Path, tolerance: Tolerance | None = None, *, other_voice: bool = False
+    baseline: Path,
+    candidate: Path,
+    tolerance: Tolerance | None = None,
+    *,
+    other_voice: bool = False,
+    heard: Path | None = None,
 ) -> Comparison:
     """Compare manifests and stored reports; nothing is run, so it takes no time and no device.
 
-    `other_voice` allows two voices on one target.
+    `other_voice` allows two voices on one target. `heard` are scores of people who heard the candidate: where they
+    decide on its MOS, objective scores of both are left out.
 
     Raises:
         InputError: two voices, or, with `other_voice`, two voices on two targets.
@@ -36,7 +44,13 @@ def compare_artifacts(
             problems=[f"{path} holds no report" for path in missing],
             fix="build it again, or run both here: gsvexport verify B.gsv --against A.gsv",
         )
-    return _compared(before, after, before.report, after.report, tolerance or Tolerance(), notes)
+    old, new = before.report, judged(after.report, after.manifest.digest, heard)
+    if people_decide(new):
+        old, new = without_objective((old, new))
+        notes = (*notes, f"objective scores of the MOS are left out: {mos_basis(new)}")
+    elif basis := mos_basis(new):
+        notes = (*notes, basis)
+    return _compared(before, after, old, new, tolerance or Tolerance(), notes)
 
 
 def verify_against(

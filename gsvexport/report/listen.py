@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 
 from gsvexport.errors import GsvError
 from gsvexport.progress import Progress, counted
+from gsvexport.runtime.runaway import findings, tempo
 from gsvexport.runtime.speech import Manner, sound_feeds
+from gsvexport.stages import MAX_TOKENS
 from gsvexport.verify.cases import Case
 from gsvexport.verify.sounding import chains, speak
 
@@ -95,7 +97,15 @@ def spoken_sounds(voice: LoadedVoice, source: LoadedVoice | None, say: Progress)
 
 def _alone(voice: LoadedVoice, text: str, phones: Array) -> Sound:
     about = "Spoken by the artifact alone, with its own codes. With --source its source is heard beside it."
-    return _sound(text, about, voice.rate, lambda: voice.synthesize(phones=phones, seed=_SEED).samples, None)
+    told: list[str] = []
+
+    def speak() -> Array:
+        audio = voice.synthesize(phones=phones, seed=_SEED)
+        told.extend(audio.notes)
+        return audio.samples
+
+    found = _sound(text, about, voice.rate, speak, None)
+    return replace(found, problem="; ".join(told)) if told else found
 
 
 def _both(voice: LoadedVoice, source: LoadedVoice, text: str, phones: Array) -> Sound:
@@ -106,6 +116,8 @@ def _both(voice: LoadedVoice, source: LoadedVoice, text: str, phones: Array) -> 
         expected, other = (_speak(source, source, codes, phones, seed) for seed in (_SEED, _SEED + 1))
     except GsvError as error:
         return Sound(text, about, voice.rate, problem=f"the source cannot say it: {' '.join(str(error).split())}")
+    if ran := findings(codes, phones, codes.size < MAX_TOKENS, tempo(source)):
+        about += f" The source ran away: {'; '.join(one.text for one in ran)}."
     found = _sound(text, about, voice.rate, lambda: _speak(voice, source, codes, phones, _SEED), expected)
     return replace(found, other=other)
 

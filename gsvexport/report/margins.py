@@ -6,7 +6,7 @@ check has one: it is the bound that a gate judges.
 
 from __future__ import annotations
 
-from gsvexport.verify.report import Check
+from gsvexport.verify.report import Check, Report
 
 MOST = 999.0  # stands for anything larger, and for a limit that leaves no room at all
 _NOISE_DB = ("snr_db",)
@@ -38,3 +38,21 @@ def used(check: Check, limit: float | None = None) -> float | None:
     if part <= 0.0:
         return 0.0
     return float(f"{min(part / room, MOST):.3g}") if room > 0.0 else MOST
+
+
+def people_decide(report: Report) -> bool:
+    """Whether enough people have heard the artifact to judge how far its MOS fell."""
+    return any(check.metric == "mos_fall" and check.status in ("pass", "fail") for check in report.checks)
+
+
+def mos_basis(report: Report) -> str:
+    """Who judged that the MOS did not fall by too much, people or a model of them, in a sentence; empty where a report
+    is silent on it."""
+    people = next((check for check in report.checks if check.metric == "mos_fall"), None)
+    model = next((check for check in report.checks if check.metric == "p808_drop"), None)
+    if people is not None and people_decide(report):
+        return f"The MOS is judged on human scores: {people.n} pairs of ratings."
+    few = f"; people have heard it, but {people.reason}" if people is not None else ""
+    if model is not None and model.value is not None:
+        return f"The MOS is judged on objective scores (DNSMOS P.808), not on human ones{few}."
+    return f"The MOS is not judged{few}." if people is not None or model is not None else ""

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from gsvexport.report.charts import log_bars, margin_bar, megabytes, own_bar, size_bars
 from gsvexport.report.document import document
 from gsvexport.report.listen import Sound
-from gsvexport.report.margins import used
+from gsvexport.report.margins import mos_basis, used
 from gsvexport.report.markup import Html, element, plain
 from gsvexport.report.players import scales, sound_card
 from gsvexport.report.stored import Stored, members, weights
@@ -91,7 +91,7 @@ def _verdict(stored: Stored, report: Report, here: Here) -> Html:
             f"run, {count['info']} measured without a limit."
         )
         lines += [f"{c.stage} · {c.metric} against {c.against}: {failure(c)}" for c in report.failures]
-        lines += [place(report)] if place(report) else []
+        lines += [one for one in (mos_basis(report), place(report)) if one]
         bare = [f"L{level} {name}" for level, name in LEVELS.items() if level not in {c.level for c in report.checks}]
         lines += [f"Nothing was checked of {', '.join(bare)}."] if bare else []
     if here.report.failures:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import platform
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -15,17 +16,24 @@ from gsvexport.files import atomic_file, refuse_existing
 from gsvexport.progress import Progress
 from gsvexport.report.listen import golden_sounds, spoken_sounds
 from gsvexport.report.page import VERDICTS, Here, overall, page
+from gsvexport.report.panel.heard import judged
 from gsvexport.report.stored import Stored, read_stored
 from gsvexport.verify.report import Report
 
 
 def write_page(
-    artifact: Path, out: Path, *, source: Path | None = None, force: bool = False, progress: Progress | None = None
+    artifact: Path,
+    out: Path,
+    *,
+    source: Path | None = None,
+    force: bool = False,
+    progress: Progress | None = None,
+    heard: Path | None = None,
 ) -> str:
     """Write the page about an artifact to `out`, and return its verdict in words.
 
     The artifact is run here, whatever it was made for; where that fails the page says why. `source`, a source folder,
-    is heard beside it.
+    is heard beside it. `heard` are scores of people (`gsvexport listen --results -o`).
 
     Raises:
         InputError: `out` exists and `force` is false.
@@ -33,6 +41,8 @@ def write_page(
     """
     refuse_existing(out, force=force)
     stored = read_stored(artifact)
+    if heard is not None:
+        stored = replace(stored, report=judged(stored.report or Report(()), stored.manifest.digest, heard))
     here = _run(stored, source, progress or (lambda _: None))
     text = page(stored, here)
     with atomic_file(out, force=force) as work:
@@ -47,7 +57,7 @@ def _run(stored: Stored, source: Path | None, say: Progress) -> Here:
     from gsvexport.verify.gates import resolve
 
     manifest = stored.manifest
-    opener, elsewhere = _opener(manifest) or (open_session, mismatch(manifest.target))
+    opener, elsewhere = opener_of(manifest) or (open_session, mismatch(manifest.target))
     folder = stored.path if stored.path.is_dir() else unpacked(stored.path, stored.text)
     precision = {stage: entry.precision for stage, entry in manifest.stages.items()}
     with contextlib.ExitStack() as open_voices:
@@ -66,7 +76,7 @@ def _run(stored: Stored, source: Path | None, say: Progress) -> Here:
     return Here(Report(tuple(found), _machine()), sounds, elsewhere)
 
 
-def _opener(manifest: Manifest) -> tuple[Opener, str] | None:
+def opener_of(manifest: Manifest) -> tuple[Opener, str] | None:
     """What stands in for a backend that cannot run here, and its name; None where every backend can."""
     for backend in sorted({entry.backend for entry in manifest.stages.values()}):
         if stand_in := emulation(backend):

@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Iterable, Sequence
 from typing import IO
 
-from gsvexport.report.margins import MOST, used
+from gsvexport.report.margins import MOST, mos_basis, used
 from gsvexport.report.markup import plain
 from gsvexport.report.rule import Comparison, Row
 from gsvexport.verify.report import Check, Report
@@ -59,6 +59,8 @@ def verdict_lines(report: Report, *, colour: bool = False) -> list[str]:
         for reason, names in idle.items():
             lines += wrapped(f"{len(names)} because {reason}: {', '.join(names)}")
         lines.append("")
+    if basis := mos_basis(report):
+        lines += wrapped(basis, indent="")
     lines.append(paint(report.summary(), verdict(report), colour))
     return lines + (wrapped(place(report), indent="") if place(report) else [])
 

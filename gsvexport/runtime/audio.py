@@ -18,10 +18,14 @@ _FULL_SCALE = 32767  # the largest 16-bit sample; -32768 stays unused, so that +
 
 @dataclass(frozen=True, eq=False)
 class Audio:
-    """Mono sound: `samples` float32 [N], nominally in [-1, 1], at `rate` Hz."""
+    """Mono sound: `samples` float32 [N], nominally in [-1, 1], at `rate` Hz.
+
+    `notes` say in words what is wrong with the speech in it, sentence by sentence: that it ran away, say.
+    """
 
     samples: NDArray[np.float32]
     rate: int
+    notes: tuple[str, ...] = ()
 
     @property
     def seconds(self) -> float:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Generator
 from concurrent.futures import CancelledError
 from types import TracebackType
 from typing import Any
@@ -36,9 +36,10 @@ class Written:
         self._changed = threading.Condition()
         self._error: BaseException | None = None
         self._done = False
+        self.ended = False  # whether the sentence ended by itself, once it is done
 
-    def __iter__(self) -> Iterator[int]:
-        """Every code from the first one on; waits for those that are to come. Raises as `result`.
+    def __iter__(self) -> Generator[int, None, bool]:
+        """Every code from the first one on; waits for those that are to come; returns `ended`. Raises as `result`.
 
         Whoever stops before the end cancels what is left.
         """
@@ -51,7 +52,7 @@ class Written:
                     found = self._codes[place:]
                     if not found:
                         self._raise()
-                        return
+                        return self.ended
                 place += len(found)
                 yield from found
         except GeneratorExit:
@@ -119,6 +120,8 @@ class _Job:
             return
         if code is not None:
             self.written.add(code)
+        else:
+            self.written.ended = True
         if self.writing.ended:
             self.written.end()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -120,14 +120,16 @@ class LoadedStages:
         sampling: Sampling,
         random: np.random.Generator,
         max_tokens: int,
-    ) -> Iterator[int]:
-        """The codes of `generate`, each as soon as it is known."""
+    ) -> Generator[int, None, bool]:
+        """The codes of `generate`, each as soon as it is known; returns whether the sentence ended by itself."""
         feeds = self.sentence(phones, bert, prompt)
         room = min(max_tokens, self.room(feeds))
         writing = Writing(feeds["prompt"], eos=self.model.eos, sampling=sampling, random=random, max_tokens=room)
         for token, _ in write(self.decoder(), feeds["phones"], feeds["bert"], feeds["prompt"], writing):
-            if token is not None:
-                yield token
+            if token is None:
+                return True
+            yield token
+        return False
 
     def decoder(self) -> Decoder:
         """A decoder for one sentence."""

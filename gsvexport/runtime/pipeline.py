@@ -123,6 +123,7 @@ class LoadedVoice(LoadedStages):
         cfg_rate: float = 0.0,
         progress: Callable[[int, int], None] | None = None,
         batch: Batch | None = None,
+        retry: bool = False,
     ) -> Audio:
         """Speak a text in `language` (the voice's, when absent), or one sentence, given as phones [X] or [1, X].
 
@@ -138,6 +139,10 @@ class LoadedVoice(LoadedStages):
         `cfg_rate` (0 is upstream's own; any other doubles the work), have a `noise_scale` of 1 and need their prompt.
 
         `progress` is told the number of each sentence, from 1, as it begins, and how many there are.
+
+        `Audio.notes` says which sentences ran away: did not end, repeat themselves, or are far longer or shorter than
+        their phones suggest (docs/runaways.md). With `retry` each of those is said once more with another seed, which
+        `seed` decides, and the better try is kept.
 
         Raises:
             InputError: arguments out of range (all listed), a text that cannot be read, a voice without conditioning,
@@ -157,9 +162,10 @@ class LoadedVoice(LoadedStages):
             cfg_rate=cfg_rate,
             progress=progress,
             batch=batch,
+            retry=retry,
         )
         rows = sentences(text, phones, self.model, bert, language, self._features)
-        return joined([whole(self, feeds) for feeds in latents(self, rows, manner, together=True)])
+        return joined([whole(self, one) for one in latents(self, rows, manner, together=True)])
 
     def stream(
         self,
@@ -201,6 +207,11 @@ class LoadedVoice(LoadedStages):
         frames = max(1, round(window * self.rate / self.model.hop))
         if ahead is None or manner.speed != 1:  # another speed stretches the time of a whole sentence
             return pieces(self, latents(self, rows, manner), frames)
+        if manner.retry:
+            raise InputError(
+                "what was heard already cannot be said again, so retry= does not go with codes that are still coming",
+                fix="stream with ahead=None, or leave retry= out",
+            )
         return early_pieces(self, rows, manner, Pace(max(1, frames // FRAMES_PER_CODE), ahead))
 
     def batch(self, rows: int = ROWS, waiting: int = WAITING) -> Batch:

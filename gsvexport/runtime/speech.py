@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import contextlib
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count, islice
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -17,6 +18,7 @@ from gsvexport.runtime.audio import Audio
 from gsvexport.runtime.batch import Batch, Written
 from gsvexport.runtime.loaded import LoadedStages
 from gsvexport.runtime.ports import Array, convert, outside
+from gsvexport.runtime.runaway import Finding, findings, tempo
 from gsvexport.runtime.sampling import Sampling
 from gsvexport.runtime.text import PAUSE, Spoken
 from gsvexport.runtime.windows import sliding, windows
@@ -28,6 +30,7 @@ STEPS = (1, 128)
 CFG_RATES = (0.0, 8.0)
 _NOISE_SCALE, _MEL_NOISE_SCALE = 0.5, 1.0  # upstream's own
 SIDE_BY_SIDE = 4  # sentences of one text that are written in one step, see docs/batching.md
+_RETRY = 1  # the branch of a sentence's randomness that another try takes; those of the first try have none below them
 
 
 class Speaker(Protocol):
@@ -57,11 +60,17 @@ class Manner:
     cfg_rate: float = 0.0
     progress: Callable[[int, int], None] | None = None
     batch: Batch | None = None
+    retry: bool = False
 
 
-def latents(
-    voice: LoadedStages, rows: Sequence[Spoken], manner: Manner, *, together: bool = False
-) -> Iterator[dict[str, Array]]:
+class Latent(NamedTuple):
+    """What the vocoder is given for a sentence, and what is to be said of it."""
+
+    feeds: dict[str, Array]
+    notes: tuple[str, ...] = ()
+
+
+def latents(voice: LoadedStages, rows: Sequence[Spoken], manner: Manner, *, together: bool = False) -> Iterator[Latent]:
     """What the vocoder is given for each sentence, as soon as it is known.
 
     With `together` several sentences are written side by side before the first of them is there: sooner done, but
@@ -78,23 +87,23 @@ def latents(
     return _latents(voice, rows, manner, given, together)
 
 
-def whole(voice: LoadedStages, feeds: Mapping[str, Array]) -> Audio:
+def whole(voice: LoadedStages, sentence: Latent) -> Audio:
     """One sentence in one piece."""
-    return Audio(voice.run("vocoder", feeds)["audio"][0], voice.rate)
+    return Audio(voice.run("vocoder", sentence.feeds)["audio"][0], voice.rate, sentence.notes)
 
 
-def pieces(voice: LoadedStages, sentences: Iterator[dict[str, Array]], keep: int) -> Iterator[Audio]:
+def pieces(voice: LoadedStages, sentences: Iterator[Latent], keep: int) -> Iterator[Audio]:
     """The same sound in pieces of `keep` latent frames, each as soon as it is computed, with the pauses between."""
     assert voice.model.vocoder_context is not None
     left, right = voice.model.vocoder_context
-    for number, feeds in enumerate(sentences):
+    for number, (feeds, notes) in enumerate(sentences):
         if number:
             yield Audio(np.zeros(round(PAUSE * voice.rate), np.float32), voice.rate)
         count, hop = feeds["latent"].shape[2], voice.model.hop
         for one in windows(count, keep, left, right):
             found = voice.run("vocoder", {**feeds, "latent": feeds["latent"][:, :, one.start : one.stop]})["audio"][0]
             end = None if one.last == count else (one.last - one.start) * hop
-            yield Audio(found[(one.first - one.start) * hop : end], voice.rate)
+            yield Audio(found[(one.first - one.start) * hop : end], voice.rate, notes if one.last == count else ())
 
 
 def early_pieces(voice: LoadedStages, rows: Sequence[Spoken], manner: Manner, pace: Pace) -> Iterator[Audio]:
@@ -132,10 +141,14 @@ def _early(
             codes = voice.codes(row.phones, row.bert, prompt, sampling, for_sampling, most)
         else:
             codes = iter(manner.batch.submit(row.phones, row.bert, prompt, sampling, most, random=for_sampling))
+        written = _Coming(codes)
         spoke = False
-        for window, first, last in sliding(latents_of(codes, latent, pace), left, right):
+        for window, first, last in sliding(latents_of(iter(written), latent, pace), left, right):
             found = voice.run("vocoder", _pick(voice, "vocoder", {**fixed, "latent": window}))["audio"][0]
-            yield Audio(found[first * hop : None if last is None else last * hop], voice.rate)
+            notes: tuple[str, ...] = ()
+            if last is None:  # every code is there
+                notes = _noted(_judged(voice, written.codes, row, written.ended), number, len(rows))
+            yield Audio(found[first * hop : None if last is None else last * hop], voice.rate, notes)
             spoke = True
         if not spoke:
             raise _nothing(voice)
@@ -174,14 +187,74 @@ def _tell(manner: Manner, number: int, total: int) -> None:
         manner.progress(number, total)
 
 
+class _Coming:
+    """The codes of a sentence on their way through, and whether it ended by itself."""
+
+    def __init__(self, codes: Generator[int, None, bool]) -> None:
+        self._coming, self._codes, self.ended = codes, list[int](), False
+
+    def __iter__(self) -> Iterator[int]:
+        while True:
+            try:
+                code = next(self._coming)
+            except StopIteration as end:
+                self.ended = bool(end.value)
+                return
+            self._codes.append(code)
+            yield code
+
+    @property
+    def codes(self) -> Array:
+        """Those that have come, int64 [n]."""
+        return np.array(self._codes, np.int64)
+
+
+class _Said(NamedTuple):
+    """The codes [n] of a sentence, whether it ended by itself, and the randomness of its noise."""
+
+    row: Spoken
+    codes: Array
+    ended: bool
+    for_noise: np.random.Generator
+
+
+def _judged(voice: LoadedStages, codes: Array, row: Spoken, ended: bool) -> tuple[Finding, ...]:
+    return findings(codes, np.asarray(row.phones, np.int64).reshape(-1), ended, tempo(voice))
+
+
+def _noted(found: Sequence[Finding], number: int, count: int, after: str = "") -> tuple[str, ...]:
+    where = f"sentence {number + 1}: " if count > 1 else ""
+    return tuple(f"{where}{one.text}{after}" for one in found)
+
+
 def _latents(
     voice: LoadedStages, rows: Sequence[Spoken], manner: Manner, given: Mapping[str, Any], together: bool
-) -> Iterator[dict[str, Array]]:
+) -> Iterator[Latent]:
+    prompt, sampling = _prompt(voice, manner), manner.sampling or voice.sampling
+    with contextlib.closing(_said(voice, rows, manner, together)) as every:
+        for number, (row, codes, ended, for_noise) in enumerate(every):
+            found, after = _judged(voice, codes, row, ended), ""
+            if found and manner.retry:  # randomness of its own, so that the sentences after it stay what they are
+                branch = np.random.SeedSequence(manner.seed, spawn_key=(number, _RETRY))
+                other = np.random.Generator(np.random.PCG64(branch))
+                again = voice.generate(row.phones, row.bert, prompt, sampling, other, manner.max_tokens)
+                if _judged(voice, again.tokens, row, again.ended):
+                    after = "; another seed was no better"
+                else:
+                    codes, after = again.tokens, "; so it was said again with another seed"
+            if not codes.size:
+                raise _nothing(voice)
+            feeds = sound_feeds(voice, codes, row.phones, given, manner, for_noise)
+            yield Latent(feeds, _noted(found, number, len(rows), after))
+
+
+def _said(voice: LoadedStages, rows: Sequence[Spoken], manner: Manner, together: bool) -> Generator[_Said, None, None]:
+    """Every sentence's codes, in order: one sentence after the other, or side by side."""
     prompt, sampling = _prompt(voice, manner), manner.sampling or voice.sampling
     if manner.batch is None and (len(rows) == 1 or not together):
         for row, for_sampling, for_noise in _told(rows, manner):
-            codes = voice.generate(row.phones, row.bert, prompt, sampling, for_sampling, manner.max_tokens).tokens
-            yield _feeds(voice, codes, row, given, manner, for_noise)
+            said = voice.generate(row.phones, row.bert, prompt, sampling, for_sampling, manner.max_tokens)
+            yield _Said(row, said.tokens, said.ended, for_noise)
         return
     batch, streams = manner.batch or Batch(voice, min(SIDE_BY_SIDE, len(rows))), _streams(rows, manner.seed)
     group: list[tuple[Spoken, Written, np.random.Generator]] = []
@@ -199,25 +272,12 @@ def _latents(
             for row, written, for_noise in group:
                 if manner.batch is not None:
                     _tell(manner, next(told), len(rows))
-                yield _feeds(voice, written.result(), row, given, manner, for_noise)
+                yield _Said(row, written.result(), written.ended, for_noise)
     finally:
         for _, written, _ in group:
             written.cancel()
         if manner.batch is None:
             batch.close()
-
-
-def _feeds(
-    voice: LoadedStages,
-    codes: Array,
-    row: Spoken,
-    given: Mapping[str, Any],
-    manner: Manner,
-    random: np.random.Generator,
-) -> dict[str, Array]:
-    if not codes.size:
-        raise _nothing(voice)
-    return sound_feeds(voice, codes, row.phones, given, manner, random)
 
 
 def sound_feeds(

@@ -65,4 +65,4 @@ def joined(spoken: Sequence[Audio]) -> Audio:
     rate = spoken[0].rate
     pause = np.zeros(round(PAUSE * rate), np.float32)
     pieces = [piece for audio in spoken for piece in (pause, audio.samples)]
-    return Audio(np.concatenate(pieces[1:]), rate)
+    return Audio(np.concatenate(pieces[1:]), rate, tuple(note for audio in spoken for note in audio.notes))

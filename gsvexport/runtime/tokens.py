@@ -113,6 +113,11 @@ class Generated(NamedTuple):
     tokens: Ints
     logits: Floats
 
+    @property
+    def ended(self) -> bool:
+        """Whether the sentence ended by itself: one step more ran, which chose no code."""
+        return len(self.logits) > len(self.tokens)
+
 
 class Writing:
     """One sentence that is being written: what was chosen so far, and whether it has ended.

@@ -25,7 +25,7 @@ from gsvexport.verify import audio, checks, freerun, golden, package
 from gsvexport.verify.cases import Case, Size
 from gsvexport.verify.depth import Depth
 from gsvexport.verify.gates import Gates, judge, not_run, resolve
-from gsvexport.verify.heldout import sentences, spoken
+from gsvexport.verify.heldout import sentences, short_texts, spoken
 from gsvexport.verify.report import Check, Report
 from gsvexport.verify.sounding import MEL_STEPS
 from gsvexport.verify.speech import INSTALL
@@ -120,7 +120,9 @@ def verify_voice(
     found += _free_run(voice, source, gates, say)
     if depth.deep:
         texts = sentences(voice.model, depth.sentences)
-        found += freerun.compare(voice, source, texts, depth.seeds, gates, say, depth.recogniser)
+        found += freerun.compare(
+            voice, source, texts, depth.seeds, gates, say, depth.recogniser, short_texts(voice.model)
+        )
     return Report(tuple(found), _environment())
 
 

@@ -18,11 +18,12 @@ from numpy.typing import NDArray
 
 from gsvexport.errors import BackendError, GsvError
 from gsvexport.progress import Progress, counted, within
+from gsvexport.runtime.runaway import loop_share
 from gsvexport.runtime.speech import Manner, sound_feeds
-from gsvexport.verify import audio, transcript
+from gsvexport.verify import audio, runaways, transcript
 from gsvexport.verify.gates import METRICS, Gates, judge, not_run
 from gsvexport.verify.heldout import Sentence
-from gsvexport.verify.listening import RATED, Ears, Scores, Utterance, listeners, loop_share, scores
+from gsvexport.verify.listening import RATED, Ears, Scores, Utterance, listeners, scores
 from gsvexport.verify.paired import Estimate, as_ratio, estimate
 from gsvexport.verify.report import Check
 
@@ -35,8 +36,6 @@ __all__ += ["loop_share", "repeated", "scores", "utterances"]
 Array = NDArray[Any]
 
 STAGE, SOUND, SOURCE = "free_run", "pipeline", "source"
-# An utterance that has not ended after so many codes never will: speech has some 2 codes a phone.
-ENDLESS, CODES_PER_PHONE = 40, 5
 DEAF = 0.5  # the source's error rate above which the recogniser can tell nothing: what is lost cannot get lost again
 _EARS = {"p808_drop": "dnsmos", "ovr_drop": "dnsmos", "speaker_drop": "speaker"}
 _EARS |= {"wer_rise": "recogniser", "cer_rise": "recogniser"}
@@ -50,8 +49,10 @@ def compare(
     gates: Gates,
     say: Progress,
     recogniser: Path | None = None,
+    short: Sequence[Sentence] = (),
 ) -> list[Check]:
-    """All checks of level 3 over `seeds` × `sentences`; `recogniser` as for `listeners`.
+    """All checks of level 3 over `seeds` × `sentences`; `recogniser` as for `listeners`. `short` texts are written and
+    not listened to.
 
     Raises:
         InputError: a folder that was named holds no recogniser.
@@ -65,6 +66,11 @@ def compare(
     try:
         free = utterances(voice, sentences, seeds, within("artifact", say))
         again = repeated(voice, sentences, said, free, within("artifact", say))
+        say("short and long texts")
+        theirs, own = (
+            [*_written(spoken, sentences), *runaways.more(one, sentences, short, seeds)]
+            for one, spoken in ((source, said), (voice, free))
+        )
     except GsvError as error:
         reason = " ".join(str(error).split())
         valid = judge(gates, STAGE, "valid", SOURCE, 0.0, len(expected), reason=reason, level=3)
@@ -78,7 +84,12 @@ def compare(
         valid,
         *checks(expected, found, ears, gates),
         *checks(expected, equal, ears, gates, SOUND),
+        *runaways.checks(source, theirs, own, gates),
     ]
+
+
+def _written(said: Sequence[Utterance], sentences: Sequence[Sentence]) -> list[runaways.Written]:
+    return [runaways.Written(sentences[one.sentence].phones, one.codes, one.ended) for one in said]
 
 
 def _nothing(gates: Gates, reason: str) -> list[Check]:
@@ -86,7 +97,7 @@ def _nothing(gates: Gates, reason: str) -> list[Check]:
         not_run(gates, stage, metric, SOURCE, reason, level=3)
         for stage, metrics in ((STAGE, tuple(PAIRED)), (SOUND, HEARD))
         for metric in metrics
-    ]
+    ] + runaways.unknown(gates, reason)
 
 
 def _silent(source: LoadedVoice, sentences: Sequence[Sentence]) -> str:
@@ -112,14 +123,11 @@ def utterances(voice: LoadedVoice, sentences: Sequence[Sentence], seeds: int, sa
 
 
 def _utter(voice: LoadedVoice, index: int, sentence: Sentence, seed: int) -> Utterance:
-    phones = np.array([sentence.phones], np.int64)
-    prompt = None if "prompt" in voice.baked else np.empty((1, 0), np.int64)
-    most = ENDLESS + CODES_PER_PHONE * len(sentence.phones)
-    sampling = replace(voice.sampling, seed=seed)
-    codes = voice.tokens(phones, prompt=prompt, sampling=sampling, max_tokens=most)
+    written = runaways.write(voice, sentence, seed)
+    codes = written.codes
     if not codes.size:
         raise BackendError(f"{voice.model.name}: sentence {index + 1} ended before its first code (seed {seed})")
-    return Utterance(index, codes, codes.size < most, _sound(voice, index, sentence, seed, codes), voice.rate)
+    return Utterance(index, codes, written.ended, _sound(voice, index, sentence, seed, codes), voice.rate)
 
 
 def _sound(voice: LoadedVoice, index: int, sentence: Sentence, seed: int, codes: Array) -> Array:

@@ -81,12 +81,24 @@ METRICS: dict[str, Metric] = {
     "repeat_rise": Metric(3, "max", "rise of the share of codes inside loops; the 95 % bound is judged"),
     "speaker_drop": Metric(3, "max", "fall of the cosine to the source's voice; the 95 % bound is judged"),
     "silence_rise": Metric(3, "max", "rise of the share of silent 20 ms frames; the 95 % bound is judged"),
+    "runaways_short": Metric(
+        3, "max", "share of texts up to 15 phones that run away: endless, loops, too long or short"
+    ),
+    "runaways_middle": Metric(3, "max", "the same of texts from 16 to 60 phones"),
+    "runaways_long": Metric(3, "max", "the same of texts of more than 60 phones"),
+    "runaway_rise": Metric(3, "max", "what the share of runaways has risen by beyond chance: the lower 95 % bound"),
+    "mos_fall": Metric(3, "max", "fall of the MOS that people gave, 1 to 5; the 95 % bound is judged"),
 }
+# Above this fall of a MOS, of people or of a model of them, nothing passes, whatever a target says.
+MOST_MOS_DROP = 0.3
 # What has one limit for everybody: a stage must be "valid", and of the faults of a package there may be none.
 FIXED: dict[str, float | None] = {
     **dict.fromkeys(("valid", "compiled", "parsed", "ready_made"), 1.0),
     **{name: 0.0 for name, kind in METRICS.items() if kind.level == 0 and kind.direction == "max"},
     **dict.fromkeys(("kernels", "scratch_mb"), None),  # figures, not faults
+    **dict.fromkeys(("runaways_short", "runaways_middle", "runaways_long"), None),
+    "runaway_rise": 0.02,
+    "mos_fall": MOST_MOS_DROP,
 }
 GATED = tuple(name for name in METRICS if name not in FIXED)  # what a target may set a limit for
 # What compares waveforms as such. A GAN behind a normalising flow moves them by what nobody hears, so where the voice
@@ -98,8 +110,6 @@ HEARD = ("vocoder", "pipeline")  # the stages that put out sound
 # What leads to sound has limits of its own. Noise on the latents is heard from 12 dB on (PESQ 4.4, two voices), so
 # where the sound is judged itself they need do no more than name the stage that has gone wrong.
 LATENT_SNR = {"int8": 20.0, "int8-dynamic": 20.0, "int8-weights": 20.0, "int4-weights": 15.0}
-# Above this fall of an objective MOS nothing passes, whatever a target says.
-MOST_MOS_DROP = 0.3
 _MOS = ("p808_drop", "ovr_drop")
 # Stages of the graphs, and what verification adds: stored constants, codes to sound in a row, generation without
 # teacher forcing.

@@ -49,6 +49,14 @@ def sentences(model: Model, path: Path | None = None) -> tuple[Sentence, ...]:
     return found[:MOST] if all(max(one.phones) < known for one in found) else ()
 
 
+def short_texts(model: Model) -> tuple[Sentence, ...]:
+    """Texts of a few words in the voice's language, or none: they are where a voice ends too late or too early."""
+    written = FOLDER / f"{model.language}-short.txt"
+    found = _from_file(written, model) if written.is_file() else ()
+    known = min(model.dims.phones, model.dims.text_phones)
+    return found if all(max(one.phones) < known for one in found) else ()
+
+
 def spoken(model: Model, count: int) -> tuple[tuple[int, ...], ...]:
     """Phone ids of sentences to measure a voice with, at most `count` that it knows all phones of.
 

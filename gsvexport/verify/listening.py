@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from gsvexport.errors import EnvironmentProblem
 from gsvexport.progress import Progress, counted
+from gsvexport.runtime.runaway import loop_share
 from gsvexport.verify import audio, speech, transcript
 from gsvexport.verify.heldout import Sentence
 from gsvexport.verify.recogniser import WORKERS, Recogniser
@@ -21,7 +22,6 @@ from gsvexport.verify.speaker import SpeakerEncoder
 
 Array = NDArray[Any]
 
-LOOP_TIMES, LOOP_CODES, LONGEST_LOOP = 3, 15, 25  # a loop: a block of at most 25 codes, 3 times or more, 0.6 s in all
 # DNSMOS and the speaker encoder take six times as long as the recogniser, and quality shows in fewer utterances than
 # words do: they listen to the first of them alone.
 RATED = 24
@@ -151,15 +151,3 @@ def _score(one: Utterance, text: str, sound: Array, ears: Ears, rated: bool) -> 
         heard=heard,
         speaker=ears.speaker([sound])[0] if ears.speaker and rated else None,
     )
-
-
-def loop_share(codes: Array) -> float:
-    """Share of codes [n] inside a loop: a block that is said at least `LOOP_TIMES` in a row, `LOOP_CODES` in all."""
-    inside = np.zeros(len(codes), bool)
-    for period in range(1, min(LONGEST_LOOP, len(codes) // LOOP_TIMES) + 1):
-        again = np.concatenate([[False], codes[period:] == codes[:-period], [False]])
-        edges = np.flatnonzero(again[1:] != again[:-1])
-        for start, stop in zip(edges[::2], edges[1::2], strict=True):
-            if stop - start + period >= max(LOOP_TIMES * period, LOOP_CODES):
-                inside[start : stop + period] = True
-    return float(np.mean(inside)) if len(codes) else 0.0

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 RESAMPLINGS = 4000
 _SEED = 20240117
@@ -51,3 +52,25 @@ def as_ratio(logarithms: Estimate) -> Estimate:
     bounds = sorted((abs(logarithms.low), abs(logarithms.high)))
     nearest = 0.0 if logarithms.low <= 0.0 <= logarithms.high else bounds[0]
     return Estimate(math.exp(abs(logarithms.value)), math.exp(nearest), math.exp(bounds[1]), logarithms.n)
+
+
+def crossed(table: Sequence[Sequence[float]] | NDArray[np.float64]) -> Estimate:
+    """Mean of a table [raters, items], NaN where nothing was rated, with a percentile bootstrap that draws both raters
+    and items.
+
+    Owen, The pigeonhole bootstrap, Annals of Applied Statistics 1(2), 2007: people and sentences are both drawn from
+    many, so an interval over ratings alone would be far too narrow. `n` counts the ratings.
+    """
+    values = np.asarray(table, np.float64)
+    known = ~np.isnan(values)
+    if not known.any():
+        return Estimate(math.nan, math.nan, math.nan, 0)
+    filled, random = np.where(known, values, 0.0), np.random.Generator(np.random.PCG64(_SEED))
+    rows, items = (
+        np.stack([np.bincount(draw, minlength=count) for draw in random.integers(count, size=(RESAMPLINGS, count))])
+        for count in values.shape
+    )
+    total, count = (np.einsum("kr,ri,ki->k", rows, one, items, optimize=True) for one in (filled, known.astype(float)))
+    drawn = total[count > 0] / count[count > 0]
+    low, high = np.percentile(drawn, (_TAIL, 100.0 - _TAIL))
+    return Estimate(float(filled.sum() / known.sum()), float(low), float(high), int(known.sum()))

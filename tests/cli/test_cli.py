@@ -55,6 +55,7 @@ def test_only_commands_that_work_are_listed(cache):
         "finalize",
         "inspect",
         "compare",
+        "listen",
         "say",
         "bench",
         "cache",
@@ -112,6 +113,18 @@ def test_say_takes_names_of_phones_and_settings(demo, cache, tmp_path):
     assert "at 32000 Hz" in done.stdout
 
 
+def test_say_names_what_ran_away_and_still_speaks(demo, cache, tmp_path):
+    for more in ((), ("--stream",), ("--retry",)):
+        options = ("-o", tmp_path / "a.wav", "--max-tokens", 12, "--threads", 1, "--force", *more)
+        done = gsvexport(cache, "say", demo, "--phones", phones(), *options)
+        assert done.returncode == 0, done.stderr
+        assert "warning: it did not end by itself: the limit of 12 codes cut it off" in done.stderr
+        assert "warning" not in done.stdout
+    done = gsvexport(cache, "say", demo, "--phones", phones(), *options, "--stream")
+    assert done.returncode == 2
+    assert "--ahead 0" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "says"),
     [
@@ -159,6 +172,43 @@ def test_verify_compares_with_a_source_when_it_is_given(demo, cache, tmp_path):
     again = gsvexport(cache, "source", "-o", tmp_path / "source")
     assert again.returncode == 2
     assert "exists already" in again.stderr
+
+
+def test_a_page_is_made_and_a_made_up_panel_judges_it(demo, cache, tmp_path):
+    page, scores = tmp_path / "page.html", tmp_path / "scores.json"
+    made = gsvexport(cache, "listen", demo, "--reference", demo, "--count", 5, "-o", page, "-q")
+    assert made.returncode == 0, made.stderr
+    assert "MB" in made.stdout
+    key = json.loads((tmp_path / "page.html.key.json").read_text())
+    of = [key["conditions"][one["condition"]]["role"] for one in key["sounds"]]
+    assert key["conditions"][3]["digest"] == container.read_manifest(demo).digest
+    for good, code in ((True, 0), (False, 5)):
+        mos = {"reference": 5, "anchor": 1, "artifact": 5 if good else 3}
+        for rater in range(12):
+            value = {
+                "kind": "gsvexport-listening-results",
+                "schema": 1,
+                "test": key["test"],
+                "rater": f"made-up-{rater}",
+                "seconds": 1,
+                "mushra": [[[one, 20 * mos[of[one]]] for one in scale["rated"]] for scale in key["mushra"]],
+                "mos": [[one, mos[of[one]]] for one in key["mos"]],
+                "abx": [{"trial": number, "x": "a", "answer": "b"} for number in range(len(key["abx"]))],
+            }
+            (tmp_path / f"r{rater}.json").write_text(json.dumps(value))
+        done = gsvexport(cache, "listen", "--results", *sorted(tmp_path.glob("r*.json")), "-o", scores, "--force")
+        assert done.returncode == code, done.stderr
+        assert "12 raters count" in done.stdout
+        shown = gsvexport(cache, "inspect", demo, "--heard", scores)
+        assert "judged on human scores: 60 pairs" in shown.stdout, shown.stderr
+        compared = gsvexport(cache, "compare", demo, demo, "--heard", scores)
+        assert compared.returncode == code
+        assert "human scores" in compared.stdout
+    verified = gsvexport(cache, "verify", demo, "--heard", scores, "-q")
+    assert verified.returncode == 5
+    assert "mos_fall" in verified.stdout
+    assert gsvexport(cache, "listen", demo, "-o", tmp_path / "other.html").returncode == 2
+    assert gsvexport(cache, "listen", demo, demo, "--reference", demo, "-o", tmp_path / "o.html").returncode == 2
 
 
 def test_inspect_tells_what_is_inside(demo, cache):
