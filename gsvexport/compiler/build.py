@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -82,12 +82,12 @@ def build(
     outputs = [folder / artifact_name(opened.subject, plan.target) for plan in plans]
     _refuse_outputs(folder, outputs, force=force)
     store = Store(note=say)
-    source = obtain_source(opened, plans[0], store, say)
+    opened = replace(opened, source=obtain_source(opened, plans[0], store, say))
     errors: list[GsvError] = []
     for plan, path in zip(plans, outputs, strict=True):
         own = within(plan.target.name, say)
         try:
-            done = _build_one(plan, opened, source, store, path, strict=strict, say=own)
+            done = _build_one(_Job(plan, opened, store, path, strict, own))
             _deliver(done, path, compress, store, force=force, say=own)
         except GsvError as error:
             errors.append(error)
@@ -139,17 +139,37 @@ def verdicts(plan: Plan, opened: Opened, progress: Progress | None = None) -> st
     return "".join(f"{page}\n" for page in pages)
 
 
-def _build_one(
-    plan: Plan, opened: Opened, source: Source, store: Store, path: Path, *, strict: bool, say: Progress
-) -> Path:
-    """One target: lower, pack, verify; the plain artifact in the store. `path` is where it will be delivered."""
-    name = f"{plan.subject.name} for {plan.target.name}"
-    ruler = _ruler(plan, source, store, say)
-    make_golden = partial(_golden, source, ruler, say)
-    parts = [store.obtain(plan.step("golden").key, make_golden, f"golden vectors of {source.model.name}")]
-    calibration = _calibration(plan, source, ruler, store, name, strict=strict, say=say)
+@dataclass(frozen=True, eq=False)
+class _Job:
+    """One artifact to build: how (`plan`), of what (`opened`, its source in it), and where it will be delivered."""
+
+    plan: Plan
+    opened: Opened
+    store: Store
+    path: Path
+    strict: bool
+    say: Progress
+
+    @property
+    def source(self) -> Source:
+        """What is lowered."""
+        return self.opened.exported
+
+    @property
+    def name(self) -> str:
+        """In words."""
+        return f"{self.plan.subject.name} for {self.plan.target.name}"
+
+
+def _build_one(job: _Job) -> Path:
+    """Lower, pack, verify; returns the plain artifact in the store."""
+    plan, store, path, say, name = job.plan, job.store, job.path, job.say, job.name
+    ruler = _ruler(job)
+    make_golden = partial(_golden, job.source, ruler, say)
+    parts = [store.obtain(plan.step("golden").key, make_golden, f"golden vectors of {job.source.model.name}")]
+    calibration = _calibration(job, ruler)
     for backend, step in plan.lowerings.items():
-        make = partial(_lower, step, source, calibration, say)
+        make = partial(_lower, step, job.source, calibration, say)
         parts.append(store.obtain(step.key, make, f"{name}, lowered for {backend}"))
     for backend, step in plan.engines.items():
         lowered = parts[1 + list(plan.lowerings).index(backend)] / "files"
@@ -158,7 +178,7 @@ def _build_one(
     failed: list[Report] = []
 
     def finish(work: Path) -> bool:
-        report = pack_and_verify(plan, opened, source, parts, work, say)
+        report = pack_and_verify(plan, job.opened, parts, work, say)
         if not report.passed:
             failed.append(report)
             raise GateFailed(
@@ -185,14 +205,14 @@ def report_path(artifact: Path) -> Path:
     return artifact.with_suffix(".report.json")
 
 
-def _ruler(plan: Plan, source: Source, store: Store, say: Progress) -> Ruler:
+def _ruler(job: _Job) -> Ruler:
     """How far the source moves by itself; measured once for all targets."""
     from gsvexport.verify.ruler import Ruler, of_source
 
     def make(work: Path) -> None:
-        (work / RULER).write_bytes(canonical_json(of_source(source.path, say).to_json()).encode())
+        (work / RULER).write_bytes(canonical_json(of_source(job.source.path, job.say).to_json()).encode())
 
-    path = store.obtain(plan.step("ruler").key, make, f"ruler of {source.model.name}") / RULER
+    path = job.store.obtain(job.plan.step("ruler").key, make, f"ruler of {job.source.model.name}") / RULER
     return Ruler.from_json(json.loads(path.read_text(encoding="utf-8")), str(path))
 
 
@@ -203,13 +223,12 @@ def _golden(source: Source, ruler: Ruler, say: Progress, work: Path) -> None:
     golden.make(source.path, work / golden.FOLDER, ruler)
 
 
-def _calibration(
-    plan: Plan, source: Source, ruler: Ruler, store: Store, name: str, *, strict: bool, say: Progress
-) -> Calibrated | None:
+def _calibration(job: _Job, ruler: Ruler) -> Calibrated | None:
     """What the stages of the source really see, for plans that need to know; spoken once for all targets.
 
     What the calibration set lacks is told, also when it was spoken before; `strict` refuses it, before it is spoken.
     """
+    plan, source, say = job.plan, job.source, job.say
     step = next((step for step in plan.steps if step.name == "calibrate"), None)
     if step is None:
         return None
@@ -217,12 +236,12 @@ def _calibration(
     from gsvexport.verify.gates import share_of_gates
 
     def make(work: Path) -> None:
-        calibrate(source.path, Settings.from_json(step.params["settings"]), strict=strict, progress=say).write(work)
+        calibrate(source.path, Settings.from_json(step.params["settings"]), strict=job.strict, progress=say).write(work)
 
-    result = read_result(store.obtain(step.key, make, f"calibration of {name}"))
+    result = read_result(job.store.obtain(step.key, make, f"calibration of {job.name}"))
     for finding in result.coverage.findings:
         say(note(f"warning ({finding.name}): {finding.text}"))
-    if strict:
+    if job.strict:
         refuse_findings(source.model.name, result.coverage.findings)
     which = "absolute" if ruler.unit is None else "ruled"
     gates = {stage: both[which] for step in plan.lowerings.values() for stage, both in step.params["gates"].items()}

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Opened:
-    """What a VOICE argument turned out to be: checkpoints (`voice`) or an exported source (`source`).
+    """What a VOICE argument turned out to be: checkpoints (`voice`), or an exported source (`source`). A build hands it
+    on with the source of the voice in it.
 
     `notice` is what the voice's licence asks to be told with it, or None.
     """
@@ -34,6 +35,12 @@ class Opened:
     voice: Voice | None = None
     source: Source | None = None
     notice: bytes | None = None
+
+    @property
+    def exported(self) -> Source:
+        """The ONE ONNX source, once there is one."""
+        assert self.source is not None
+        return self.source
 
 
 def open_voice(

@@ -36,16 +36,16 @@ LOWERED = "lowered.json"  # what a lowering says about its stages and weights, b
 ENGINES = "engines.json"  # what is said about engines that were built ahead of time, beside their files
 
 
-def pack_and_verify(plan: Plan, opened: Opened, source: Source, parts: list[Path], work: Path, say: Progress) -> Report:
+def pack_and_verify(plan: Plan, opened: Opened, parts: list[Path], work: Path, say: Progress) -> Report:
     """Write `artifact.gsv` with its report into `work`.
 
     What is verified is what a device will unpack: the container is written and unpacked again first. The report is then
     added beside the verified members, which `Manifest.digest` (it leaves the report out) shows to be the same.
     """
-    manifest = _assemble(plan, opened, source, parts, work / "files")
+    manifest = _assemble(plan, opened, parts, work / "files")
     depth = Depth(**plan.step("verify").params["depth"])
-    references = reference_feeds(source, opened.voice.reference if opened.voice else None)
-    return prove(manifest, work, source.path, references, depth, say)
+    references = reference_feeds(opened.exported, opened.voice.reference if opened.voice else None)
+    return prove(manifest, work, opened.exported.path, references, depth, say)
 
 
 def prove(
@@ -168,13 +168,13 @@ def intact(path: Path, *, key: Key | None = None, progress: Progress | None = No
     return folder, manifest
 
 
-def _assemble(plan: Plan, opened: Opened, source: Source, parts: list[Path], files: Path) -> Manifest:
+def _assemble(plan: Plan, opened: Opened, parts: list[Path], files: Path) -> Manifest:
     """Collect an artifact's files in `files`; returns its manifest, still without members."""
     files.mkdir()
     stages: dict[str, StageEntry] = {}
     weights: list[Weights] = []
     engines: dict[str, Any] | None = None
-    model = source.model
+    source, model = opened.exported, opened.exported.model
     for part in parts:
         if (part / LOWERED).is_file():
             lowered = json.loads((part / LOWERED).read_text(encoding="utf-8"))
