@@ -73,9 +73,10 @@ fuzz: .venv/.dev
 check: .venv/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy --platform linux
-	$(BIN)/mypy --platform win32 --cache-dir .mypy_cache/win32
-	$(BIN)/mypy --platform darwin --cache-dir .mypy_cache/darwin
+	@$(MAKE) --no-print-directory --jobs $(JOBS) types-linux types-win32 types-darwin
+
+types-%: .venv/.dev
+	$(BIN)/mypy --platform $* --cache-dir .mypy_cache/$*
 
 golden: .venv/.dev
 	$(BIN)/python -m pytest tests/compiler/test_plan.py --golden

@@ -30,9 +30,7 @@ _PATH = click.Path(path_type=Path)
 @click.option(
     "--codec", type=click.Choice(["flac", "opus", "wav"]), default="flac", show_default=True, help="Of the sounds."
 )
-@click.option(
-    "--most-mb", type=click.FloatRange(1, 500), default=40, show_default=True, help="The page may be so large."
-)
+@click.option("--most-mb", type=click.IntRange(1, 500), default=40, show_default=True, help="The page may be so large.")
 @click.option("--results", is_flag=True, help="The files are what raters sent back: judge.")
 @click.option(
     "--key", "key_file", type=_PATH, metavar="FILE", help="With --results: the page's key, if not beside them."
@@ -49,7 +47,7 @@ def listen(
     parts: tuple[str, ...],
     seed: int,
     codec: str,
-    most_mb: float,
+    most_mb: int,
     results: bool,
     key_file: Path | None,
     as_json: bool,
@@ -92,7 +90,7 @@ def listen(
         text = canonical_json(found.to_json())
         if out is not None:
             with atomic_file(out, force=force) as work:
-                work.write_text(text, encoding="utf-8")
+                work.write_bytes(text.encode())
         echo(text if as_json else scores_page(found), nl=False)
         return 0 if found.passed else GateFailed.exit_code
     if key_file is not None or as_json:

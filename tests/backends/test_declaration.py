@@ -11,7 +11,7 @@ from gsvexport.artifact import container
 from gsvexport.backends.declaration import Backend
 from gsvexport.compiler.build import build
 from gsvexport.errors import BackendError
-from gsvexport.report.render import _opener
+from gsvexport.report.render import opener_of
 from gsvexport.runtime.pipeline import load
 from gsvexport.synthetic import write_voice
 
@@ -140,6 +140,6 @@ def test_an_artifact_for_a_device_is_heard_through_what_stands_in_for_it():
     class Manifest:
         stages = {"vocoder": Entry}  # noqa: RUF012
 
-    opener, said = _opener(Manifest)
+    opener, said = opener_of(Manifest)
     assert "emulation of tensorrt" in said
     assert callable(opener)

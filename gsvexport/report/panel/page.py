@@ -79,7 +79,7 @@ def write_test(
         )
     for path, content in ((key_of(out), canonical_json(key.to_json())), (out, text)):
         with atomic_file(path, force=force) as work:
-            work.write_text(content, encoding="utf-8")
+            work.write_bytes(content.encode())
     return key
 
 
