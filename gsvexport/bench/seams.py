@@ -20,6 +20,7 @@ from gsvexport.runtime.ports import Array
 from gsvexport.signal.loudness import distance
 from gsvexport.stages import FRAMES_PER_CODE
 from gsvexport.verify.heldout import spoken
+from gsvexport.verify.tensors import snr_db
 
 _AHEAD = (2, 4, 8, 16, 32)
 _KEEP = 10  # codes of a window
@@ -29,7 +30,7 @@ _NOISE = np.float32(0.5)
 def seams(voice: LoadedStages, phones: Array, seed: int) -> dict[int, tuple[float, float, float]]:
     """For each look-ahead: distance of loudness from the whole sentence, the latent's SNR in dB, and the largest step
     between two samples at a seam beside the largest one elsewhere."""
-    prompt = None if "prompt" in voice.baked else np.empty((1, 0), np.int64)
+    prompt = voice.own_prompt()
     random = np.random.Generator(np.random.PCG64(seed))
     codes = voice.generate(phones, None, prompt, voice.sampling, random, 1500).tokens
     noise = Noise(voice.model.dims.I, random)(0, FRAMES_PER_CODE * codes.size)
@@ -48,7 +49,7 @@ def seams(voice: LoadedStages, phones: Array, seed: int) -> dict[int, tuple[floa
     for ahead in _AHEAD:
         parts = [part for part, _ in latents_of(iter(codes.tolist()), latent, Pace(_KEEP, ahead))]
         early = np.concatenate(parts, axis=2)
-        snr = 10 * np.log10(np.mean(exact**2) / max(np.mean((exact - early) ** 2), 1e-12))
+        snr = snr_db(exact, early)
         samples = sound(early)
         steps = np.abs(np.diff(samples))
         ends = np.cumsum([part.shape[2] for part in parts])[:-1] * voice.model.hop
@@ -56,7 +57,7 @@ def seams(voice: LoadedStages, phones: Array, seed: int) -> dict[int, tuple[floa
         for end in ends:
             near[max(0, end - voice.model.hop) : end + voice.model.hop] = True
         click = float(steps[near].max() / steps[~near].max()) if near.any() else 0.0
-        results[ahead] = distance([(heard, samples)], voice.rate), float(snr), click
+        results[ahead] = distance([(heard, samples)], voice.rate), snr, click
     return results
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from gsvexport.cli.echo import echo
 from gsvexport.cli.numbers import Finite
@@ -70,9 +71,9 @@ def say(
 ) -> None:
     """Speak TEXT, or one sentence given as phones, into a sound file.
 
-    TEXT is read in the voice's language; English is known, Mandarin and Japanese with the extras zh and ja. Its
-    sentences are spoken one after the other. It has at most 10,000 characters, and 200,000 with --text-file.
-    A sentence that does not end, repeats itself, or is far too long or short is named on standard error.
+    TEXT is read in the voice's language. English and Mandarin are built in; Japanese, Korean and Cantonese are the
+    extras ja, ko and yue. Its sentences are spoken one after the other. It has at most 10,000 characters, and 200,000
+    with --text-file. What does not end, repeats itself, or is far too long or short is named on standard error.
 
     \b
     Examples:
@@ -85,6 +86,10 @@ def say(
     text = text_of(text, text_file)
     told = speak(artifact, text, phones, out, force=force, threads=threads, progress=progress, **options)
     echo(told, err=str(out) == "-")
+
+
+# What `--sweep` has no use for.
+_NOT_SWEPT = ("baseline", "against", "against_timeout", "runs", "tokens", "phones")
 
 
 @click.command()
@@ -131,8 +136,12 @@ def bench(
     if sweep:
         from gsvexport.cli.sweep import swept
 
-        if baseline is not None or options["against"] is not None:
-            raise InputError("--sweep measures one voice alone", fix="leave out --baseline and --against")
+        context = click.get_current_context()
+        given = [name for name in _NOT_SWEPT if context.get_parameter_source(name) is ParameterSource.COMMANDLINE]
+        if given:
+            what = "--sweep chooses its own work, and measures one voice alone, once"
+            names = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+            raise InputError(what, found=names, fix="leave that out, or --sweep")
         echo(swept(artifact, html, force=force, as_json=as_json, progress=progress, **options), nl=False)
         return
     if html is not None:

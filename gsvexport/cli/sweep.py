@@ -23,7 +23,7 @@ def swept(
     prompt: int,
     any_machine: bool,
     key: Key | None,
-    **_: object,
+    **_: object,  # the bench's other options, which the command line refuses here
 ) -> str:
     """The table, or JSON; the charts go to `html`.
 

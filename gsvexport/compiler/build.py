@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from gsvexport.artifact.encoding import QUALITIES
 from gsvexport.artifact.manifest import StageEntry
-from gsvexport.backends import ahead, declared, lowering
+from gsvexport.backends import ahead, lowering
 from gsvexport.backends import verdicts as backend_verdicts
 from gsvexport.compiler.compress import shrink
 from gsvexport.compiler.inputs import Opened, open_voice
@@ -126,15 +126,13 @@ def source_of(path: Path, store: Store, progress: Progress) -> Source:
 
 def verdicts(plan: Plan, opened: Opened, progress: Progress | None = None) -> str:
     """What the compilers on the device would say to the graphs of a plan, by release; empty where nobody has to ask."""
-    asked = {name: step for name, step in plan.lowerings.items() if declared(name).verdicts}
+    asked = [(offer, step) for name, step in plan.lowerings.items() if (offer := backend_verdicts(name))]
     if not asked:
         return ""
     say = progress or (lambda _: None)
     source = obtain_source(opened, plan, Store(note=say), say)
     pages = [
-        offer.verdicts(source.path, source.model, step.params["stages"], step.params["device"])
-        for name, step in asked.items()
-        if (offer := backend_verdicts(name))
+        offer.verdicts(source.path, source.model, step.params["stages"], step.params["device"]) for offer, step in asked
     ]
     return "".join(f"{page}\n" for page in pages)
 

@@ -6,8 +6,6 @@ is there does not prove that it works: the first build, or `gsvexport verify --r
 
 from __future__ import annotations
 
-import ast
-import functools
 import importlib.metadata
 import importlib.util
 import os
@@ -19,6 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from gsvexport.artifact.tools import INSTALL
 from gsvexport.backends import declared, names
 from gsvexport.errors import EnvironmentProblem, TargetError
 from gsvexport.stages import VERSIONS, stages
@@ -213,23 +212,8 @@ def _metric(name: str, what: str, packages: tuple[str, ...]) -> Part:
             there.append(f"{package} {version}")
         else:
             missing.append(package)
-            fixes.append(_install()[package])
+            fixes.append(INSTALL[package])
     return Part(name, what, tuple(there), tuple(missing), next(iter(fixes), None))
-
-
-@functools.cache
-def _install() -> dict[str, str]:
-    """How packages of metrics are installed: INSTALL of `gsvexport.verify.speech`, which is read and not imported, for
-    it brings numpy."""
-    text = (Path(__file__).parent.parent / "verify" / "speech.py").read_text(encoding="utf-8")
-    told = next(
-        node.value
-        for node in ast.parse(text).body
-        if isinstance(node, ast.Assign)
-        and any(isinstance(one, ast.Name) and one.id == "INSTALL" for one in node.targets)
-    )
-    found: dict[str, str] = ast.literal_eval(told)
-    return found
 
 
 def _language(name: str, title: str, module: str, packages: tuple[str, ...]) -> Part:

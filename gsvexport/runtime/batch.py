@@ -171,14 +171,7 @@ class Batch:
             raise InputError("no codes can be generated", problems=problems)
         chosen = sampling or self._voice.sampling
         feeds = self._voice.sentence(phones, bert, prompt)
-        writing = Writing(
-            feeds["prompt"],
-            eos=self._voice.model.eos,
-            sampling=chosen,
-            random=random or chosen.generator(),
-            max_tokens=min(max_tokens, self._voice.room(feeds)),
-        )
-        job = _Job(feeds, writing)
+        job = _Job(feeds, self._voice.writing(feeds, chosen, random or chosen.generator(), max_tokens))
         with self._changed:
             self._changed.wait_for(lambda: self._closed or len(self._waiting) < self._room)
             if self._closed:

@@ -123,13 +123,23 @@ class LoadedStages:
     ) -> Generator[int, None, bool]:
         """The codes of `generate`, each as soon as it is known; returns whether the sentence ended by itself."""
         feeds = self.sentence(phones, bert, prompt)
-        room = min(max_tokens, self.room(feeds))
-        writing = Writing(feeds["prompt"], eos=self.model.eos, sampling=sampling, random=random, max_tokens=room)
+        writing = self.writing(feeds, sampling, random, max_tokens)
         for token, _ in write(self.decoder(), feeds["phones"], feeds["bert"], feeds["prompt"], writing):
             if token is None:
                 return True
             yield token
         return False
+
+    def writing(
+        self, feeds: Mapping[str, Array], sampling: Sampling, random: np.random.Generator, max_tokens: int
+    ) -> Writing:
+        """The state of a sentence of which nothing has been written; `feeds` are those of `sentence`."""
+        most = min(max_tokens, self.room(feeds))
+        return Writing(feeds["prompt"], eos=self.model.eos, sampling=sampling, random=random, max_tokens=most)
+
+    def own_prompt(self) -> Array | None:
+        """What to pass as the prompt where nobody gave one: None for the baked one, else an empty one."""
+        return None if "prompt" in self.baked else np.empty((1, 0), np.int64)
 
     def decoder(self) -> Decoder:
         """A decoder for one sentence."""

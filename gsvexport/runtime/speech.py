@@ -81,10 +81,7 @@ def latents(voice: LoadedStages, rows: Sequence[Spoken], manner: Manner, *, toge
     Raises:
         InputError: what is out of range, all of it; a voice without conditioning; an artifact that lacks a stage.
     """
-    given = _conditioning(voice, manner)
-    for row in rows:
-        _check(voice, row.phones, given, manner)
-    return _latents(voice, rows, manner, given, together)
+    return _latents(voice, rows, manner, _checked(voice, rows, manner), together)
 
 
 def whole(voice: LoadedStages, sentence: Latent) -> Audio:
@@ -111,10 +108,7 @@ def early_pieces(voice: LoadedStages, rows: Sequence[Spoken], manner: Manner, pa
 
     The arguments are checked at once. Raises: as `latents`.
     """
-    given = _conditioning(voice, manner)
-    for row in rows:
-        _check(voice, row.phones, given, manner)
-    return _early(voice, rows, manner, given, pace)
+    return _early(voice, rows, manner, _checked(voice, rows, manner), pace)
 
 
 def _early(
@@ -163,9 +157,7 @@ def _streams(rows: Sequence[Spoken], seed: int) -> Iterator[tuple[Spoken, np.ran
 
 
 def _prompt(voice: LoadedStages, manner: Manner) -> Any:
-    """A voice without a prompt speaks prompt-free."""
-    none = manner.prompt is None and "prompt" not in voice.baked
-    return np.empty((1, 0), np.int64) if none else manner.prompt
+    return voice.own_prompt() if manner.prompt is None else manner.prompt
 
 
 def _nothing(voice: LoadedStages) -> BackendError:
@@ -307,6 +299,14 @@ def sound_feeds(
             noise_scale=scale,
         )
     return _pick(voice, "vocoder", values)
+
+
+def _checked(voice: LoadedStages, rows: Sequence[Spoken], manner: Manner) -> dict[str, Any]:
+    """The conditioning, once it and every sentence are known to be in order."""
+    given = _conditioning(voice, manner)
+    for row in rows:
+        _check(voice, row.phones, given, manner)
+    return given
 
 
 def _conditioning(voice: LoadedStages, manner: Manner) -> dict[str, Any]:

@@ -33,20 +33,13 @@ def replace(source: Path, target: Path, aside: Path | None = None) -> None:
     try:
         _patiently(lambda: os.replace(source, target), target)
     except EnvironmentProblem:
-        if aside is None:
+        if aside is None or not _moved(target, aside):
             raise
         try:
-            os.rename(target, aside)
-        except OSError:
-            pass
-        else:
-            try:
-                os.replace(source, target)
-            except BaseException:
-                os.rename(aside, target)
-                raise
-            return
-        raise
+            os.replace(source, target)
+        except BaseException:
+            os.rename(aside, target)
+            raise
 
 
 def rename(source: Path, target: Path) -> None:
@@ -95,6 +88,14 @@ def sync(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def _moved(path: Path, aside: Path) -> bool:
+    try:
+        os.rename(path, aside)
+    except OSError:
+        return False
+    return True
 
 
 def _patiently(act: Callable[[], None], path: Path) -> None:

@@ -41,9 +41,8 @@ def acquire(path: Path, wait: float = 0.0) -> Held | None:
         EnvironmentProblem: this system has no locks without the package filelock.
     """
     try:
-        filelock: Any = import_module(
-            "filelock"
-        )  # by its name: what artifacts carry imports nothing that has to be there
+        # By its name: what artifacts carry imports nothing that has to be there.
+        filelock: Any = import_module("filelock")
     except ImportError:
         return _plain(path, wait)
     lock: Held = filelock.FileLock(str(path), thread_local=False)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gsvexport.artifact.manifest import MANIFEST
+from gsvexport.artifact.tools import INSTALL
 from gsvexport.backends import Opener, open_session
 from gsvexport.errors import GsvError, InputError
 from gsvexport.model import Model
@@ -28,7 +29,6 @@ from gsvexport.verify.gates import Gates, judge, not_run, resolve
 from gsvexport.verify.heldout import sentences, short_texts, spoken
 from gsvexport.verify.report import Check, Report
 from gsvexport.verify.sounding import MEL_STEPS
-from gsvexport.verify.speech import INSTALL
 
 if TYPE_CHECKING:
     from gsvexport.runtime.pipeline import LoadedVoice

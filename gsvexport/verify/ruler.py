@@ -157,7 +157,7 @@ def _spread(values: list[float]) -> Distance:
 def _twice(voice: LoadedVoice, phones: Array, index: int, steps: int | None) -> tuple[Array, Array]:
     """The same codes with two seeds of noise: two signals [N]."""
     longest = max(1, int(SECONDS * voice.rate / (FRAMES_PER_CODE * voice.model.hop)))
-    prompt = None if "prompt" in voice.baked else np.empty((1, 0), np.int64)
+    prompt = voice.own_prompt()
     codes = voice.tokens(phones, prompt=prompt, sampling=replace(voice.sampling, seed=index), max_tokens=longest)
     if not codes.size:
         return np.empty(0), np.empty(0)

@@ -51,7 +51,7 @@ def write(voice: LoadedVoice, sentence: Sentence, seed: int) -> Written:
         BackendError: T2S failed, or gave NaN or infinite values.
     """
     phones = np.array([sentence.phones], np.int64)
-    prompt = None if "prompt" in voice.baked else np.empty((1, 0), np.int64)
+    prompt = voice.own_prompt()
     most = ENDLESS + CODES_PER_PHONE * len(sentence.phones)
     codes = voice.tokens(phones, prompt=prompt, sampling=replace(voice.sampling, seed=seed), max_tokens=most)
     return Written(sentence.phones, codes, codes.size < most)

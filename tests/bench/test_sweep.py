@@ -68,7 +68,7 @@ def test_the_command_line_writes_table_json_and_page(source, quick, tmp_path):
     assert set(json.loads(run.stdout)["axes"]) == {"tokens", "phones"}
 
 
-@pytest.mark.parametrize("wrong", [["--sweep", "--against", "true"], ["--html", "a.html"]])
+@pytest.mark.parametrize("wrong", [["--sweep", "--against", "true"], ["--sweep", "--runs", "3"], ["--html", "a.html"]])
 def test_options_that_do_not_go_together_are_refused(source, wrong):
     assert isinstance(CliRunner().invoke(command, [str(source), *wrong]).exception, InputError)
 

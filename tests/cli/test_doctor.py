@@ -12,13 +12,13 @@ import pytest
 from building import ROOT
 
 from gsvexport import backends, cli
+from gsvexport.artifact.tools import INSTALL
 from gsvexport.backends.tflite.table import table
 from gsvexport.compiler import doctor
 from gsvexport.errors import TargetError
 from gsvexport.target.detect import GpuSeen, Probe
 from gsvexport.target.target import target_names
 from gsvexport.verify.recogniser import PACKAGE, VARIABLE
-from gsvexport.verify.speech import INSTALL
 
 FEW = ["a100", "coral-dev-board", "h100", "jetson-orin", "raspberry-pi-5", "x86-64", "x86-64-int8", "x86-64-vnni"]
 HERE = Probe("x86-64", "linux", ("avx2", "fma", "f16c"), memory_mb=64_000)

@@ -4,9 +4,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from test_layering import PACKAGE, arrows, modules
 
 from gsvexport.compiler.explain import FULL_V2, explain
-from gsvexport.compiler.plan import Subject, artifact_name, building, code_versions, make_plan, missing_backends
+from gsvexport.compiler.plan import CODE, Subject, artifact_name, building, code_versions, make_plan, missing_backends
 from gsvexport.errors import InputError
 from gsvexport.target.target import Limits, read_target, target_names
 
@@ -116,6 +117,23 @@ def test_a_calibrated_stage_adds_its_step_and_the_gate_that_it_has_to_keep():
 def test_float_stages_need_no_calibration():
     target = read_target("x86-64")
     assert "calibrate" not in [step.name for step in make_plan(target, BAKED, versions=versions(target)).steps]
+
+
+@pytest.mark.parametrize("step", ["ruler", "golden", "calibrate", "verify"])
+def test_a_step_is_done_again_when_code_changes_that_its_result_depends_on(step):
+    """A kept verdict of an older measure would be a pass of what did not run."""
+    found = modules()
+    files = {name: path.relative_to(PACKAGE).as_posix() for name, path in found.items()}
+    to, listed = arrows(found), CODE[step][0]
+
+    def counts(file):
+        return any(file == one or file.startswith(f"{one}/") for one in listed)
+
+    reached = [name for name, file in files.items() if counts(file)]
+    for name in reached:
+        reached += [other for other in sorted(to[name]) if other not in reached]
+    computing = ("runtime/", "signal/", "text/", "verify/", "calibrate/", "backends/onnxruntime/")
+    assert not [files[name] for name in reached if files[name].startswith(computing) and not counts(files[name])]
 
 
 def test_backends_are_found_by_their_folder():

@@ -6,9 +6,6 @@ compiles the kernels of its own GPU when it opens one. Two builds give different
 An engine holds its weights anew for each of its profiles where their kernels want another layout, and the library fits
 kernels to the lengths that it meets anyway: so each engine gets one profile, which serves all that `tensorrt.json`
 lists. T2S is built in the form that writes its cache in place, where there is one.
-
-The offer of an `ahead.py`: TOOLS, PARAMS (what its step in a plan depends on), `lines()` of that step, `missing()` (why
-it cannot be used here), `problems(device)` of a target, and `build(folder, out, say)`.
 """
 
 from __future__ import annotations
