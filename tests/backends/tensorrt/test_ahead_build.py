@@ -356,8 +356,8 @@ def assembled(unpacked, source, work, plan_bytes=None):
         (parts[1] / "files" / "vocoder.plan").write_bytes(plan_bytes)
         made = {**MADE, "made_from": {"vocoder.onnx": sha256_file(unpacked / "vocoder.onnx")}}
         (parts[1] / pack.ENGINES).write_text(canonical_json({**TOLD, "plans": {"vocoder.plan": made}}))
-    opened = SimpleNamespace(notice=b"Terms.", voice=None)
-    manifest = pack._assemble(plan("rtx-4090"), opened, source, parts, work / "files")
+    opened = SimpleNamespace(notice=b"Terms.", voice=None, exported=source)
+    manifest = pack._assemble(plan("rtx-4090"), opened, parts, work / "files")
     return container.with_members(manifest, work / "files")
 
 
