@@ -137,6 +137,10 @@ class Decisions:
     groups: tuple[Group, ...]
 
 
+# In a graph's metadata for a weight that is another weight in another shape: that one's name. It is stored once.
+SAME_BYTES = "same bytes as"
+
+
 @dataclass(frozen=True)
 class Weights:
     """`bytes` of weights that exactly these stages use, stored as `kind` ("fp32", "fp16", "int8", "int4", "int32")."""

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import onnx_ir as ir
 
-from gsvexport.artifact.manifest import Weights
+from gsvexport.artifact.manifest import SAME_BYTES, Weights
 from gsvexport.errors import PassError
 
 WEIGHTS = "weights.safetensors"
@@ -37,10 +37,15 @@ def save_graphs(folder: Path, graphs: Mapping[str, ir.Model], apart: Collection[
             array = value.const_value.numpy()  # type: ignore[union-attr]
             if array.nbytes < _INLINE:
                 continue
-            known = arrays.setdefault(value.name, array)  # type: ignore[arg-type]
-            if known is not array and not (known.dtype == array.dtype and np.array_equal(known, array)):
+            known = arrays.setdefault(_stored_name(value), array)
+            if known is not array and not (known.dtype == array.dtype and np.array_equal(known.ravel(), array.ravel())):
                 raise PassError(f"stage {stage}: weight {value.name} differs from that of another stage")
-    shared = {name for stage, model in graphs.items() if stage not in apart for name in model.graph.initializers}
+    shared = {
+        _stored_name(value)
+        for stage, model in graphs.items()
+        if stage not in apart
+        for value in model.graph.initializers.values()
+    }
     places: dict[str, tuple[str, int, int]] = {}
     for file, own in ((WEIGHTS, arrays.keys() & shared), (APART, arrays.keys() - shared)):
         if own or file == WEIGHTS:
@@ -49,10 +54,10 @@ def save_graphs(folder: Path, graphs: Mapping[str, ir.Model], apart: Collection[
     for stage, model in graphs.items():
         outside = model.clone()
         for value in outside.graph.initializers.values():
-            if value.name in places:
-                file, offset, size = places[value.name]
-                tensor = value.const_value
-                assert tensor is not None
+            tensor = value.const_value
+            assert tensor is not None
+            if tensor.nbytes >= _INLINE:
+                file, offset, size = places[_stored_name(value)]
                 value.const_value = ir.ExternalTensor(
                     file,
                     offset,
@@ -86,8 +91,8 @@ def stored_weights(graphs: Mapping[str, ir.Model]) -> tuple[Weights, ...]:
     users: dict[str, list[str]] = {}
     kinds: dict[str, tuple[str, int]] = {}
     for stage, model in graphs.items():
-        for name, value in model.graph.initializers.items():
-            tensor = value.const_value
+        for value in model.graph.initializers.values():
+            tensor, name = value.const_value, _stored_name(value)
             assert tensor is not None
             if tensor.nbytes >= _INLINE:
                 users.setdefault(name, []).append(stage)
@@ -97,6 +102,12 @@ def stored_weights(graphs: Mapping[str, ir.Model]) -> tuple[Weights, ...]:
         key = (tuple(sorted(users[name])), kind)
         total[key] = total.get(key, 0) + size
     return tuple(Weights(stages, kind, size) for (stages, kind), size in sorted(total.items()))
+
+
+def _stored_name(value: ir.Value) -> str:
+    """The name under which a weight's bytes are stored."""
+    assert value.name is not None
+    return value.metadata_props.get(SAME_BYTES, value.name)
 
 
 def _kind(value: ir.Value, tensor: ir.TensorProtocol) -> str:

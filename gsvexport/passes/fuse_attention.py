@@ -1,4 +1,4 @@
-"""The T2S attention as one operator, with a cache that is written in place.
+"""The attention of a T2S step as one operator, with a cache that is written in place.
 
 `FuseStep` turns each layer of `step`
 
@@ -6,9 +6,8 @@
 
 into GroupQueryAttention(qkv, cache_i, cache_i') on a cache [B, H, C, D/H] of fixed capacity C: the runtime binds the
 same memory as input and output, and nothing is copied. B sentences go side by side, each with its own token [B, 1],
-position [B] and number of cached rows; one alone has B = 1. `FusePrefill` makes each layer one MultiHeadAttention,
-with the mask as its bias, and returns keys and values in that layout. Queries arrive scaled, so the operators scale
-by 1.
+position [B] and number of cached rows; one alone has B = 1. `prefill_attention.py` returns keys and values in that
+layout. Queries arrive scaled, so the operator scales by 1.
 
 The lowered ports are `keys_i` / `values_i` in and `new_keys_i` / `new_values_i` out for each layer i, and `cached`
 int32 [B], the number of rows that a sentence's cache holds.
@@ -75,49 +74,11 @@ class FuseStep:
                 outputs=3,
             )
             replace(layer.merged, attended)
-            ports += [_output(v, f"new_{kind}_{index}", shape) for v, kind in zip(present, _KINDS, strict=True)]
-        _replace_ports(graph, _KINDS, ("new_keys", "new_values"), ports)
+            ports += [layer_port(v, f"new_{kind}_{index}", shape) for v, kind in zip(present, _KINDS, strict=True)]
+        replace_ports(graph, _KINDS, ("new_keys", "new_values"), ports)
         _many_rows(model)
         graph.opset_imports[DOMAIN] = 1
         return Outcome(len(layers), (f"{len(layers)} attentions write their cache in place",))
-
-
-@dataclass(frozen=True)
-class FusePrefill:
-    """See the module. `heads` is H, `width` is D."""
-
-    name: ClassVar[str] = "fuse-prefill-attention"
-    version: ClassVar[int] = 1
-    heads: int
-    width: int
-
-    def apply(self, model: ir.Model) -> Outcome:
-        """Change `model`; its cache outputs become one pair for each layer."""
-        graph = model.graph
-        layers = find_attentions(graph)
-        axes = initializer(model, "int64:0,1", np.array([0, 1], np.int64))
-        shape: list[int | str] = [1, self.heads, "X+Y", self.width // self.heads]
-        ports: list[ir.Value] = []
-        bias: ir.Value | None = None
-        for index, layer in enumerate(layers):
-            if layer.mask is None:
-                raise PassError(f"{self.name}: layer {index} has no mask", fix="apply it to the prefill stage")
-            if bias is None:
-                (bias,) = insert_before(layer.softmax, "Unsqueeze", [layer.mask, axes], name="mask/bias")
-            attended, *present = insert_before(
-                layer.softmax,
-                "MultiHeadAttention",
-                [*layer.split.outputs, None, None, bias],
-                {"num_heads": self.heads, "scale": 1.0},
-                name=f"layer{index}/attention",
-                domain=DOMAIN,
-                outputs=3,
-            )
-            replace(layer.merged, attended)
-            ports += [_output(v, f"new_{kind}_{index}", shape) for v, kind in zip(present, _KINDS, strict=True)]
-        _replace_ports(graph, (), _KINDS, ports)
-        graph.opset_imports[DOMAIN] = 1
-        return Outcome(len(layers), (f"{len(layers)} attentions are one operator each",))
 
 
 def find_attentions(graph: ir.Graph) -> list[Attention]:
@@ -172,12 +133,13 @@ def _port(name: str, dtype: ir.DataType, shape: list[int | str]) -> ir.Value:
     return ir.Value(name=name, type=ir.TensorType(dtype), shape=ir.Shape(shape))
 
 
-def _output(value: ir.Value, name: str, shape: list[int | str]) -> ir.Value:
+def layer_port(value: ir.Value, name: str, shape: list[int | str]) -> ir.Value:
+    """`value` as a port of the graph, with its name and shape."""
     value.name, value.type, value.shape = name, ir.TensorType(ir.DataType.FLOAT), ir.Shape(shape)
     return value
 
 
-def _replace_ports(graph: ir.Graph, inputs: tuple[str, ...], outputs: tuple[str, ...], ports: list[ir.Value]) -> None:
+def replace_ports(graph: ir.Graph, inputs: tuple[str, ...], outputs: tuple[str, ...], ports: list[ir.Value]) -> None:
     """Take the stacked cache ports away and put one pair for each layer in their place."""
     kept = [value for value in graph.outputs if value.name not in outputs]
     graph.outputs.clear()

@@ -7,6 +7,8 @@ Each column of W [K, N] is cut into blocks of `block` rows; a block keeps one fl
 The most negative integer is never used: kernels that multiply in pairs of bytes overflow on it. Symmetric, because the
 asymmetric one-row kernels of some processors are wrong. The scale minimises the squared error of its block over a few
 clipping ratios when there are only 4 bits, and keeps the block's largest value when there are 8.
+
+With `columns` all blocks of a column have the scale of its largest value: `integer_rows.py` then uses the same bytes.
 """
 
 from __future__ import annotations
@@ -36,6 +38,7 @@ class MatMulNBits:
     version: ClassVar[int] = 1
     bits: int = 8
     block: int = 128
+    columns: bool = False
     keep_outputs: tuple[str, ...] = ()
 
     def apply(self, model: ir.Model) -> Outcome:
@@ -62,11 +65,11 @@ class MatMulNBits:
         return Outcome(changed, (note,))
 
     def _rewrite(self, model: ir.Model, node: ir.Node, weight: np.ndarray) -> None:
-        name = f"{node.inputs[1].name}:q{self.bits}b{self.block}"  # type: ignore[union-attr]
+        name = f"{node.inputs[1].name}:q{self.bits}b{self.block}{'c' if self.columns else ''}"  # type: ignore[union-attr]
         if name in model.graph.initializers:
             packed, scales = model.graph.initializers[name], model.graph.initializers[f"{name}.scales"]
         else:
-            q, s = quantise_blocks(weight, self.bits, self.block)
+            q, s = quantise_blocks(weight, self.bits, self.block, columns=self.columns)
             packed = initializer(model, name, pack(q, self.bits))
             scales = initializer(model, f"{name}.scales", s)
         rows, columns = weight.shape
@@ -83,14 +86,18 @@ class MatMulNBits:
         replace(node.outputs[0], y)
 
 
-def quantise_blocks(weight: np.ndarray, bits: int, block: int) -> tuple[np.ndarray, np.ndarray]:
+def quantise_blocks(
+    weight: np.ndarray, bits: int, block: int, *, columns: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
     """W [K, N] float32 → integers int8 [N, blocks, block] and scales float32 [N, blocks]; K is padded with zeros."""
     limit = 2 ** (bits - 1) - 1
-    rows, columns = weight.shape
-    padded = np.zeros((columns, -(-rows // block) * block), np.float32)
+    rows, count = weight.shape
+    padded = np.zeros((count, -(-rows // block) * block), np.float32)
     padded[:, :rows] = weight.T
-    blocks = padded.reshape(columns, -1, block)
+    blocks = padded.reshape(count, -1, block)
     peak = np.abs(blocks).max(axis=2)
+    if columns:
+        peak = np.repeat(peak.max(axis=1, keepdims=True), peak.shape[1], axis=1)
     peak[peak == 0] = 1
     best, best_error = peak / np.float32(limit), np.full(peak.shape, np.inf, np.float32)
     if bits < 8:

@@ -192,11 +192,11 @@ class Adder:
     def __init__(self, model: ir.Model, place: str = "t2s") -> None:
         self.model, self._place, self._made = model, place, 0
 
-    def __call__(self, op_type: str, *inputs: ir.Value | None, **attributes: Any) -> ir.Value:
+    def __call__(self, op_type: str, *inputs: ir.Value | None, domain: str = "", **attributes: Any) -> ir.Value:
         """The result of a new node."""
         self._made += 1
         name = f"{self._place}/{op_type}_{self._made}"
-        node = ir.node(op_type, list(inputs), attributes, name=name)
+        node = ir.node(op_type, list(inputs), attributes, domain=domain, name=name)
         node.outputs[0].name = name
         self.model.graph.append(node)
         return node.outputs[0]

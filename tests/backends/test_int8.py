@@ -101,4 +101,4 @@ def test_a_precision_that_a_role_cannot_have_is_refused_with_those_it_can():
     for role, known in BACKEND.precisions.items():
         if "int4-weights" not in known:
             with pytest.raises(BackendError, match="cannot lower stage"):
-                recipe("stage", role, "int4-weights", None)
+                recipe("stage", role, "int4-weights", None, [])

@@ -21,8 +21,9 @@ from gsvexport.emulate.guest import RemoteDecoder
 from gsvexport.emulate.verify import verify_emulated
 from gsvexport.graphs.save import save_graphs
 from gsvexport.passes.base import run_passes
-from gsvexport.passes.fuse_attention import FusePrefill, FuseStep
+from gsvexport.passes.fuse_attention import FuseStep
 from gsvexport.passes.matmul_nbits import MatMulNBits, quantise_blocks
+from gsvexport.passes.prefill_attention import PrefillAttention
 from gsvexport.passes.quantise_conv import QuantiseConv, affine, channel_scales
 from gsvexport.runtime.tokens import new_decoder
 
@@ -161,7 +162,7 @@ def test_attention_on_a_shared_cache_reads_the_rows_that_are_there(run, past):
 def test_a_fused_decoder_writes_its_cache_in_place(guest, tmp_path):
     plain, heads, width = t2s_graphs()
     fused = {
-        "prefill": run_passes(plain["prefill"], [FusePrefill(heads, width)]).model,
+        "prefill": run_passes(plain["prefill"], [PrefillAttention(heads, width)]).model,
         "step": run_passes(plain["step"], [FuseStep(heads, width)]).model,
     }
     random = np.random.default_rng(0)

@@ -50,7 +50,7 @@ def lower(
     decisions: dict[str, Decisions] = {}
     for stage, precision in placement.items():
         graph = ir.load(source / model.files[stage])
-        result = run_passes(graph, recipe(stage, table[stage].role, precision, model))
+        result = run_passes(graph, recipe(stage, table[stage].role, precision, model, device["features"]))
         graphs[stage] = result.model
         notes[stage] = tuple(note for _, outcome in result.applied for note in outcome.notes) or ("as in the source",)
         if precision in BACKEND.calibrated:

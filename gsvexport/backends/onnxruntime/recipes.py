@@ -8,7 +8,8 @@
     int8            -                                    -                              integer convolutions
 
 Weight-only precisions compute in float (the products of `int8-weights` and `int4-weights` in integers of the
-activations' own row); `int8` runs convolutions on integers with calibrated ranges. `-` is refused.
+activations' own row); `int8` runs convolutions on integers with calibrated ranges. `-` is refused. Where a processor
+multiplies bytes four at a time, `prefill` in `int8-weights` multiplies all its rows at once (`passes/integer_rows.py`).
 """
 
 from __future__ import annotations
@@ -20,9 +21,11 @@ from gsvexport.errors import BackendError
 from gsvexport.model import Model
 from gsvexport.passes.base import GraphPass
 from gsvexport.passes.conv2d import Conv2d
-from gsvexport.passes.fuse_attention import FusePrefill, FuseStep
+from gsvexport.passes.fuse_attention import FuseStep
+from gsvexport.passes.integer_rows import IntegerRows
 from gsvexport.passes.matmul_nbits import MatMulNBits
 from gsvexport.passes.polyphase import Polyphase
+from gsvexport.passes.prefill_attention import PrefillAttention
 from gsvexport.passes.quantise_conv import QuantiseConv
 from gsvexport.passes.store_fp16 import StoreFp16
 from gsvexport.passes.store_int8 import StoreInt8
@@ -37,7 +40,7 @@ _HEAD = ("logits",)  # the product that gives the scores keeps float weights: it
 _SMALLEST_BLOCK = 16
 
 
-def recipe(stage: str, role: str, precision: str, model: Model) -> list[GraphPass]:
+def recipe(stage: str, role: str, precision: str, model: Model, features: Sequence[str]) -> list[GraphPass]:
     """The passes for one stage. A vocoder in `int8` gets its float form here; `quantised` finishes it with ranges.
 
     Raises:
@@ -48,7 +51,7 @@ def recipe(stage: str, role: str, precision: str, model: Model) -> list[GraphPas
             f"backend onnxruntime cannot lower stage {stage} to {precision}", limit=", ".join(BACKEND.precisions[role])
         )
     if role == "ar":
-        return _t2s(stage, precision, model)
+        return _t2s(stage, precision, model, features)
     passes: dict[str, list[GraphPass]] = {
         "fp32": [],
         "fp16": [StoreFp16()],
@@ -71,12 +74,20 @@ def saturates(features: Sequence[str]) -> bool:
     return not any("vnni" in feature or feature in ("neon", "dotprod") for feature in features)
 
 
-def _t2s(stage: str, precision: str, model: Model) -> list[GraphPass]:
+def multiplies_bytes(features: Sequence[str]) -> bool:
+    """Whether a processor multiplies unsigned by signed bytes four at a time, without saturating: x86 with VNNI."""
+    return any("vnni" in feature for feature in features)
+
+
+def _t2s(stage: str, precision: str, model: Model, features: Sequence[str]) -> list[GraphPass]:
     heads, width = model.dims.H, model.dims.D
-    passes: list[GraphPass] = [(FusePrefill if stage == "prefill" else FuseStep)(heads, width)]
+    passes: list[GraphPass] = [(PrefillAttention if stage == "prefill" else FuseStep)(heads, width)]
     if precision in _T2S_BLOCKS:
         bits, block = _T2S_BLOCKS[precision]
         while block > _SMALLEST_BLOCK and width % block:
             block //= 2
-        passes.append(MatMulNBits(bits, block, keep_outputs=_HEAD))
+        integers = bits == 8 and multiplies_bytes(features)
+        passes.append(MatMulNBits(bits, block, integers, keep_outputs=_HEAD))
+        if integers and stage == "prefill":
+            passes.append(IntegerRows())
     return passes if precision == "fp32" else [*passes, StoreFp16()]
