@@ -19,13 +19,18 @@ from gsvexport.backends.onnxruntime import BACKEND
 from gsvexport.errors import BackendError
 from gsvexport.model import Model
 from gsvexport.passes.base import GraphPass
+from gsvexport.passes.channels_last import ChannelsLast
 from gsvexport.passes.conv2d import Conv2d
 from gsvexport.passes.fuse_attention import FusePrefill, FuseStep
 from gsvexport.passes.matmul_nbits import MatMulNBits
+from gsvexport.passes.merge_equal import MergeEqual
 from gsvexport.passes.polyphase import Polyphase
 from gsvexport.passes.quantise_conv import QuantiseConv
+from gsvexport.passes.quantise_sums import QuantiseSums
+from gsvexport.passes.small_sums_first import SmallSumsFirst
 from gsvexport.passes.store_fp16 import StoreFp16
 from gsvexport.passes.store_int8 import StoreInt8
+from gsvexport.passes.wide_conv import WideConv
 
 # The largest blocks of which a row has the same product alone and beside others (x86-64 with VNNI adds up pairs of rows
 # in another order beyond them), so that sentences can be written side by side. On a 24x512 network a step with
@@ -53,16 +58,24 @@ def recipe(stage: str, role: str, precision: str, model: Model) -> list[GraphPas
         "fp32": [],
         "fp16": [StoreFp16()],
         "int8-weights": [MatMulNBits(8, _ACOUSTIC_BLOCK), StoreInt8(), StoreFp16()],
-        "int8": [Conv2d(), Polyphase()],
+        "int8": [MergeEqual(), Conv2d(), Polyphase(), SmallSumsFirst(by_block=True)],
     }
     return passes[precision]
 
 
 def quantised(
-    ranges: Mapping[str, tuple[float, float]], features: Sequence[str], skip: Sequence[str]
+    ranges: Mapping[str, tuple[float, float]], features: Sequence[str], skip: Sequence[str], wide: Sequence[str] = ()
 ) -> list[GraphPass]:
-    """What follows the float form of an integer vocoder, once the ranges of its tensors are known."""
-    return [QuantiseConv(dict(ranges), 7 if saturates(features) else 8, tuple(skip)), StoreFp16()]
+    """What follows the float form of an integer vocoder, once the ranges of its tensors are known; `wide` names the
+    convolutions that read 16 bits."""
+    bits, known = 7 if saturates(features) else 8, dict(ranges)
+    return [
+        WideConv(known, bits, tuple(wide)),
+        QuantiseConv(known, bits, tuple(skip)),
+        QuantiseSums(known),
+        ChannelsLast(),
+        StoreFp16(),
+    ]
 
 
 def saturates(features: Sequence[str]) -> bool:
