@@ -31,15 +31,21 @@ _DEFAULT_SLOPE = 0.01  # ONNX's own
 
 @dataclass(frozen=True)
 class ChannelsLast:
-    """Rewrites what `quantise_conv` made of a graph in 2-D form (see `conv2d`): tensors [1, C, 1, T]."""
+    """Rewrites what `quantise_conv` made of a graph in 2-D form (see `conv2d`): tensors [1, C, 1, T].
+
+    Convolutions with `products_from` channels or more are to run as matrix products, which is faster where the
+    processor has instructions for those (AMX). ONNX Runtime does so if the zero point of the weights is not 0: they
+    have -1, and integers that are one less. None: no convolution.
+    """
 
     name: ClassVar[str] = "channels-last"
     version: ClassVar[int] = 1
+    products_from: int | None = None
 
     def apply(self, model: ir.Model) -> Outcome:
         """Change `model`; says how many convolutions have their channels last, and how often the layout changes."""
         common.RemoveUnusedNodesPass()(model)  # passes before this one may have left readers that nobody reads
-        work = _Work(model)
+        work = _Work(model, self.products_from)
         for node in list(model.graph):
             work.visit(node)
         changes = work.finish()
@@ -52,8 +58,8 @@ class ChannelsLast:
 class _Work:
     """`last` maps a value [1, C, 1, T] to its twin [1, T, C]."""
 
-    def __init__(self, model: ir.Model) -> None:
-        self._model = model
+    def __init__(self, model: ir.Model, products_from: int | None) -> None:
+        self._model, self._products_from = model, products_from
         self._done: set[ir.Node] = set()  # what was rewritten: it goes when nothing needs it
         self._entered: set[ir.Value] = set()  # values that were turned, and have their first form still
         self._wanted = _wanted(model)
@@ -115,8 +121,7 @@ class _Work:
         inputs = [
             self._twin(x.inputs[0], node),
             *x.inputs[1:3],
-            initializer(self._model, f"{label}:1d", w[:, :, 0, :]),
-            *weight.inputs[1:3],
+            *self._weight(weight, w[:, :, 0, :], label),
             *quantise.inputs[1:3],
             bias.inputs[0] if bias is not None else None,
         ]
@@ -133,6 +138,15 @@ class _Work:
         self.last[quantise.outputs[0]] = y
         self._done |= {node, quantise}
         self.convolutions += 1
+
+    def _weight(self, weight: ir.Node, w: np.ndarray, label: str) -> list[ir.Value | None]:
+        """A weight [O, I, k] with its scales and zero points."""
+        scale, zero = weight.inputs[1:3]
+        product = self._products_from is not None and w.shape[1] >= self._products_from
+        if not product or np.any(constant(zero)) or w.min() == np.iinfo(np.int8).min:
+            return [initializer(self._model, f"{label}:1d", w), scale, zero]
+        shifted = initializer(self._model, f"{label}:1d:shifted", w - np.int8(1))
+        return [shifted, scale, initializer(self._model, f"{label}.shift", np.full(len(w), -1, np.int8))]
 
     def _product(self, node: ir.Node) -> None:
         """A float convolution as one product: y[t] = Σ_o x[t + o]·w_o is [x[t - b], …, x[t + e]] times all w."""

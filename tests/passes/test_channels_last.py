@@ -2,76 +2,14 @@
 
 import numpy as np
 import pytest
+from passes.generator import BLOCKS, LAYERS, X, convolutions, pairs, ranges, up, vocoder
 from passes.graphs import graph, normal, operators, run, snr
 
-from gsvexport.calibrate.probe import observe
-from gsvexport.calibrate.ranges import Estimator
 from gsvexport.passes.base import constant, run_passes
 from gsvexport.passes.channels_last import DOMAIN, ChannelsLast
-from gsvexport.passes.conv2d import Conv2d
-from gsvexport.passes.merge_equal import MergeEqual
-from gsvexport.passes.polyphase import Polyphase
 from gsvexport.passes.quantise_conv import QuantiseConv
 from gsvexport.passes.quantise_sums import QuantiseSums
-from gsvexport.passes.small_sums_first import SmallSumsFirst
 from gsvexport.passes.wide_conv import WideConv
-
-X = normal(1, 4, 30, seed=5)
-BLOCKS, LAYERS = 2, 2
-
-
-def vocoder(dilation=2, alpha=0.1):
-    """conv → leaky ReLU → upsampling → two residual blocks, averaged → leaky ReLU → conv."""
-    nodes = [
-        ("Conv", ["in", "pre"], ["p"], {"kernel_shape": [3], "pads": [1, 1]}),
-        ("LeakyRelu", ["p"], ["pl"], {"alpha": alpha}),
-        ("ConvTranspose", ["pl", "up", "ub"], ["x"], {"strides": [3], "pads": [1, 1], "kernel_shape": [5]}),
-    ]
-    weights = {"pre": normal(6, 4, 3) / 3, "up": normal(6, 5, 5, seed=2) / 3, "ub": normal(5), "post": normal(1, 5, 3)}
-    ends = []
-    for block in range(BLOCKS):
-        value = "x"
-        for layer in range(LAYERS):
-            name = f"{block}{layer}"
-            weights |= {f"w{name}": normal(5, 5, 3, seed=block + 9 * layer) / 4, f"b{name}": normal(5, seed=layer)}
-            window = {"kernel_shape": [3], "pads": [dilation] * 2, "dilations": [dilation]}
-            nodes += [
-                ("LeakyRelu", [value], [f"l{name}"], {"alpha": alpha}),
-                ("Conv", [f"l{name}", f"w{name}", f"b{name}"], [f"c{name}"], window),
-                ("Add", [value, f"c{name}"], [f"s{name}"], {}),
-            ]
-            value = f"s{name}"
-        ends.append(value)
-    weights["mean"] = np.array(1 / BLOCKS, np.float32)
-    nodes += [
-        ("Add", ends, ["t"], {}),
-        ("Mul", ["t", "mean"], ["m"], {}),
-        ("LeakyRelu", ["m"], ["a"], {"alpha": 0.01}),
-        ("Conv", ["a", "post"], ["y"], {"kernel_shape": [3], "pads": [1, 1]}),
-    ]
-    plain = graph(nodes, {"in": [1, 4, "F"]}, {"y": [1, 1, "N"]}, weights)
-    return run_passes(plain, [MergeEqual(), Conv2d(), Polyphase(), SmallSumsFirst(by_block=True)]).model
-
-
-def ranges(model):
-    """What each tensor spans."""
-    names = [value.name for node in model.graph for value in node.outputs if node.op_type != "Shape"]
-    return observe(model, names, [{"in": X}], Estimator("minmax")) | {"in": (float(X.min()), float(X.max()))}
-
-
-def convolutions(model):
-    return [node.name for node in model.graph if node.op_type == "Conv"]
-
-
-def up(model):
-    return tuple(name for name in convolutions(model) if name.endswith("/phases"))
-
-
-def pairs(model, *, skip=(), wide=(), sums=True):
-    known = ranges(model)
-    passes = [WideConv(known, 8, wide), QuantiseConv(known, 8, tuple(skip))]
-    return run_passes(model, passes + [QuantiseSums(known)] * sums).model
-
 
 FORMS = ["all", "wide", "float between", "float blocks", "float ends"]
 
@@ -103,6 +41,15 @@ def test_the_layout_changes_where_integers_begin_and_end_and_nowhere_between(for
     after = run_passes(forms[form], [ChannelsLast()]).model
     assert operators(after)["Transpose"] <= 4  # what 16 bits read, in parts, and the way back
     assert all(node.domain == DOMAIN for node in after.graph if node.op_type.startswith("QLinear"))
+
+
+def test_shifted_weights_give_the_same_numbers(forms):
+    plain, shifted = (run_passes(forms["all"], [ChannelsLast(least)]).model for least in (None, 5))
+    np.testing.assert_array_equal(run(shifted, {"in": X})["y"], run(plain, {"in": X})["y"])
+    zeros = [set(constant(node.inputs[5])) for node in shifted.graph if node.op_type == "QLinearConv"]
+    wide = [constant(node.inputs[3]).shape[1] >= 5 for node in shifted.graph if node.op_type == "QLinearConv"]
+    assert zeros == [{-1} if one else {0} for one in wide]
+    assert set(wide) == {True, False}
 
 
 def test_float_layers_keep_their_own_layout(forms):
