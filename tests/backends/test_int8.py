@@ -5,9 +5,10 @@ import pytest
 from passes.graphs import graph, normal, operators
 
 from gsvexport.backends.onnxruntime import BACKEND, int8
-from gsvexport.backends.onnxruntime.recipes import recipe
+from gsvexport.backends.onnxruntime.recipes import quantised, recipe
 from gsvexport.errors import BackendError
 from gsvexport.passes.base import run_passes
+from gsvexport.passes.channels_last import ChannelsLast
 from gsvexport.passes.conv2d import Conv2d
 from gsvexport.passes.polyphase import Polyphase
 
@@ -100,6 +101,12 @@ def test_weights_have_seven_bits_where_products_saturate(features, bits):
     ranges = dict.fromkeys(int8.quantised_tensors(model), RANGES)
     result = int8.quantise(model, ranges, FEEDS, features, lambda pairs: 0.0)
     assert f"({bits}-bit weights)" in result.notes[1]
+
+
+@pytest.mark.parametrize(("features", "least"), [(("avx2", "avx512-vnni"), None), (("avx512-vnni", "amx"), 256)])
+def test_convolutions_run_as_products_where_the_target_names_amx(features, least):
+    (last,) = [one for one in quantised({}, features, ()) if isinstance(one, ChannelsLast)]
+    assert last.products_from == least
 
 
 def test_a_precision_that_a_role_cannot_have_is_refused_with_those_it_can():
