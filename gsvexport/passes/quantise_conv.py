@@ -17,7 +17,7 @@ from typing import ClassVar
 import numpy as np
 import onnx_ir as ir
 
-from gsvexport.passes.base import Outcome, constant, initializer, insert_before, replace
+from gsvexport.passes.base import Outcome, constant, initializer, insert_before, producer, replace
 
 _LEVELS = 255
 
@@ -32,7 +32,7 @@ class QuantiseConv:
     """
 
     name: ClassVar[str] = "quantise-conv"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     weight_bits: int = 8
     skip: tuple[str, ...] = ()
@@ -43,21 +43,21 @@ class QuantiseConv:
         dequantised: dict[str, ir.Value] = {}
         convolutions = [(node, node.inputs[0], node.outputs[0]) for node in model.graph if node.op_type == "Conv"]
         for node, x, y in convolutions:  # as they were: a rewritten neighbour puts its own nodes in between
+            if producer(node.inputs[1], "DequantizeLinear") is not None:  # another pass's integers
+                continue
             weight = constant(node.inputs[1])
             known = x is not None and x.name in self.ranges and y.name in self.ranges
             if weight is None or node.name in self.skip or not known:
                 kept += 1
                 continue
             assert x is not None
-            self._rewrite(model, node, weight, x, dequantised)
+            self._rewrite(model, node, x, dequantised)
             changed += 1
         return Outcome(
             changed, (f"{changed} convolutions are INT8 ({self.weight_bits}-bit weights), {kept} stay float",)
         )
 
-    def _rewrite(
-        self, model: ir.Model, node: ir.Node, weight: np.ndarray, x: ir.Value, dequantised: dict[str, ir.Value]
-    ) -> None:
+    def _rewrite(self, model: ir.Model, node: ir.Node, x: ir.Value, dequantised: dict[str, ir.Value]) -> None:
         assert x.name is not None
         if x.name not in dequantised:
             scale, zero = self._activation(model, x.name)
@@ -65,14 +65,7 @@ class QuantiseConv:
             (dequantised[x.name],) = insert_before(node, "DequantizeLinear", [q, scale, zero], name=f"{x.name}/dq")
         node.replace_input_with(0, dequantised[x.name])
 
-        limit = 2 ** (self.weight_bits - 1) - 1
-        weight_scale = channel_scales(weight, limit)
-        label = node.inputs[1].name  # type: ignore[union-attr]
-        integers = to_int8(weight, weight_scale, limit)
-        scales = initializer(model, f"{label}:i8.scale", weight_scale)
-        zeros = initializer(model, f"{label}:i8.zero", np.zeros(len(weight), np.int8))
-        values = [initializer(model, f"{label}:i8", integers), scales, zeros]
-        (w,) = insert_before(node, "DequantizeLinear", values, {"axis": 0}, name=f"{label}:i8/dq")
+        w, weight_scale = integer_weight(model, node, self.weight_bits)
         node.replace_input_with(1, w)
         bias = constant(node.inputs[2]) if len(node.inputs) > 2 else None
         if bias is not None:
@@ -109,6 +102,20 @@ class QuantiseConv:
 
     def _scale_zero(self, name: str) -> tuple[float, int]:
         return affine(*self.ranges[name])
+
+
+def integer_weight(model: ir.Model, node: ir.Node, bits: int) -> tuple[ir.Value, np.ndarray]:
+    """A convolution's constant weight as int8 behind a DequantizeLinear, and its scales."""
+    weight, limit = constant(node.inputs[1]), 2 ** (bits - 1) - 1
+    assert weight is not None
+    scales = channel_scales(weight, limit)
+    label = node.inputs[1].name  # type: ignore[union-attr]
+    values = [
+        initializer(model, f"{label}:i8", to_int8(weight, scales, limit)),
+        initializer(model, f"{label}:i8.scale", scales),
+        initializer(model, f"{label}:i8.zero", np.zeros(len(weight), np.int8)),
+    ]
+    return insert_before(node, "DequantizeLinear", values, {"axis": 0}, name=f"{label}:i8/dq")[0], scales
 
 
 def affine(low: float, high: float) -> tuple[float, int]:

@@ -13,7 +13,9 @@ import onnx
 import onnx_ir as ir
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+from passes import generator
 from passes.graphs import graph, normal, snr
+from passes.graphs import run as locally
 
 from gsvexport.backends.onnxruntime.session import open_session
 from gsvexport.emulate import EmulatedVoice, Guest
@@ -21,6 +23,7 @@ from gsvexport.emulate.guest import RemoteDecoder
 from gsvexport.emulate.verify import verify_emulated
 from gsvexport.graphs.save import save_graphs
 from gsvexport.passes.base import run_passes
+from gsvexport.passes.channels_last import ChannelsLast
 from gsvexport.passes.fuse_attention import FuseStep
 from gsvexport.passes.matmul_nbits import MatMulNBits, quantise_blocks
 from gsvexport.passes.prefill_attention import PrefillAttention
@@ -116,6 +119,38 @@ def test_a_quantised_convolution_keeps_symmetric_weights(run):
     (y,) = found.values()
     assert np.abs(y - np.clip(expected, -zero * step, (255 - zero) * step)).max() <= 1.01 * step
     assert snr(y, exact) > 30
+
+
+@pytest.mark.parametrize("width", [32, 20])
+def test_an_integer_generator_with_channels_last_gives_what_it_gives_here(run, width):
+    model = generator.vocoder(width=width)
+    integers = generator.pairs(model, wide=generator.up(model))
+    last = run_passes(integers, [ChannelsLast()]).model
+    here, there = locally(last, {"in": generator.X})["y"], run(last, {"in": generator.X})["y"]
+    # Where a product lies between two steps, the nearer one may be another.
+    assert np.abs(there - here).max() <= 2.01 * np.diff(np.unique(here)).min()
+    assert np.mean(there != here) < 0.05
+
+
+def test_a_channels_last_convolution_with_extreme_weights_is_exact(run):
+    random = np.random.default_rng(7)
+    x = random.integers(0, 256, (1, 50, 32)).astype(np.uint8)
+    x[:, :20] = 255
+    w = random.choice(np.array([-127, 127], np.int8), (24, 32, 3))
+    w[0], w[1] = 127, -127
+    scales = {"xs": np.float32(0.02), "ws": np.full(24, 0.01, np.float32), "ys": np.float32(16.0)}
+    zeros = {"xz": np.uint8(128), "wz": np.zeros(24, np.int8), "yz": np.uint8(100)}
+    names = ["x", "xs", "xz", "w", "ws", "wz", "ys", "yz"]
+    window = {"pads": [1, 1], "kernel_shape": [3], "channels_last": 1}
+    node = helper.make_node("QLinearConv", names, ["y"], domain="com.microsoft", **window)
+    weights = {"w": w, **{n: np.asarray(v) for n, v in {**scales, **zeros}.items()}}
+    model = typed(node, {"x": (UINT8, [1, 50, 32])}, {"y": (UINT8, [1, 50, 24])}, weights)
+    turned = (x.astype(np.int64) - 128).transpose(0, 2, 1)[:, :, None]
+    total = convolved(turned, w.astype(np.int64)[:, :, None], 1)[0, :, 0].T
+    expected = np.clip(np.rint(total * (0.02 * 0.01 / 16.0)) + 100, 0, 255)
+    found = run(model, {"x": x})["y"][0].astype(int)
+    assert np.abs(found - expected).max() <= 1, "one step, where a product lies between two"
+    assert np.mean(found != expected) < 0.01
 
 
 @pytest.mark.parametrize("rows", [1, 5])

@@ -1,6 +1,7 @@
 """An integer vocoder: ranges from calibration, and a measured decision about which layers stay float.
 
-Layers are grouped by the rate at which they run (1 at the latent's frames, then multiplied by each upsampling). Each
+Layers are grouped by the rate at which they run (1 at the latent's frames, then multiplied by each upsampling). The
+upsampling layers, through which all sound goes, are groups of their own and read 16 bits where they are integers. Each
 group is quantised alone and its damage to the sound measured; then groups become float again, those first that free the
 most of the gates for the least arithmetic, until the whole is well within them.
 """
@@ -22,9 +23,10 @@ from gsvexport.backends.lowered import ALLOWED, digits, probes
 from gsvexport.backends.onnxruntime.recipes import quantised
 from gsvexport.backends.onnxruntime.session import open_session
 from gsvexport.graphs.save import save_graphs
-from gsvexport.passes.base import constant, run_passes
+from gsvexport.passes.base import constant, producer, run_passes
 from gsvexport.passes.polyphase import PHASES
 
+_TO = "to "
 Array = NDArray[Any]
 Feeds = Mapping[str, Array]
 
@@ -38,28 +40,32 @@ class Quantised:
     decisions: Decisions
 
 
-def convolution_tensors(model: ir.Model) -> list[str]:
-    """Names of every convolution's input and output: what needs a range."""
-    names = {
-        value.name
-        for node in model.graph
-        if node.op_type == "Conv"
-        for value in (node.inputs[0], node.outputs[0])
-        if value is not None
-    }
-    return sorted(name for name in names if name)
+def quantised_tensors(model: ir.Model) -> list[str]:
+    """Names of all that needs a range: every convolution's input and output, and what is summed with its output."""
+    found: set[ir.Value | None] = set()
+    for node in model.graph:
+        if node.op_type == "Conv":
+            found |= {node.inputs[0], node.outputs[0]}
+        elif node.op_type == "Add" and any(producer(value, "Conv") for value in node.inputs):
+            found |= {*node.inputs, *node.outputs}
+    return sorted(value.name for value in found if value is not None and value.name and constant(value) is None)
 
 
 @dataclass(frozen=True)
 class Group:
-    """Convolutions that run at one rate: their names, and `cost`, the multiplications for each frame of the latent."""
+    """Convolutions that run at one rate: their names, and `cost`, the multiplications for each frame of the latent.
+
+    `leads_to` is the group of layers at the rate that an upsampling layer leads to.
+    """
 
     nodes: tuple[str, ...]
     cost: int
+    leads_to: str | None = None
 
 
 def groups(model: ir.Model) -> dict[str, Group]:
-    """Convolutions by the rate of their output relative to the latent's frames: "x1", "x10", …, and the "last" one."""
+    """Convolutions by the rate of their output relative to the latent's frames: "x1", "x10", …, those that lead to such
+    a rate, "to x10", …, and the "last" one."""
     rates: dict[ir.Value, int] = {}
     found: dict[str, dict[str, int]] = {}
     last = ""
@@ -71,9 +77,12 @@ def groups(model: ir.Model) -> dict[str, Group]:
         if weight is not None:
             assert node.name is not None
             last = node.name
-            found.setdefault(f"x{rate}", {})[last] = before * weight.size
+            found.setdefault(f"to x{rate}" if PHASES in node.metadata_props else f"x{rate}", {})[last] = (
+                before * weight.size
+            )
     final = next(costs.pop(last) for costs in found.values() if last in costs)
-    named = {name: Group(tuple(costs), sum(costs.values())) for name, costs in found.items() if costs}
+    leads = {name: name.removeprefix(_TO) if name.startswith(_TO) else None for name in found}
+    named = {name: Group(tuple(costs), sum(costs.values()), leads[name]) for name, costs in found.items() if costs}
     return {**named, "last": Group((last,), final)}
 
 
@@ -92,11 +101,13 @@ def quantise(
     expected = _run(model, given)
     layers = groups(model)
     every = tuple(node for group in layers.values() for node in group.nodes)
+    between = {str(node.name) for node in model.graph if PHASES in node.metadata_props}
 
     def attempt(skip: Sequence[str]) -> tuple[ir.Model, float, tuple[str, ...]]:
-        result = run_passes(model, quantised(ranges, features, skip))
+        wide = [node for node in every if node in between and node not in skip]
+        result = run_passes(model, quantised(ranges, features, skip, wide))
         share = damage(list(zip(expected, _run(result.model, given), strict=True)))
-        return result.model, share, result.applied[0][1].notes
+        return result.model, share, tuple(note for _, outcome in result.applied[:-1] for note in outcome.notes)
 
     alone = {name: attempt([node for node in every if node not in group.nodes])[1] for name, group in layers.items()}
     kept: list[str] = []
@@ -106,6 +117,10 @@ def quantise(
         if reached <= ALLOWED:
             break
         kept.append(name)
+        lowered, reached, notes = attempt([node for group in kept for node in layers[group].nodes])
+    # An upsampling layer among float ones would only turn its tensors twice.
+    if lonely := [name for name, group in layers.items() if group.leads_to in kept and name not in kept]:
+        kept += lonely
         lowered, reached, notes = attempt([node for group in kept for node in layers[group].nodes])
     measured = ", ".join(f"{name} {value:.3g}" for name, value in alone.items())
     decided = f"float: {', '.join(kept)}" if kept else "none stays float"

@@ -62,9 +62,9 @@ def lower(
 
 
 def _with_ranges(stage: str, graph: ir.Model, features: Sequence[str], calibration: Calibration | None) -> Quantised:
-    from gsvexport.backends.onnxruntime.int8 import convolution_tensors, quantise
+    from gsvexport.backends.onnxruntime.int8 import quantise, quantised_tensors
 
     if calibration is None:
         raise BackendError(f"stage {stage}: int8 needs calibration", fix="build it with gsvexport --target")
-    ranges = calibration.ranges(stage, graph, convolution_tensors(graph))
+    ranges = calibration.ranges(stage, graph, quantised_tensors(graph))
     return quantise(graph, ranges, calibration.feeds(stage), features, partial(calibration.damage, stage))
