@@ -61,11 +61,13 @@ def write(where: Path) -> None:
     book = codebook(half, parse_array(found["units.npy"]))
     codes = _reference_codes(half, book, reference)
     tensors, dilations = package.weights()
+    spoken = _spoken(book, codes)
+    package.network.cache_clear()  # 63 MB
     made = weights.sovits(book, tensors, dilations)
     sovits = {"weight": halves(made), "config": hparams(weights.SOVITS), "info": f"demo: {package.NAME}"}
     write_checkpoint(where / "sovits.pth", sovits, root=_ROOT)
     np.save(where / "reference_codes.npy", codes)
-    _write_wave(where / "reference.wav", _spoken(book, codes))
+    _write_wave(where / "reference.wav", spoken)
     for name in ("gpt.ckpt", "reference.json", "tests.json"):
         (where / name).write_bytes(found[name])
     (where / "NOTICE").write_bytes(NOTICE.read_bytes())

@@ -89,7 +89,7 @@ def test_it_is_made_once_and_again_when_a_byte_is_another(voice, monkeypatch):
 
 
 @needed
-def test_the_same_parts_give_the_same_bytes(voice, tmp_path):
+def test_the_same_parts_give_the_same_bytes(voice, quick, tmp_path):  # `quick` has asked anew
     real.write(tmp_path)
     sums = json.loads((voice / cached.SUMS).read_text(encoding="utf-8"))
     from gsvexport.files import sha256_file
