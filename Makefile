@@ -10,7 +10,7 @@
 # make sensitivity  damage SOURCES in every known way, and tell what each gate notices
 # make crosscheck-onnx2tf  convert the vocoder with onnx2tf, too, and compare (3 GB of packages)
 # make docs      build the pages into build/site
-# make demo-voice  train the demo voice anew (hours; needs Debian's festival and festvox-us-slt-hts)
+# make demo-voice  train the demo voice's GPT on (hours); VOICE=small: the small one (needs festival and festvox-us-slt-hts)
 # Under Windows: make PYTHON=python, from Git's bash.
 # They make the virtual environment they need in .venv; nothing outside this folder is touched but gsvexport's cache.
 
@@ -119,9 +119,9 @@ docs: .venv/.docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 	@echo "build/site/index.html"
 
-# Continues where it was stopped. DEVICE=cuda trains on a GPU.
+# Continues where it was stopped. DEVICE=cuda trains on a GPU, FLAGS=--from-nothing begins with nothing.
 demo-voice: .venv/.train
-	$(BIN)/python -m gsvexport.train --work $(VOICE_WORK) --device $(DEVICE)
+	$(BIN)/python -m gsvexport.train --voice $(or $(VOICE),real) --work $(VOICE_WORK) --device $(DEVICE) $(FLAGS)
 
 clean:
 	rm -rf .venv .venv-onnx2tf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
@@ -129,7 +129,7 @@ clean:
 
 .venv/.compile: pyproject.toml setup.py
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --editable '.[compile,quality]'
+	$(BIN)/python -m pip install --quiet --editable '.[compile,quality,demo-voice]'
 	$(BIN)/python -m pip install --quiet --no-deps resemblyzer==0.1.4
 	@$(BIN)/python -m pip install --quiet --editable '.[pesq]' >/dev/null 2>&1 || echo "PESQ cannot be compiled here" \
 		"(it needs gcc and Python's headers: apt-get install gcc python3-dev), so its checks will not run"

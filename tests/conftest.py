@@ -13,6 +13,9 @@ from quick import is_quick
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=gc.disable)
 
+# The demo voice of tests is the small one, whatever is installed: it is quicker, and golden files are of it.
+os.environ["GSVEXPORT_DEMO"] = "small"
+
 # Shared machines are slow now and then, and a test that finds a bug must find it again.
 settings.register_profile(
     "gsvexport", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]

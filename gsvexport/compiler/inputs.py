@@ -57,9 +57,11 @@ def open_voice(
 
     say = progress or (lambda _: None)
     if path is None:
-        from gsvexport.demo import demo_voice
+        from gsvexport import demo
 
-        path = demo_voice()
+        path = demo.demo_voice()
+        if remark := demo.remark():
+            say(note(remark))
     path = Path(path)
     if not path.exists():
         raise InputError(

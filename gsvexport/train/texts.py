@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -49,16 +50,16 @@ def corpus(count: int, seed: int = 1) -> list[Text]:
     Raises:
         EnvironmentProblem: pocketsphinx is absent.
     """
-    model = _Model()
+    model = Model()
     random = np.random.default_rng(seed)
-    seen = {_bare(entry.text) for entry in held_out()}
+    seen = {bare(entry.text) for entry in held_out()}
     found: list[str] = []
     for share, fewest, most in KINDS.values():
         wanted = len(found) + round(count * share)
         for words in model.draws(random, fewest, most):
-            text = _punctuated(words, random)
-            if _bare(text) not in seen and [token for token in normalise(text) if token[0].isalpha()] == words:
-                seen.add(_bare(text))
+            text = punctuated(words, random)
+            if bare(text) not in seen and [token for token in normalise(text) if token[0].isalpha()] == words:
+                seen.add(bare(text))
                 found.append(text)
                 if len(found) == wanted:
                     break
@@ -66,34 +67,52 @@ def corpus(count: int, seed: int = 1) -> list[Text]:
     return [Text(f"s{place:05d}", found[index]) for place, index in enumerate(order)]
 
 
-class _Model:
-    """The language model, its likeliest words, and sentences drawn from both."""
+@cache
+def rare_words() -> list[str]:
+    """All words, most of them rare or names, that our front end takes as one and finds in CMUdict.
+
+    Raises:
+        EnvironmentProblem: pocketsphinx is absent.
+    """
+    entries = Path(_folder(), "cmudict-en-us.dict").read_text(encoding="utf-8").splitlines()
+    words = {entry.split()[0] for entry in entries}
+    return sorted(word for word in words if re.fullmatch(r"[a-z]+('[a-z]+)?", word) and _said_as_written(word))
+
+
+def _said_as_written(word: str) -> bool:
+    """Whether our front end takes the word as one and finds it in CMUdict. Only two letters are words."""
+    return (len(word) > 1 or word in "ai") and pronounce(word) is not None and normalise(word) == [word]
+
+
+def _folder() -> str:
+    try:
+        import pocketsphinx
+    except ImportError as error:
+        raise EnvironmentProblem(
+            "the corpus needs pocketsphinx", fix="python -m pip install 'gsvexport[train]'"
+        ) from error
+    return str(pocketsphinx.get_model_path("en-us"))
+
+
+class Model:
+    """The language model, its likeliest words, and sentences drawn from both.
+
+    Raises:
+        EnvironmentProblem: pocketsphinx is absent.
+    """
 
     def __init__(self) -> None:
-        try:
-            import pocketsphinx
-        except ImportError as error:
-            raise EnvironmentProblem(
-                "the corpus needs pocketsphinx", fix="python -m pip install 'gsvexport[train]'"
-            ) from error
-        folder = pocketsphinx.get_model_path("en-us")
+        folder = _folder()
+        import pocketsphinx
+
         path = f"{folder}/en-us.lm.bin"
         self._lm: Any = pocketsphinx.NGramModel(pocketsphinx.Config(lm=path), pocketsphinx.LogMath(), path)
-        entries = Path(folder, "cmudict-en-us.dict").read_text(encoding="utf-8").splitlines()
-        words = {entry.split()[0] for entry in entries}
-        usable = sorted(
-            word for word in words if re.fullmatch(r"[a-z]+('[a-z]+)?", word) and self._said_as_written(word)
-        )
+        usable = rare_words()
         likely = np.array([self._log(word) for word in usable])
         chosen = np.argsort(-likely, kind="stable")[:VOCABULARY]
         self.words = [usable[index] for index in chosen]
         weights = np.exp(likely[chosen] * _FLATTEN)
         self._weights = weights / weights.sum()
-
-    @staticmethod
-    def _said_as_written(word: str) -> bool:
-        """Whether our front end takes the word as one and finds it in CMUdict. Only two letters are words."""
-        return (len(word) > 1 or word in "ai") and pronounce(word) is not None and normalise(word) == [word]
 
     def _log(self, *words: str) -> float:
         """Natural logarithm of the probability of the first word after the others, the nearest one first."""
@@ -116,7 +135,7 @@ class _Model:
             yield words
 
 
-def _punctuated(words: list[str], random: np.random.Generator) -> str:
+def punctuated(words: list[str], random: np.random.Generator) -> str:
     """The words as a sentence: an end, and now and then a sign inside."""
     words = list(words)
     for place in range(2, len(words) - 2):
@@ -128,5 +147,6 @@ def _punctuated(words: list[str], random: np.random.Generator) -> str:
     return text[0].upper() + text[1:]
 
 
-def _bare(text: str) -> str:
+def bare(text: str) -> str:
+    """A text without punctuation and capitals."""
     return re.sub("[^a-z ]", "", text.lower())

@@ -14,9 +14,9 @@ from gsvexport.train.speech import CHANNELS
 from gsvexport.voice.voice import read_voice
 
 torch = pytest.importorskip("torch")
-data, encoder, loop, pack, shape, t2s, vocoder, evaluate = (
+courses, data, encoder, loop, pack, shape, t2s, vocoder, evaluate = (
     pytest.importorskip(f"gsvexport.train.{name}")
-    for name in ("data", "encoder", "loop", "pack", "shape", "t2s", "vocoder", "evaluate")
+    for name in ("courses", "data", "encoder", "loop", "pack", "shape", "t2s", "vocoder", "evaluate")
 )
 
 TEXTS = {
@@ -72,7 +72,8 @@ def made(tmp_path_factory):
     data.prepare(folder / "corpus", folder / "prepared.pt", lambda line: None)
     known = data.load_vocabulary(folder / "vocabulary.pt")
     found = data.acoustic(folder / "corpus", folder / "prepared.pt")
-    return SimpleNamespace(folder=folder, known=known, data=found, lines=t2s.read(folder / "corpus", known))
+    lines = t2s.read(folder / "corpus", shape.GPT.eos, known)
+    return SimpleNamespace(folder=folder, known=known, data=found, lines=lines)
 
 
 def parts(made):
@@ -89,10 +90,10 @@ def parts(made):
         encoder.learn(shape.untrained(), made.data, made.known, path, schedule, "cpu", lambda line: None)
 
     def train_gpt(path, schedule):
-        t2s.learn(t2s.untrained(), made.lines, path, schedule, "cpu", lambda line: None)
+        t2s.learn(courses.LEARN, t2s.untrained(shape.GPT), made.lines, path, schedule, "cpu", lambda line: None)
 
     def polish(path, schedule):
-        t2s.polish(t2s.untrained(), made.lines, path, schedule, "cpu", lambda line: None)
+        t2s.learn(courses.POLISH, t2s.untrained(shape.GPT), made.lines, path, schedule, "cpu", lambda line: None)
 
     return {
         "vocoder": train_vocoder,
@@ -155,7 +156,7 @@ def test_a_killed_training_ends_with_the_same_numbers(made, name, short_crops, t
 
 
 def test_a_packed_voice_is_read_strictly_and_speaks(made, tmp_path):
-    network, gpt = shape.untrained(), t2s.untrained()
+    network, gpt = shape.untrained(), t2s.untrained(shape.GPT)
     encoder.set_codebook(network, made.known)
     pack.write(tmp_path / "voice", gpt, network, made.known, made.data, sharpness=1.0, steps={"gpt": 0})
     (tmp_path / "voice" / "voice.toml").write_text(TOML, encoding="utf-8")
@@ -171,7 +172,7 @@ def test_a_packed_voice_is_read_strictly_and_speaks(made, tmp_path):
 
 
 def test_equal_voices_pack_to_equal_archives(made, tmp_path):
-    network, gpt = shape.untrained(), t2s.untrained()
+    network, gpt = shape.untrained(), t2s.untrained(shape.GPT)
     for name in ("a", "b"):
         pack.write(tmp_path / name, gpt, network, made.known, made.data, sharpness=1.0, steps={"gpt": 0})
     for file in pack.FILES:

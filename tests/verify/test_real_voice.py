@@ -1,38 +1,33 @@
 """A voice from a real neural network goes through: its flow and HiFi-GAN are trained VITS networks.
 
-It is read from `shared/demo-voice2` beside the checkout, and is no part of the repository: its weights were fine-tuned
-from a voice whose corpus is for non-commercial use. Where it is absent these tests say so and are skipped.
+It is the real demo voice, put together from the package of the extra "demo-voice". Where that is not installed these
+tests say so and are skipped.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import tarfile
 from pathlib import Path
 
 import pytest
 from distinct import distinct
 
-ARCHIVE = Path(__file__).resolve().parents[3] / "shared" / "demo-voice2" / "demo-voice2.tar.xz"
+from gsvexport.demo import package, real
+
 # One of each kind of backend and precision; `make every-target` builds all that are distinct.
 BUILT = ("x86-64-int8", "jetson-orin", "coral-dev-board")
 REFUSED = ("x86-64-vnni+t2s-int4",)
 
 pytestmark = [
-    pytest.mark.skipif(not ARCHIVE.is_file(), reason=f"no real voice at {ARCHIVE}"),
+    pytest.mark.skipif(not package.installed(), reason=f"needs {package.NAME}"),
     pytest.mark.filterwarnings("ignore"),
 ]
 
 
 @pytest.fixture(scope="module")
-def voice(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("real")
-    with tarfile.open(ARCHIVE) as tar:
-        tar.extractall(folder, filter="data")
-    found = [path.parent for path in folder.rglob("voice.toml")]
-    assert len(found) == 1
-    return found[0]
+def voice() -> Path:
+    return real.folder()
 
 
 @pytest.fixture(scope="module")
