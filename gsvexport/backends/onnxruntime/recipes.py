@@ -6,9 +6,12 @@
     int8-weights    8-bit blocks, head float16           8-bit blocks, convs int8       convolution weights int8
     int4-weights    4-bit blocks, head float16           -                              -
     int8            -                                    -                              integer convolutions
+    int8-dynamic    -                                    integer products, convs int8   -
 
 Weight-only precisions compute in float (the products of `int8-weights` and `int4-weights` in integers of the
-activations' own row); `int8` runs convolutions on integers with calibrated ranges. `-` is refused.
+activations' own row); `int8` runs convolutions on integers with calibrated ranges, `int8-dynamic` products on integers
+with the ranges of each row as it comes. `-` is refused. Whatever its precision, `cfm` has its attention fused and
+computes once what its steps have in common.
 """
 
 from __future__ import annotations
@@ -20,8 +23,11 @@ from gsvexport.errors import BackendError
 from gsvexport.model import Model
 from gsvexport.passes.base import GraphPass
 from gsvexport.passes.conv2d import Conv2d
+from gsvexport.passes.dynamic_rows import DynamicRows
 from gsvexport.passes.fuse_attention import FusePrefill, FuseStep
+from gsvexport.passes.fuse_matching import FuseMatching
 from gsvexport.passes.matmul_nbits import MatMulNBits
+from gsvexport.passes.once_a_sentence import OnceASentence, Separate
 from gsvexport.passes.polyphase import Polyphase
 from gsvexport.passes.quantise_conv import QuantiseConv
 from gsvexport.passes.store_fp16 import StoreFp16
@@ -33,12 +39,14 @@ from gsvexport.passes.store_int8 import StoreInt8
 _T2S_BLOCKS = {"int8-weights": (8, 64), "int4-weights": (4, 32)}
 _ACOUSTIC_BLOCK = 64  # divides the 192 and 512 channels that upstream fixes
 _HEAD = ("logits",)  # the product that gives the scores keeps float weights: its errors reach the sampler undamped
+_MATCHING = "cfm"
 # Widths below a block would be padding; a network this narrow gains nothing from blocks.
 _SMALLEST_BLOCK = 16
 
 
 def recipe(stage: str, role: str, precision: str, model: Model) -> list[GraphPass]:
-    """The passes for one stage. A vocoder in `int8` gets its float form here; `quantised` finishes it with ranges.
+    """The passes for one stage. What is `int8` or `int8-dynamic` gets its float form here; `quantised` or `dynamic`
+    finishes it.
 
     Raises:
         BackendError: this stage cannot have this precision.
@@ -54,8 +62,12 @@ def recipe(stage: str, role: str, precision: str, model: Model) -> list[GraphPas
         "fp16": [StoreFp16()],
         "int8-weights": [MatMulNBits(8, _ACOUSTIC_BLOCK), StoreInt8(), StoreFp16()],
         "int8": [Conv2d(), Polyphase()],
+        "int8-dynamic": [],
     }
-    return passes[precision]
+    if stage != _MATCHING:
+        return passes[precision]
+    last = [OnceASentence()] if precision != "int8-dynamic" else []  # there, once the products are rewritten
+    return [FuseMatching(), Separate(), *passes[precision], *last]
 
 
 def quantised(
@@ -63,6 +75,14 @@ def quantised(
 ) -> list[GraphPass]:
     """What follows the float form of an integer vocoder, once the ranges of its tensors are known."""
     return [QuantiseConv(dict(ranges), 7 if saturates(features) else 8, tuple(skip)), StoreFp16()]
+
+
+def dynamic(stage: str, features: Sequence[str], products: Sequence[str]) -> list[GraphPass]:
+    """What follows the float form of a stage in `int8-dynamic`: these MatMuls on integers, the others' weights in
+    blocks."""
+    blocks = [MatMulNBits(8, _ACOUSTIC_BLOCK), StoreInt8(), StoreFp16()]
+    last = [OnceASentence()] if stage == _MATCHING else []
+    return [DynamicRows(tuple(products), 7 if saturates(features) else 8), *blocks, *last]
 
 
 def saturates(features: Sequence[str]) -> bool:
