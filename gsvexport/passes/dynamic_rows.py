@@ -67,8 +67,8 @@ class DynamicRows:
             (columns,) = insert_before(node, "Mul", [columns, gate], name=f"{name}/gated")
             (bias,) = insert_before(node, "Mul", [added.inputs[1], gate], name=f"{name}/bias")
             result = next(iter(added.outputs[0].uses()))[0].outputs[0]
-        one = initializer(model, "scalar:float32:1", np.float32(1))
-        zero = initializer(model, f"scalar:uint8:{_ZERO}", np.uint8(_ZERO))
+        one = initializer(model, "scalar:float32:1", np.array(1, np.float32))
+        zero = initializer(model, f"scalar:uint8:{_ZERO}", np.array(_ZERO, np.uint8))
         feeds = [x, q, one, columns, zero, zeros]
         (y,) = insert_before(node, "MatMulIntegerToFloat", feeds, name=f"{name}/integer", domain=DOMAIN)
         (y,) = insert_before(node, "Mul", [y, scale], name=f"{name}/scaled")
@@ -83,9 +83,9 @@ def _quantised(model: ir.Model, node: ir.Node, x: ir.Value) -> tuple[ir.Value, i
     (high,) = insert_before(node, "ReduceMax", [x], last, name=f"{name}/high")
     (low,) = insert_before(node, "ReduceMin", [x], last, name=f"{name}/low")
     (low,) = insert_before(node, "Neg", [low], name=f"{name}/depth")
-    least = initializer(model, f"scalar:float32:{_SMALLEST}", np.float32(_SMALLEST))
+    least = initializer(model, f"scalar:float32:{_SMALLEST}", np.array(_SMALLEST, np.float32))
     (peak,) = insert_before(node, "Max", [high, low, least], name=f"{name}/peak")
-    factor = initializer(model, f"scalar:float32:1/{_ROW_LIMIT}", np.float32(1 / _ROW_LIMIT))
+    factor = initializer(model, f"scalar:float32:1/{_ROW_LIMIT}", np.array(1 / _ROW_LIMIT, np.float32))
     (scale,) = insert_before(node, "Mul", [peak, factor], name=f"{name}/scale")
     flat = initializer(model, "int64:-1", np.array([-1], np.int64))
     (each,) = insert_before(node, "Reshape", [scale, flat], name=f"{name}/each")

@@ -36,7 +36,9 @@ class FuseMatching:
             PassError: a softmax that is not the middle of an attention.
         """
         nodes = list(model.graph)
-        attentions = [self._attention(model, node) for node in nodes if node.op_type == "Softmax"]
+        attentions = [node for node in nodes if node.op_type == "Softmax"]
+        for node in attentions:
+            self._attention(node)
         turns = sum(_turned(model, node) for node in nodes if node.op_type == "Concat")
         norms = sum(_modulated(model, node) for node in nodes if node.op_type == "LayerNormalization")
         gelus = sum(_gelu(node) for node in nodes if node.op_type == "Tanh")
@@ -44,7 +46,7 @@ class FuseMatching:
         counts = f"{len(attentions)} attentions, {turns} rotations, {norms} modulated norms, {gelus} GELUs"
         return Outcome(len(attentions) + turns + norms + gelus, (f"{counts} are one operator each",))
 
-    def _attention(self, model: ir.Model, softmax: ir.Node) -> None:
+    def _attention(self, softmax: ir.Node) -> None:
         product = producer(softmax.inputs[0], "MatMul")
         weighted = _only_user(softmax.outputs[0], "MatMul")
         transpose = weighted and _only_user(weighted.outputs[0], "Transpose")

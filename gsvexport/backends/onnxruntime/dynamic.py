@@ -1,8 +1,8 @@
 """Products on integers with ranges taken when they run, and a measured decision about which of them.
 
 All together first: where that is well within the stage's gates, nothing else has to be measured. If not, each group of
-layers is measured alone, and groups go back to floats with 8-bit weights, those first that free the most of the gates
-for the least arithmetic.
+layers is measured alone, and groups become float again, those first that free the most of the gates for the least
+arithmetic.
 """
 
 from __future__ import annotations
@@ -45,22 +45,26 @@ _GROUPS = {
 
 @dataclass(frozen=True)
 class Group:
-    """Products that are decided together: the names of their nodes, and `cost`, their multiplications for a row."""
+    """Products that are decided together: the names of their nodes and of their outputs, and `cost`, their
+    multiplications for a row."""
 
     nodes: tuple[str, ...]
+    outputs: tuple[str, ...]
     cost: int
 
 
 def groups(model: ir.Model) -> dict[str, Group]:
     """The products with constant weights that do more than a row, by what they do; "others" have another name."""
-    found: dict[str, dict[str, int]] = {}
+    found: dict[str, dict[tuple[str, str], int]] = {}
     for node in many_rows(model, SINGLE):
         weight, label = constant(node.inputs[1]), str(node.inputs[1].name)  # type: ignore[union-attr]
         assert weight is not None
-        assert node.name is not None
         name = next((name for name, parts in _GROUPS.items() if any(part in label for part in parts)), "others")
-        found.setdefault(name, {})[node.name] = weight.size
-    return {name: Group(tuple(costs), sum(costs.values())) for name, costs in found.items()}
+        found.setdefault(name, {})[str(node.name), str(node.outputs[0].name)] = weight.size
+    return {
+        name: Group(tuple(node for node, _ in costs), tuple(out for _, out in costs), sum(costs.values()))
+        for name, costs in found.items()
+    }
 
 
 def quantise(
@@ -79,7 +83,8 @@ def quantise(
 
     def attempt(integers: Sequence[str]) -> tuple[ir.Model, float, tuple[str, ...]]:
         nodes = [node for name in integers for node in layers[name].nodes]
-        result = run_passes(model, dynamic(stage, features, nodes))
+        floats = [value for name, group in layers.items() if name not in integers for value in group.outputs]
+        result = run_passes(model, dynamic(stage, features, nodes, floats))
         with tempfile.TemporaryDirectory() as folder:
             save_graphs(Path(folder), {stage: result.model})
             outputs = _run(Path(folder, f"{stage}.onnx"), given)
@@ -89,7 +94,7 @@ def quantise(
     lowered, reached, notes = attempt(list(layers))
     if reached <= ALLOWED:
         count, cost = sum(len(group.nodes) for group in layers.values()), sum(group.cost for group in layers.values())
-        decided = (Decided("all", count, cost, digits(reached), "int8"),)
+        decided: tuple[Decided, ...] = (Decided("all", count, cost, digits(reached), "int8"),)
         more = f"none stays float; {reached:.3g} of the gates used in all"
         return Quantised(lowered, (*notes, more), Decisions(ALLOWED, digits(reached), decided))
     alone = {name: attempt([name])[1] for name in layers}
@@ -101,9 +106,9 @@ def quantise(
             break
     measured = ", ".join(f"{name} {value:.3g}" for name, value in alone.items())
     more = f"share of the gates used with one group on integers: {measured}"
-    last = f"8-bit weights, in blocks: {', '.join(kept)}; {reached:.3g} in all"
+    last = f"float: {', '.join(kept)}; {reached:.3g} in all"
     decided = tuple(
-        Decided(name, len(group.nodes), group.cost, digits(alone[name]), "int8-weights" if name in kept else "int8")
+        Decided(name, len(group.nodes), group.cost, digits(alone[name]), "float" if name in kept else "int8")
         for name, group in layers.items()
     )
     return Quantised(lowered, (*notes, more, last), Decisions(ALLOWED, digits(reached), decided))

@@ -66,7 +66,7 @@ def recipe(stage: str, role: str, precision: str, model: Model) -> list[GraphPas
     }
     if stage != _MATCHING:
         return passes[precision]
-    last = [OnceASentence()] if precision != "int8-dynamic" else []  # there, once the products are rewritten
+    last: list[GraphPass] = [OnceASentence()] if precision != "int8-dynamic" else []  # there, after the products
     return [FuseMatching(), Separate(), *passes[precision], *last]
 
 
@@ -77,11 +77,11 @@ def quantised(
     return [QuantiseConv(dict(ranges), 7 if saturates(features) else 8, tuple(skip)), StoreFp16()]
 
 
-def dynamic(stage: str, features: Sequence[str], products: Sequence[str]) -> list[GraphPass]:
-    """What follows the float form of a stage in `int8-dynamic`: these MatMuls on integers, the others' weights in
-    blocks."""
-    blocks = [MatMulNBits(8, _ACOUSTIC_BLOCK), StoreInt8(), StoreFp16()]
-    last = [OnceASentence()] if stage == _MATCHING else []
+def dynamic(stage: str, features: Sequence[str], products: Sequence[str], floats: Sequence[str]) -> list[GraphPass]:
+    """What follows the float form of a stage in `int8-dynamic`: the MatMuls `products` on integers, those with the
+    outputs `floats` in floats, and the weights of all others, which do one row, in blocks."""
+    blocks: list[GraphPass] = [MatMulNBits(8, _ACOUSTIC_BLOCK, tuple(floats)), StoreInt8(), StoreFp16()]
+    last: list[GraphPass] = [OnceASentence()] if stage == _MATCHING else []
     return [DynamicRows(tuple(products), 7 if saturates(features) else 8), *blocks, *last]
 
 
