@@ -30,8 +30,11 @@ from gsvexport.errors import ArtifactError, InputError
 from gsvexport.files import canonical_json, sha256_bytes
 from gsvexport.model import Model
 from gsvexport.progress import counted
+from gsvexport.runtime.audio import Audio
 from gsvexport.runtime.pipeline import LoadedVoice
 from gsvexport.runtime.ports import checked
+from gsvexport.runtime.speech import Manner, latents, whole
+from gsvexport.runtime.text import joined, sentences
 from gsvexport.runtime.tokens import Decoder, new_decoder
 from gsvexport.stages import SYMBOL_COUNTS, VERSIONS, sounding
 from gsvexport.text.symbols import phone_ids, symbols
@@ -39,7 +42,9 @@ from gsvexport.text.symbols import phone_ids, symbols
 Feeds = dict[str, NDArray[Any]]
 # Whose feeds are kept as they are, as far as a version has them; those of T2S follow from `Spoken`.
 STAGES = ("acoustic", "features", "cfm", "vocoder")
-MEL_STEPS = 4  # of flow matching: enough for what stages see
+# Of flow matching: steps, and frames of the prompt. Enough for what stages see: the network attends to all of a prompt
+# in every step, so with upstream's 4 s of it each sentence would take 3 times as long.
+MEL_STEPS, MEL_PROMPT = 4, 64
 _RESULT, _ARRAYS = "calibration.json", "feeds.npz"
 
 
@@ -161,15 +166,16 @@ def calibrate(
         for number, one in enumerate(script.utterances, 1):
             words = f"calibrating: {number} of {len(script.utterances)} ({one.sentence.name}, rate {one.rate:g})"
             say(counted(words, "calibrating", number, len(script.utterances)))
-            audio = voice.synthesize(
-                phones=phone_ids(one.sentence.phones, "v2"),
-                seed=one.seed,
-                speed=one.rate,
-                noise_scale=settings.noise_scale,
+            manner = Manner(
+                one.seed,
+                one.rate,
+                settings.noise_scale,
                 prompt=np.empty((1, 0), np.int64) if one.prompt == FREE else None,
                 max_tokens=one.longest,
                 steps=MEL_STEPS if mel else None,
+                prompt_frames=MEL_PROMPT if mel else None,
             )
+            audio = _say(voice, phone_ids(one.sentence.phones, "v2"), manner)
             spoken.append(Spoken(*voice.started, voice.heard[sounding(voice.model.version)]["codes"][0]))
             # Of the steps of flow matching another one in each utterance.
             steps = {"cfm": voice.steps[number % len(voice.steps)]} if mel else {}
@@ -179,6 +185,12 @@ def calibrate(
             samples += audio.samples.size
         coverage = _coverage(script, voice, spoken, tracks, samples)
     return CalibrationResult(settings, coverage, kept.feeds(), tuple(spoken), script.corpora)
+
+
+def _say(voice: LoadedVoice, phones: Any, manner: Manner) -> Audio:
+    """`LoadedVoice.synthesize` of one sentence, in whatever manner."""
+    rows = sentences(None, phones, voice.model, None, None, None)
+    return joined([whole(voice, one) for one in latents(voice, rows, manner)])
 
 
 def refuse_findings(voice: str, found: Sequence[Finding]) -> None:
@@ -244,7 +256,7 @@ def _coverage(script: Script, voice: _Listener, spoken: list[Spoken], tracks: li
     if "prompt" not in voice.baked:
         notes.append("the voice has no baked prompt: every utterance is prompt-free")
     if VERSIONS[voice.model.version].mel is not None:
-        notes.append(f"{MEL_STEPS} steps of flow matching")
+        notes.append(f"{MEL_STEPS} steps of flow matching after {MEL_PROMPT} frames of the prompt")
     if voice.model.language == "zh":
         notes.append("no text features: bert is zero, though Mandarin has it")
     return Coverage(

@@ -44,6 +44,7 @@ _any_machine = click.option("--any-machine", is_flag=True, help="Also what was m
 @click.option("--speed", type=Finite(), default=1.0, show_default=True, help="2 is twice as fast.")
 @click.option("--noise-scale", type=Finite(), help="0 speaks the mean; 0.5, and for v3 and v4 1, without it.")
 @click.option("--steps", type=int, help="v3, v4: steps of flow matching (32, 8); fewer are faster.")
+@click.option("--solver", default="euler", show_default=True, help="v3, v4: euler, adams or midpoint (docs/v3-v4.md).")
 @click.option("--cfg-rate", type=Finite(), default=0.0, help="v3, v4: guidance; any but 0 doubles the work.")
 @click.option("--top-k", type=int, help="Sample among that many codes.")
 @click.option("--top-p", type=Finite(), help="Sample among codes of that much probability.")

@@ -71,6 +71,7 @@ def speak(
     key: str | None = None,
     steps: int | None = None,
     cfg_rate: float = 0.0,
+    solver: str = "euler",
     progress: Progress | None = None,
     retry: bool = False,
     **chosen: Any,
@@ -119,6 +120,7 @@ def speak(
             "max_tokens": limit,
             "steps": steps,
             "cfg_rate": cfg_rate,
+            "solver": solver,
             "progress": partial(_sentence, progress) if progress else None,
             "retry": retry,
         }

@@ -270,14 +270,15 @@ def calibration_settings(target: Target) -> Settings:
 
 def sound_gates(target: Target, stage: str) -> dict[str, dict[str, float]]:
     """The gates that decide which layers of a calibrated stage may be integers: of a voice with a ruler, and of one
-    without."""
-    from gsvexport.verify.gates import DECIDING, resolve
+    without. What is no sound has its signal-to-noise ratio alone."""
+    from gsvexport.verify.gates import DECIDING, HEARD, resolve
     from gsvexport.verify.ruler import FLOORED
 
     found = {}
     for name, ruler in (("ruled", FLOORED), ("absolute", None)):
         gates = resolve(target.place(stage).precision, target.gates, ruler)
-        limits = {metric: gates.limit(stage, metric) for metric in DECIDING}
+        deciding = DECIDING if stage in HEARD else ("snr_db",)
+        limits = {metric: gates.limit(stage, metric) for metric in deciding}
         found[name] = {metric: limit for metric, limit in limits.items() if limit is not None}
     return found
 

@@ -38,8 +38,8 @@ class MatMulNBits:
     version: ClassVar[int] = 1
     bits: int = 8
     block: int = 128
-    columns: bool = False
     keep_outputs: tuple[str, ...] = ()
+    columns: bool = False
 
     def apply(self, model: ir.Model) -> Outcome:
         """Change `model`.

@@ -19,6 +19,7 @@ from gsvexport.runtime.ahead import AHEAD, MOST_AHEAD, Pace
 from gsvexport.runtime.audio import Audio
 from gsvexport.runtime.batch import ROWS, WAITING, Batch
 from gsvexport.runtime.clone import cloned, features_of
+from gsvexport.runtime.flow_matching import EULER
 from gsvexport.runtime.loaded import LoadedStages, row
 from gsvexport.runtime.ports import Array, each, outside
 from gsvexport.runtime.sampling import Floats, Ints, Sampling
@@ -121,6 +122,7 @@ class LoadedVoice(LoadedStages):
         max_tokens: int = MAX_TOKENS,
         steps: int | None = None,
         cfg_rate: float = 0.0,
+        solver: str = EULER,
         progress: Callable[[int, int], None] | None = None,
         batch: Batch | None = None,
         retry: bool = False,
@@ -137,6 +139,8 @@ class LoadedVoice(LoadedStages):
 
         v3 and v4 take `steps` of flow matching (32 and 8 by default; fewer are faster) and may be guided by
         `cfg_rate` (0 is upstream's own; any other doubles the work), have a `noise_scale` of 1 and need their prompt.
+        `solver` is how steps are taken: "euler", as upstream does, "adams", closer to the limit of many steps for the
+        same work, or "midpoint", for twice the work (docs/v3-v4.md).
 
         `progress` is told the number of each sentence, from 1, as it begins, and how many there are.
 
@@ -160,6 +164,7 @@ class LoadedVoice(LoadedStages):
             max_tokens,
             steps=steps,
             cfg_rate=cfg_rate,
+            solver=solver,
             progress=progress,
             batch=batch,
             retry=retry,

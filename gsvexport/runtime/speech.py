@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count, islice
 from typing import Any, NamedTuple, Protocol
 
@@ -46,7 +46,8 @@ class Speaker(Protocol):
 
 @dataclass(frozen=True)
 class Manner:
-    """How something is said; see `LoadedVoice.synthesize`."""
+    """How something is said; see `LoadedVoice.synthesize`. `prompt_frames` are those that flow matching sees at most of
+    a prompt's mel (None: upstream's number)."""
 
     seed: int = 0
     speed: float = 1.0
@@ -61,6 +62,8 @@ class Manner:
     progress: Callable[[int, int], None] | None = None
     batch: Batch | None = None
     retry: bool = False
+    prompt_frames: int | None = None
+    solver: str = flow_matching.EULER
 
 
 class Latent(NamedTuple):
@@ -285,6 +288,8 @@ def sound_feeds(
         values |= voice.run("acoustic", _pick(voice, "acoustic", values))
     else:
         scale = _MEL_NOISE_SCALE if manner.noise_scale is None else manner.noise_scale
+        if manner.prompt_frames is not None:
+            mel = replace(mel, prompt=min(mel.prompt, manner.prompt_frames))
         ge = values["ge"]
         before = flow_matching.features(voice.run, values["prompt"], values["prompt_phones"], ge, mel)
         values["mel"] = flow_matching.mel_of(
@@ -297,6 +302,7 @@ def sound_feeds(
             steps=manner.steps or mel.steps,
             cfg_rate=manner.cfg_rate,
             noise_scale=scale,
+            solver=manner.solver,
         )
     return _pick(voice, "vocoder", values)
 
@@ -346,8 +352,10 @@ def _check(voice: LoadedStages, phones: Array, conditioning: Mapping[str, Any], 
     if VERSIONS[voice.model.version].mel is not None:
         problems += outside("steps", manner.steps, *STEPS, integer=True) if manner.steps is not None else []
         problems += outside("cfg_rate", manner.cfg_rate, *CFG_RATES)
-    elif manner.steps is not None or manner.cfg_rate:
-        problems.append(f"steps and cfg_rate are for v3 and v4; this voice is {voice.model.version}")
+        if manner.solver not in flow_matching.SOLVERS:
+            problems.append(f"solver is {manner.solver!r}; it must be one of {', '.join(flow_matching.SOLVERS)}")
+    elif manner.steps is not None or manner.cfg_rate or manner.solver != flow_matching.EULER:
+        problems.append(f"steps, solver and cfg_rate are for v3 and v4; this voice is {voice.model.version}")
     problems += outside("seed", manner.seed, 0, integer=True)
     problems += outside("max_tokens", manner.max_tokens, 1, integer=True)
     if problems:

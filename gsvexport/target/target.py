@@ -34,7 +34,8 @@ CORES: dict[str, tuple[str, tuple[str, ...]]] = {
     "neoverse-v1": ("aarch64", (*_V82, "bf16", "i8mm", "sve")),
     **dict.fromkeys(("cortex-a510", "cortex-a710", "cortex-x2", "neoverse-n2", "neoverse-v2"), ("aarch64", _V9)),
 }
-# "int8" quantises activations with calibrated ranges; the others need no calibration.
+# "int8" quantises activations with calibrated ranges, "int8-dynamic" with those of each row as it comes; what a stage
+# really sees decides how many layers of either keep floats.
 PRECISIONS = ("fp32", "fp16", "int8", "int8-dynamic", "int8-weights", "int4-weights")
 SYSTEMS = ("linux", "android", "macos", "windows")
 PORTABILITY = ("portable", "build_on_device")
@@ -318,8 +319,9 @@ def _combinations(target: Target, reader: Reader) -> None:
         spoken = f"limits.tokens = {limits.tokens} are {limits.tokens / CODES_PER_SECOND:g} s of speech"
         reader.problem("limits.tokens", f"{spoken}, more than limits.seconds = {limits.seconds:g}")
     for name, place in target.placement.items():
-        if place.precision == "int8" and target.calibration is None:
-            reader.problem(f"placement.{name}", f"placement.{name} is int8, which needs a [calibration] table")
+        if place.precision in ("int8", "int8-dynamic") and target.calibration is None:
+            text = f"placement.{name} is {place.precision}, which needs a [calibration] table"
+            reader.problem(f"placement.{name}", text)
     if target.emulator:
         if EMULATORS[target.emulator] != target.device.arch:
             reader.problem("emulator", f"{target.emulator} does not run {target.device.arch}")

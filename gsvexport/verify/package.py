@@ -32,6 +32,7 @@ _SCANNED = 8 << 20  # bytes of a member that are searched: graphs and texts are 
 _KINDS = {1: "fp32", 10: "fp16", 16: "bf16", 2: "int8", 3: "int8", 21: "int4", 22: "int4"}
 _STORED = {"fp32": ("fp32",), "fp16": ("fp16",), "int4-weights": ("int4",)}  # every other precision: int8
 _CACHE = re.compile(r"(?:new_)?(?:keys|values)(?:_\d+)?|cached")  # a lowering may lay the cache out in its own way
+_COMMON = {"cfm": ("known", "moment", "new_known", "new_moment")}  # what a lowering lets the steps of a sentence share
 _MANY = 5  # findings that a reason lists
 _SOME = 1e-4  # of the weights: the least that one group of layers is
 
@@ -141,6 +142,7 @@ def _ports(graph: Any, stage: Stage) -> list[str]:
             elif not _laid_out(port, have):
                 found.append(f"no {side} {port.name}")
         known = {port.name for port in wanted}
+        known |= set(_COMMON.get(stage.name, ()))
         found += [f"{side} {name} is unknown" for name in have if name not in known and not _CACHE.fullmatch(name)]
     return found
 

@@ -23,7 +23,7 @@ from gsvexport.stages import FRAMES_PER_CODE, VERSIONS
 from gsvexport.untrusted import schema
 from gsvexport.verify import audio, pitch
 from gsvexport.verify.heldout import spoken
-from gsvexport.verify.sounding import MEL_STEPS
+from gsvexport.verify.sounding import MEL_PROMPT, MEL_STEPS
 
 if TYPE_CHECKING:
     from gsvexport.runtime.pipeline import LoadedVoice
@@ -164,6 +164,7 @@ def _twice(voice: LoadedVoice, phones: Array, index: int, steps: int | None) -> 
     heard = []
     for seed in (0, 1):
         random = np.random.Generator(np.random.PCG64([seed, index]))
-        feeds = sound_feeds(voice, codes, phones, voice.baked, Manner(steps=steps), random)
+        manner = Manner(steps=steps, prompt_frames=MEL_PROMPT if steps else None)
+        feeds = sound_feeds(voice, codes, phones, voice.baked, manner, random)
         heard.append(voice.run("vocoder", feeds)["audio"].reshape(-1))
     return heard[0], heard[1]

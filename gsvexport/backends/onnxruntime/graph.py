@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,13 +44,17 @@ class OnnxRuntimeSession:
 
     def run(self, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         """Every output by name. Arrays are handed over as they are: callers check them."""
+        return self.some(feeds, self._outputs)
+
+    def some(self, feeds: Mapping[str, NDArray[Any]], outputs: Sequence[str]) -> dict[str, NDArray[Any]]:
+        """`run` for these of the outputs."""
         if self._session is None:
             raise BackendError(f"{self._path} was closed", fix="load the voice again")
         try:
-            values = self._session.run(self._outputs, dict(feeds))
+            values = self._session.run(list(outputs), dict(feeds))
         except Exception as error:  # the runtime's exceptions share no base class of their own
             raise failure(self._path, "run", error, feeds) from error
-        return dict(zip(self._outputs, values, strict=True))
+        return dict(zip(outputs, values, strict=True))
 
     def close(self) -> None:
         """Free the graph's memory."""

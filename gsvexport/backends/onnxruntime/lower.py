@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -54,17 +54,29 @@ def lower(
         graphs[stage] = result.model
         notes[stage] = tuple(note for _, outcome in result.applied for note in outcome.notes) or ("as in the source",)
         if precision in BACKEND.calibrated:
-            integer = _with_ranges(stage, graphs[stage], device["features"], calibration)
+            integer = _judged(stage, source / model.files[stage], graphs[stage], precision, device, calibration)
             graphs[stage], decisions[stage] = integer.model, integer.decisions
             notes[stage] += integer.notes
     save_graphs(out, graphs, [stage for stage in graphs if table[stage].role == "ar"])
     return Lowered(notes, decisions, stored_weights(graphs))
 
 
-def _with_ranges(stage: str, graph: ir.Model, features: Sequence[str], calibration: Calibration | None) -> Quantised:
+def _judged(
+    stage: str,
+    plain: Path,
+    graph: ir.Model,
+    precision: str,
+    device: Mapping[str, Any],
+    calibration: Calibration | None,
+) -> Quantised:
+    """The float form `graph` of the source's graph `plain` on integers, as far as its gates allow."""
+    from gsvexport.backends.onnxruntime import dynamic
     from gsvexport.backends.onnxruntime.int8 import quantise, quantised_tensors
 
     if calibration is None:
-        raise BackendError(f"stage {stage}: int8 needs calibration", fix="build it with gsvexport --target")
+        raise BackendError(f"stage {stage}: {precision} needs calibration", fix="build it with gsvexport --target")
+    damage, feeds = partial(calibration.damage, stage), calibration.feeds(stage)
+    if precision == "int8-dynamic":
+        return dynamic.quantise(stage, plain, graph, feeds, device["features"], damage)
     ranges = calibration.ranges(stage, graph, quantised_tensors(graph))
-    return quantise(graph, ranges, calibration.feeds(stage), features, partial(calibration.damage, stage))
+    return quantise(graph, ranges, feeds, device["features"], damage)

@@ -6,10 +6,13 @@
     int8-weights    8-bit blocks, head float16           8-bit blocks, convs int8       convolution weights int8
     int4-weights    4-bit blocks, head float16           -                              -
     int8            -                                    -                              integer convolutions
+    int8-dynamic    -                                    integer products, convs int8   -
 
 Weight-only precisions compute in float (the products of `int8-weights` and `int4-weights` in integers of the
-activations' own row); `int8` runs convolutions on integers with calibrated ranges. `-` is refused. Where a processor
-multiplies bytes four at a time, `prefill` in `int8-weights` multiplies all its rows at once (`passes/integer_rows.py`).
+activations' own row); `int8` runs convolutions on integers with calibrated ranges, `int8-dynamic` products on integers
+with the ranges of each row as it comes. `-` is refused. Where a processor multiplies bytes four at a time, `prefill` in
+`int8-weights` multiplies all its rows at once (`passes/integer_rows.py`). Whatever its precision, `cfm` has its
+attention fused and computes once what its steps have in common.
 """
 
 from __future__ import annotations
@@ -22,10 +25,13 @@ from gsvexport.model import Model
 from gsvexport.passes.base import GraphPass
 from gsvexport.passes.channels_last import ChannelsLast
 from gsvexport.passes.conv2d import Conv2d
+from gsvexport.passes.dynamic_rows import DynamicRows
 from gsvexport.passes.fuse_attention import FuseStep
+from gsvexport.passes.fuse_matching import FuseMatching
 from gsvexport.passes.integer_rows import IntegerRows
 from gsvexport.passes.matmul_nbits import MatMulNBits
 from gsvexport.passes.merge_equal import MergeEqual
+from gsvexport.passes.once_a_sentence import OnceASentence, Separate
 from gsvexport.passes.polyphase import Polyphase
 from gsvexport.passes.prefill_attention import PrefillAttention
 from gsvexport.passes.quantise_conv import QuantiseConv
@@ -45,12 +51,14 @@ _HEAD = ("logits",)  # the product that gives the scores keeps float weights: it
 # against 310 multiplications a nanosecond with 256 channels, 300 against 300 with 128). Without AMX it is 1.6 times
 # slower, so only a target that names it gets it.
 _PRODUCTS_FROM = 256
+_MATCHING = "cfm"
 # Widths below a block would be padding; a network this narrow gains nothing from blocks.
 _SMALLEST_BLOCK = 16
 
 
 def recipe(stage: str, role: str, precision: str, model: Model, features: Sequence[str]) -> list[GraphPass]:
-    """The passes for one stage. A vocoder in `int8` gets its float form here; `quantised` finishes it with ranges.
+    """The passes for one stage. What is `int8` or `int8-dynamic` gets its float form here; `quantised` or `dynamic`
+    finishes it.
 
     Raises:
         BackendError: this stage cannot have this precision.
@@ -66,8 +74,12 @@ def recipe(stage: str, role: str, precision: str, model: Model, features: Sequen
         "fp16": [StoreFp16()],
         "int8-weights": [MatMulNBits(8, _ACOUSTIC_BLOCK), StoreInt8(), StoreFp16()],
         "int8": [MergeEqual(), Conv2d(), Polyphase(), SmallSumsFirst(by_block=True)],
+        "int8-dynamic": [],
     }
-    return passes[precision]
+    if stage != _MATCHING:
+        return passes[precision]
+    last: list[GraphPass] = [OnceASentence()] if precision != "int8-dynamic" else []  # there, after the products
+    return [FuseMatching(), Separate(), *passes[precision], *last]
 
 
 def quantised(
@@ -83,6 +95,14 @@ def quantised(
         ChannelsLast(_PRODUCTS_FROM if "amx" in features else None),
         StoreFp16(),
     ]
+
+
+def dynamic(stage: str, features: Sequence[str], products: Sequence[str], floats: Sequence[str]) -> list[GraphPass]:
+    """What follows the float form of a stage in `int8-dynamic`: the MatMuls `products` on integers, those with the
+    outputs `floats` in floats, and the weights of all others, which do one row, in blocks."""
+    blocks: list[GraphPass] = [MatMulNBits(8, _ACOUSTIC_BLOCK, tuple(floats)), StoreInt8(), StoreFp16()]
+    last: list[GraphPass] = [OnceASentence()] if stage == _MATCHING else []
+    return [DynamicRows(tuple(products), 7 if saturates(features) else 8), *blocks, *last]
 
 
 def saturates(features: Sequence[str]) -> bool:
@@ -104,7 +124,7 @@ def _t2s(stage: str, precision: str, model: Model, features: Sequence[str]) -> l
         while block > _SMALLEST_BLOCK and width % block:
             block //= 2
         integers = bits == 8 and multiplies_bytes(features)
-        passes.append(MatMulNBits(bits, block, integers, keep_outputs=_HEAD))
+        passes.append(MatMulNBits(bits, block, _HEAD, integers))
         if integers and stage == "prefill":
             passes.append(IntegerRows())
     return passes if precision == "fp32" else [*passes, StoreFp16()]

@@ -9,6 +9,7 @@ from typing import Any
 
 from gsvexport.backends.onnxruntime.graph import OnnxRuntimeSession, failure
 from gsvexport.backends.onnxruntime.in_place import InPlaceStep, LayeredPrefill
+from gsvexport.backends.onnxruntime.matching import MatchingStep
 from gsvexport.errors import ArtifactError, EnvironmentProblem
 from gsvexport.untrusted.external import NoGraph, check_external
 from gsvexport.untrusted.reading import Refused
@@ -22,6 +23,8 @@ def open_session(path: Path, *, threads: int | None = None) -> OnnxRuntimeSessio
     ports = {port.name for port in (*session.get_inputs(), *session.get_outputs())}
     if "cached" in ports:
         return InPlaceStep(path, session)
+    if "new_moment" in ports:
+        return MatchingStep(path, session)
     return (LayeredPrefill if "new_keys_0" in ports else OnnxRuntimeSession)(path, session)
 
 

@@ -21,6 +21,11 @@ _WHY = {
         "acoustic",
         "int8-weights",
     ): "weights stored in a quarter of the bytes; runs once a sentence and its errors are heard",
+    (
+        "acoustic",
+        "int8-dynamic",
+    ): "the products of every step on integers, each row with a range of its own; groups of layers stay float "
+    "where they would miss their gates",
     ("vocoder", "fp32"): "as in the source",
     ("vocoder", "fp16"): "weights stored in half the bytes, products in FP32",
     ("vocoder", "int8-weights"): "weights stored in a quarter of the bytes, products in FP32",
@@ -33,13 +38,20 @@ _WHY = {
 _SEVEN = "7-bit weights: AVX2 without VNNI adds pairs of products in 16 bits, which 8-bit weights would saturate"
 _EIGHT = "8-bit weights: this processor adds products in 32 bits"
 # Bytes of one weight, scales included: 4 of them for each block of 64 (8 bits) or 32 (4 bits).
-_BYTES = {"fp32": 4.0, "fp16": 2.0, "int8": 1.0, "int8-weights": 1 + 4 / 64, "int4-weights": 0.5 + 4 / 32}
+_BYTES = {
+    "fp32": 4.0,
+    "fp16": 2.0,
+    "int8": 1.0,
+    "int8-dynamic": 1.0,
+    "int8-weights": 1 + 4 / 64,
+    "int4-weights": 0.5 + 4 / 32,
+}
 
 
 def why(role: str, precision: str, features: Sequence[str]) -> str:
     """The reason for a precision of a stage's role on a processor with such features."""
     reason = _WHY[role, precision]
-    return f"{reason}; {_SEVEN if saturates(features) else _EIGHT}" if precision == "int8" else reason
+    return f"{reason}; {_SEVEN if saturates(features) else _EIGHT}" if precision in ("int8", "int8-dynamic") else reason
 
 
 def weight_bytes(precision: str) -> float:

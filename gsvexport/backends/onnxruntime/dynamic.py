@@ -1,0 +1,132 @@
+"""Products on integers with ranges taken when they run, and a measured decision about which of them.
+
+All together first: where that is well within the stage's gates, nothing else has to be measured. If not, each group of
+layers is measured alone, and groups become float again, those first that free the most of the gates for the least
+arithmetic.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from gsvexport.artifact.manifest import Decisions
+from gsvexport.artifact.manifest import Group as Decided
+from gsvexport.backends.lowered import ALLOWED, digits
+from gsvexport.backends.onnxruntime.int8 import Quantised
+from gsvexport.backends.onnxruntime.recipes import dynamic
+from gsvexport.backends.onnxruntime.session import open_session
+from gsvexport.graphs.save import save_graphs
+from gsvexport.passes.base import constant, run_passes
+from gsvexport.passes.dynamic_rows import many_rows
+from gsvexport.passes.once_a_sentence import SINGLE
+
+Array = NDArray[Any]
+Feeds = Mapping[str, Array]
+
+_PROBES = 3
+_FRAMES = 256  # of a mel: noise in a row is what it is however many follow
+# Parts of the names of weights, and the group that they put a product in; the first that fits.
+_GROUPS = {
+    "text": ("text_embed",),
+    "input": ("input_embed",),
+    "scores": ("to_q", "to_k", "linear_q", "linear_k", "conv_q", "conv_k"),
+    "values": ("to_v", "to_out", "linear_v", "conv_v", "conv_o"),
+    "feed-forward": (".ff.", "ffn"),
+    "output": ("proj_out",),
+}
+
+
+@dataclass(frozen=True)
+class Group:
+    """Products that are decided together: the names of their nodes and of their outputs, and `cost`, their
+    multiplications for a row."""
+
+    nodes: tuple[str, ...]
+    outputs: tuple[str, ...]
+    cost: int
+
+
+def groups(model: ir.Model) -> dict[str, Group]:
+    """The products with constant weights that do more than a row, by what they do; "others" have another name."""
+    found: dict[str, dict[tuple[str, str], int]] = {}
+    for node in many_rows(model, SINGLE):
+        weight, label = constant(node.inputs[1]), str(node.inputs[1].name)  # type: ignore[union-attr]
+        assert weight is not None
+        name = next((name for name, parts in _GROUPS.items() if any(part in label for part in parts)), "others")
+        found.setdefault(name, {})[str(node.name), str(node.outputs[0].name)] = weight.size
+    return {
+        name: Group(tuple(node for node, _ in costs), tuple(out for _, out in costs), sum(costs.values()))
+        for name, costs in found.items()
+    }
+
+
+def quantise(
+    stage: str,
+    plain: Path,
+    model: ir.Model,
+    feeds: Sequence[Feeds],
+    features: Sequence[str],
+    damage: Callable[[Sequence[tuple[Array, Array]]], float],
+) -> Quantised:
+    """`model`, the float form of the graph `plain`, on integers, with as many layers float as it takes to stay clear of
+    the gates. `damage` is `Calibration.damage` of the stage."""
+    given = probes(feeds)
+    expected = _run(plain, given)
+    layers = groups(model)
+
+    def attempt(integers: Sequence[str]) -> tuple[ir.Model, float, tuple[str, ...]]:
+        nodes = [node for name in integers for node in layers[name].nodes]
+        floats = [value for name, group in layers.items() if name not in integers for value in group.outputs]
+        result = run_passes(model, dynamic(stage, features, nodes, floats))
+        with tempfile.TemporaryDirectory() as folder:
+            save_graphs(Path(folder), {stage: result.model})
+            outputs = _run(Path(folder, f"{stage}.onnx"), given)
+        notes = tuple(note for _, outcome in result.applied for note in outcome.notes)
+        return result.model, damage(list(zip(expected, outputs, strict=True))), notes
+
+    lowered, reached, notes = attempt(list(layers))
+    if reached <= ALLOWED:
+        count, cost = sum(len(group.nodes) for group in layers.values()), sum(group.cost for group in layers.values())
+        decided: tuple[Decided, ...] = (Decided("all", count, cost, digits(reached), "int8"),)
+        more = f"none stays float; {reached:.3g} of the gates used in all"
+        return Quantised(lowered, (*notes, more), Decisions(ALLOWED, digits(reached), decided))
+    alone = {name: attempt([name])[1] for name in layers}
+    kept: list[str] = []
+    for name in sorted(alone, key=lambda name: -(alone[name] ** 2) / layers[name].cost):
+        kept.append(name)
+        lowered, reached, notes = attempt([one for one in layers if one not in kept])
+        if reached <= ALLOWED:
+            break
+    measured = ", ".join(f"{name} {value:.3g}" for name, value in alone.items())
+    more = f"share of the gates used with one group on integers: {measured}"
+    last = f"float: {', '.join(kept)}; {reached:.3g} in all"
+    decided = tuple(
+        Decided(name, len(group.nodes), group.cost, digits(alone[name]), "float" if name in kept else "int8")
+        for name, group in layers.items()
+    )
+    return Quantised(lowered, (*notes, more, last), Decisions(ALLOWED, digits(reached), decided))
+
+
+def probes(feeds: Sequence[Feeds]) -> list[dict[str, Array]]:
+    """What is judged on: some of the feeds, from the first to the last, those of a mel cut to `_FRAMES`."""
+    some = feeds[:: max(1, len(feeds) // _PROBES)][:_PROBES]
+    cut = ("state", "prompt_mel", "fea")
+    return [
+        {name: one[:, :, :_FRAMES] if name in cut and "state" in feed else one for name, one in feed.items()}
+        for feed in some
+    ]
+
+
+def _run(path: Path, feeds: Sequence[Feeds]) -> list[Array]:
+    """The stage's first output for each of `feeds`."""
+    session = open_session(path)
+    outputs = [next(iter(session.run(one).values())) for one in feeds]
+    session.close()
+    return outputs
