@@ -64,7 +64,7 @@ def save_graphs(folder: Path, graphs: Mapping[str, ir.Model], apart: Collection[
                     size,
                     tensor.dtype,
                     shape=ir.Shape(tensor.shape.numpy()),
-                    name=value.name,
+                    name=str(value.name),
                     base_dir=folder,
                 )
         ir.save(outside, folder / f"{stage}.onnx")
