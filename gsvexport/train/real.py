@@ -42,8 +42,9 @@ def make_codebook(job: Job) -> None:
     if job.fresh:
         from gsvexport.train import codebook, ipa, texts
 
-        job.say(f"codebook: {CODEBOOK_TEXTS} texts")
-        rows = [one.ids for text in texts.corpus(min(CODEBOOK_TEXTS, job.texts)) for one in ipa.spell(text.text)]
+        count = min(CODEBOOK_TEXTS, job.texts)
+        job.say(f"codebook: {count} texts")
+        rows = [one.ids for text in texts.corpus(count) for one in ipa.spell(text.text)]
         labels, _ = codebook.learn(rows, package.ask(package.TextHalf(), rows))
         found = np.stack([np.concatenate(rows), labels], axis=1).astype(np.int16)
     else:
