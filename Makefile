@@ -1,6 +1,7 @@
 # make demo      build the demo voice in INT8, verify it and let it say a sentence, or TEXT="what you like"
 # make quick     lint, types, and the tests that neither build nor emulate anything: about a minute
-# make test      lint, types and all tests
+# make test      lint, types and the tests
+# make thorough  the same, with those tests that take long and have a smaller one beside them
 # make fuzz      fuzz every reader, for long
 # make release   VOICES="a b" TARGETS="x y": every voice for every target, with sums, an index and an overview
 # make reproducible  build the demo voice twice, in different surroundings, and compare the bytes
@@ -39,7 +40,7 @@ BIN := .venv/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 ARTIFACT := $(DIST)/demo-$(TARGET).gsv
 WAV := $(DIST)/demo.wav
 
-.PHONY: demo quick test check fuzz golden release reproducible bench emulator demo-voice every-target sensitivity docs clean
+.PHONY: demo quick test thorough check fuzz golden release reproducible bench emulator demo-voice every-target sensitivity docs clean
 
 # What failed is shown in full; what passed is in the page.
 demo: .venv/.compile
@@ -62,7 +63,11 @@ quick: check
 	$(BIN)/python -m pytest --quick --numprocesses $(JOBS) --dist loadfile
 
 test: check
-	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile
+	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder
+
+# The same, with what takes long and is asked of a smaller case as well.
+thorough: check
+	$(BIN)/python -m pytest --thorough --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder
 
 # Every reader fuzzed for minutes instead of seconds, and all strange artifacts; prints how many inputs there were.
 FUZZ ?= 20000

@@ -26,10 +26,12 @@ settings.load_profile("gsvexport")
 def pytest_addoption(parser):
     parser.addoption("--golden", action="store_true", help="record golden files anew")
     parser.addoption("--quick", action="store_true", help="leave out what builds or emulates (see tests/quick.py)")
+    parser.addoption("--thorough", action="store_true", help="run what is marked thorough, too")
 
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "slow: --quick leaves it out, although it builds nothing")
+    config.addinivalue_line("markers", "thorough: runs with --thorough; another test asks the same of a smaller case")
 
 
 def pytest_ignore_collect(collection_path, config):
@@ -39,7 +41,26 @@ def pytest_ignore_collect(collection_path, config):
     return None
 
 
+# What takes longest, first: the last one to run would keep one processor waiting for the other.
+LONG = ("verify/test_real_voice.py", "windows/test_like_windows.py", "compiler/test_build.py", "cli/test_cli.py")
+
+
+@pytest.fixture(scope="session")
+def thorough(pytestconfig):
+    """Whether every case is asked for, however long it takes."""
+    return pytestconfig.getoption("--thorough")
+
+
+def pytest_report_header(config):
+    return None if config.getoption("--thorough") else "tests marked thorough are left out: make thorough runs them"
+
+
 def pytest_collection_modifyitems(config, items):
+    if not config.getoption("--thorough"):
+        left_out = [item for item in items if "thorough" in item.keywords]
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if "thorough" not in item.keywords]
+    items.sort(key=lambda item: not str(item.path).endswith(LONG))
     if config.getoption("--quick"):
         slow = pytest.mark.skip(reason="slow, and --quick was asked for")
         for item in items:

@@ -57,7 +57,7 @@ def folder(
         new.mkdir()
         make(new)
         sums = {file: sha256_file(new / file) for file in files}
-        (new / SUMS).write_text(canonical_json(sums), encoding="utf-8")
+        (new / SUMS).write_bytes(canonical_json(sums).encode())
         if not complete(where, files, known):  # another process may have been faster
             disk.remove_tree(where)
             with contextlib.suppress(OSError):

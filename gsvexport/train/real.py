@@ -107,8 +107,8 @@ def pack_voice(job: Job) -> None:
             names = [symbols("v2")[number] for number in one.phones]
             row = {"text": text, "phones": names, "phone_ids": one.phones.tolist(), "symbols": one.ids.tolist()}
             tests.append({**row, "codes": codes})
-        (work / "reference.json").write_text(canonical_json(tests[0]), encoding="utf-8")
-        (work / "tests.json").write_text(json.dumps(tests[1:], indent=0), encoding="utf-8")
+        (work / "reference.json").write_bytes(canonical_json(tests[0]).encode())
+        (work / "tests.json").write_bytes(json.dumps(tests[1:], indent=0).encode())
     pack.archive(job.work / "parts", job.out, real.PARTS)
     job.say(f"{job.out}: {job.out.stat().st_size / 1e6:.2f} MB")
     job.say(f"for gsvexport/demo/real.py: SHA256 = {sha256_file(job.out)!r}")

@@ -93,7 +93,7 @@ def main() -> None:
     given = parser.parse_args()
     path = given.rows or given.artifact.with_suffix(".jsonl")
     rows = read_rows(path)
-    with load(given.artifact) as voice, open(path, "a", encoding="utf-8") as out:
+    with load(given.artifact) as voice, open(path, "a", encoding="utf-8", newline="\n") as out:
         for row in said(voice, HELDOUT, given.seeds, given.every, rows):
             rows.append(row)
             out.write(json.dumps(asdict(row)) + "\n")

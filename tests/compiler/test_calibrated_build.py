@@ -126,6 +126,7 @@ def test_a_damaged_calibration_in_the_store_is_made_again(base, built, cache, tm
     assert sha256_file(path) == sha256_file(built[0])
 
 
+@pytest.mark.thorough  # test_build.py has two builds of floats at once
 def test_two_calibrated_builds_at_once_on_one_store_both_finish(base, built, tmp_path):
     both = [
         start(tmp_path / "cache", "-t", base / "hurried.toml", base / "synthetic", "-o", tmp_path / name)

@@ -73,13 +73,13 @@ def leftovers(base):
     return [path for path in every if ".partial" in str(path.relative_to(base))]
 
 
-def test_killed_at_every_change_it_resumes_to_the_same_bytes(tmp_path, monkeypatch):
+def test_killed_at_any_change_it_resumes_to_the_same_bytes(tmp_path, monkeypatch, thorough):
     monkeypatch.setattr("gsvexport.compiler.compress._KEPT", 1000)  # bytes; so that streams are kept in the store, too
     assert child(tmp_path / "whole") == 0
     whole = sha256_file(tmp_path / "whole" / "out" / "a.gsv")
     step = 0
     while True:
-        step += 1
+        step += 1 if thorough or step < 8 else 5
         base = tmp_path / str(step)
         if child(base, step) == 0:
             break
@@ -91,7 +91,7 @@ def test_killed_at_every_change_it_resumes_to_the_same_bytes(tmp_path, monkeypat
         assert sha256_file(base / "out" / "a.gsv") == whole
         assert leftovers(base) == [], f"something is left after change {step}"
     assert step > 60
-    print(f"killed at each of {step - 1} changes on the disk")  # noqa: T201 - shown by pytest -s
+    print(f"killed at changes up to {step - 1} on the disk")  # noqa: T201 - shown by pytest -s
 
 
 def test_a_clock_that_is_set_back_or_leaps_hurts_nobody(tmp_path, monkeypatch):

@@ -104,12 +104,16 @@ def test_a_packed_gpt_is_the_one_that_was_trained_and_draws_no_code_that_is_not_
     assert packed[f"{prefix}ar_predict_layer.weight"].shape == (1025, 256)
 
 
-def test_the_shipped_gpt_speaks_the_codes_and_a_training_goes_on_from_it(made, tmp_path):
+def test_the_shipped_gpt_speaks_the_codes(made, tmp_path):
     network = t2s.untrained(recipe.LEARNED)
     (tmp_path / "gpt.ckpt").write_bytes(real.parts()["gpt.ckpt"])
     recipe.unpack_gpt(network, tmp_path / "gpt.ckpt")
     told = t2s.held_out(network.eval(), made.lines, "cpu")
     assert float(told.split("ce ")[1].split(",")[0]) < 2  # of ln 513 = 6.2
+
+
+@pytest.mark.thorough  # test_train.py goes through the same loop with the small voice
+def test_a_training_goes_on_from_the_shipped_gpt(made):
     job = Job(made.folder, "cpu", 0.0001, 4, 0, 1, made.folder / "out.tar.xz", lambda line: None)
     recipe.train_gpt(job)
     recipe.pack_voice(job)

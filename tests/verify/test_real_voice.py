@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 from distinct import distinct
@@ -35,9 +36,9 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("out")
 
 
-def _targets() -> tuple[str, ...]:
+def _targets() -> tuple[Any, ...]:
     if "GSVEXPORT_EVERY_TARGET" not in os.environ:
-        return BUILT
+        return tuple(pytest.param(name, marks=pytest.mark.thorough if name == "jetson-orin" else ()) for name in BUILT)
     from gsvexport.compiler.plan import Subject
 
     subject = Subject("voice", "real", "v2", True, "0" * 64)
@@ -61,7 +62,8 @@ def test_it_is_built_and_passes(voice: Path, out: Path, target: str) -> None:
     if target in ("x86-64-int8", "coral-dev-board"):
         decisions = container.read_manifest(path).stages["vocoder"].decisions
         assert decisions is not None
-        assert {group.name for group in decisions.groups if group.precision != "float"} == {"x1", "x8"}
+        integers = {group.name for group in decisions.groups if group.precision != "float"}
+        assert integers - {"to x8"} == {"x1", "x8"}  # ONNX Runtime's upsampling layers are groups of their own
         # What refused it before: it is far beyond the old limits of 25 dB and 0.05, and PESQ hears nothing of it.
         assert (found["pipeline", "snr_db"].value or 0) < 15
         assert found["pipeline", "snr_db"].status == "info"

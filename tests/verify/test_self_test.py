@@ -49,6 +49,7 @@ def test_each_damage_of_sound_fires_its_gates_at_the_loosest_limits(name: str, r
     assert row.passed, row
 
 
+@pytest.mark.thorough  # test_ladder.py damages a voice that speaks
 def test_a_whole_voice_is_damaged_in_every_way_and_its_fp16_is_quiet(tmp_path: Path) -> None:
     pytest.importorskip("onnx_ir")
     pytest.importorskip("soundfile")
