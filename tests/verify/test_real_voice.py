@@ -16,8 +16,8 @@ from distinct import distinct
 
 from gsvexport.demo import package, real
 
-# The others take as long again; GSVEXPORT_EVERY_TARGET=1 builds all that are distinct.
-BUILT = ("x86-64-int8",)
+# One of each kind of backend and precision; `make every-target` builds all that are distinct.
+BUILT = ("x86-64-int8", "jetson-orin", "coral-dev-board")
 REFUSED = ("x86-64-vnni+t2s-int4",)
 
 pytestmark = [
