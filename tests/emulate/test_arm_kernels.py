@@ -218,6 +218,31 @@ def test_a_fused_decoder_writes_its_cache_in_place(guest, tmp_path):
         logits = [decoder.step(token, position) for decoder in (here, there)]
 
 
+def test_a_step_of_flow_matching_on_integers_gives_what_it_gives_here(guest, tmp_path):
+    from gsvexport.backends.onnxruntime import dynamic
+    from gsvexport.compiler.source import write_source
+    from gsvexport.passes.dynamic_rows import many_rows
+    from gsvexport.passes.fuse_matching import FuseMatching
+    from gsvexport.passes.once_a_sentence import SINGLE, Separate
+    from gsvexport.stages import FEATURE_WIDTH, MEL_BANDS
+    from gsvexport.synthetic import write_voice
+    from gsvexport.voice.voice import read_voice
+
+    write_voice(tmp_path / "voice", "v4")
+    source = write_source(read_voice(tmp_path / "voice"), tmp_path / "source")
+    plain = run_passes(ir.load(source.path / source.model.files["cfm"]), [FuseMatching(), Separate()]).model
+    products = [str(node.name) for node in many_rows(plain, SINGLE)]
+    lowered = run_passes(plain, dynamic.dynamic("cfm", ["neon"], products, [])).model
+    (tmp_path / "lowered").mkdir()
+    save_graphs(tmp_path / "lowered", {"cfm": lowered})
+    widths = {"state": MEL_BANDS, "prompt_mel": MEL_BANDS, "fea": FEATURE_WIDTH}
+    feeds = {name: normal(1, width, 24, seed=seed) for seed, (name, width) in enumerate(widths.items())}
+    feeds |= {"time": np.array([0.25], np.float32), "span": np.array([0.125], np.float32)}
+    here = open_session(tmp_path / "lowered" / "cfm.onnx", threads=1)
+    there = guest.open_session("onnxruntime", tmp_path / "lowered", "cfm.onnx")
+    assert snr(there.run(feeds)["velocity"], here.run(feeds)["velocity"]) > 40
+
+
 def t2s_graphs():
     """(prefill, step) of a small random network, with its heads and width."""
     from gsvexport.graphs import t2s
