@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import gc
 import os
 import sys
 from pathlib import Path
@@ -28,7 +27,6 @@ def resident() -> int:
 
 def give_back() -> None:
     """Let the system have what was freed: glibc keeps pages of closed graphs, which would count as theirs."""
-    gc.collect()
     if sys.platform == "linux":
         trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # musl has none
         if trim is not None:

@@ -20,6 +20,7 @@ from gsvexport.serve.logs import Handler, Log
 from gsvexport.serve.settings import Settings
 
 _BACKLOG = 2048
+_SEND_BUFFER = 1 << 16  # bytes in the kernel for each connection: what a caller does not take must not pile up there
 
 
 def serve(settings: Settings, catalogue: Catalogue, log: Log, listening: Callable[[str, int], None]) -> None:
@@ -167,6 +168,7 @@ def _socket(settings: Settings) -> socket.socket:
         made = socket.socket(family, kind, protocol)
         try:
             made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)  # its connections inherit it
             made.bind(address)
         except OSError:
             made.close()

@@ -11,25 +11,14 @@ import threading
 
 import httpx
 import pytest
+from shelved import PRIVATE, make
 
-from gsvexport.artifact import container
 from gsvexport.artifact.keys import TrustedKey, trust
-from gsvexport.artifact.manifest import Manifest, StageEntry
-from gsvexport.artifact.signature import add_signature, sign
+from gsvexport.artifact.signature import sign
 from gsvexport.serve.catalogue import gather
 from gsvexport.serve.logs import Log
 from gsvexport.serve.run import running
 from gsvexport.serve.settings import Settings
-from gsvexport.target.machine import this_machine
-from gsvexport.verify.report import Check, Report
-
-PRIVATE = bytes(range(32))
-CHECK = Check(1, "step", "snr", "source", 90.0, 60.0, "min", 3, "pass")
-REPORTS = {
-    "passed": Report((CHECK,)),
-    "failed": Report((Check(1, "step", "snr", "source", 50.0, 60.0, "min", 3, "fail"),)),
-    "none": Report((Check(2, "step", "pesq", "source", None, 4.0, "min", 0, "not_run", reason="no pesq"),)),
-}
 
 
 @pytest.fixture(scope="session")
@@ -51,24 +40,6 @@ def parts(tmp_path_factory):
     return files, model
 
 
-def make(parts, out, name, *, report="passed", signed=True, arch=None):
-    """An artifact called `name` in the folder `out`."""
-    files, model = parts
-    work = out / f".{name}"
-    shutil.copytree(files, work)
-    if report:
-        (work / "report.json").write_text(json.dumps(REPORTS[report].to_json()))
-    stages = {stage: StageEntry(model.files[stage], "onnxruntime", "fp32") for stage in model.stages}
-    target = {"name": "here", "device": {"arch": arch or this_machine().arch, "os": "linux", "features": []}}
-    manifest = Manifest(name, model.version, target, "s" * 64, None, {"onnx": "1"}, stages, {})
-    path = out / f"{name}.gsv"
-    container.write(container.with_members(manifest, work), work, path)
-    shutil.rmtree(work)
-    if signed:
-        add_signature(path, lambda data: sign(PRIVATE, data))
-    return path
-
-
 @pytest.fixture(scope="session")
 def shelf(parts, tmp_path_factory):
     """A folder of three signed voices, with cache and trusted keys of its own: (folder, environment)."""
@@ -84,7 +55,7 @@ def shelf(parts, tmp_path_factory):
     return folder / "voices", home
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def home(shelf, monkeypatch):
     for name, value in shelf[1].items():
         monkeypatch.setenv(name, value)
@@ -121,7 +92,8 @@ class Running:
 
     def stop(self):
         """Begin to stop."""
-        self._loop.call_soon_threadsafe(self._end.set)
+        if self._thread.is_alive():
+            self._loop.call_soon_threadsafe(self._end.set)
 
     def close(self):
         self.stop()

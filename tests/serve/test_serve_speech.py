@@ -24,7 +24,7 @@ def pcm(data):
 
 
 @pytest.fixture(scope="module")
-def alone(shelf):
+def alone(shelf, start):
     """What the voice says by itself, seed by seed."""
     with gsvexport.load(shelf[0] / "alice.gsv", threads=1) as voice:
         return {seed: voice.synthesize(TEXT, seed=seed).pcm() for seed in range(4)}
