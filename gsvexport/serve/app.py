@@ -27,6 +27,8 @@ from gsvexport.serve.sound import MEDIA, Pieces, encoded
 from gsvexport.serve.speech import Desk
 from gsvexport.serve.wishes import OWN, Asked, asked, read_body
 
+_MOST_NOTES = 10  # sentences that ran away, told of in a header
+
 
 class Service:
     """One server: its voices, its pool and its application, `guard`. It has to be made inside of the event loop."""
@@ -154,7 +156,7 @@ class _Asgi:
 async def _send_whole(data: bytes, form: str, audio: Audio, send: Send) -> None:
     headers = [(b"content-type", MEDIA[form].encode()), (b"content-length", str(len(data)).encode())]
     if audio.notes:  # a text of ours; what ran away is worth knowing before it is heard
-        headers.append((b"x-notes", json.dumps(audio.notes).encode()))
+        headers.append((b"x-notes", json.dumps(audio.notes[:_MOST_NOTES]).encode()))
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     await send({"type": "http.response.body", "body": data})
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-import os
+import mmap
 import sys
 from pathlib import Path
 
@@ -19,8 +19,8 @@ def resident() -> int:
         EnvironmentProblem: the system does not say (this is read from Linux' /proc).
     """
     try:
-        return int(_STATM.read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    except (OSError, ValueError, AttributeError) as error:
+        return int(_STATM.read_text(encoding="ascii").split()[1]) * mmap.PAGESIZE
+    except (OSError, ValueError) as error:
         what = "a memory budget needs to measure resident memory, which this system does not tell"
         raise EnvironmentProblem(what, fix="serve under Linux") from error
 

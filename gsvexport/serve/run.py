@@ -17,6 +17,7 @@ from gsvexport.errors import EnvironmentProblem
 from gsvexport.serve.app import Service
 from gsvexport.serve.catalogue import Catalogue
 from gsvexport.serve.logs import Handler, Log
+from gsvexport.serve.memory import resident
 from gsvexport.serve.settings import Settings
 
 _BACKLOG = 2048
@@ -34,6 +35,7 @@ def serve(settings: Settings, catalogue: Catalogue, log: Log, listening: Callabl
 
 
 async def _serve(settings: Settings, catalogue: Catalogue, log: Log, listening: Callable[[str, int], None]) -> None:
+    resident()  # where memory cannot be measured, that is told before anything is begun
     loop, stopping = asyncio.get_running_loop(), asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
@@ -144,9 +146,8 @@ class PatientProtocol(H11Protocol):
         super().on_response_complete()
 
     def _look(self) -> None:
-        if self.transport.get_protocol() is not self:
-            return  # a WebSocket by now, which has pings
-        answering = self.cycle is not None and not self.cycle.response_complete
+        upgraded = self.transport.get_protocol() is not self  # a WebSocket by now, whose silence ends by its pings
+        answering = upgraded or (self.cycle is not None and not self.cycle.response_complete)
         left = self.transport.get_write_buffer_size()
         stuck = left > 0 and self._seen == (self._requests, left)
         asks_slowly = not answering and left == 0 and self._seen == (self._requests, 0)

@@ -40,7 +40,6 @@ class Settings:
     memory: int = 2 * 10**9
     pin: tuple[str, ...] = ()
     aliases: Mapping[str, str] = field(default_factory=dict)
-    keys: tuple[str, ...] = ()
     allow_unsigned: bool = False
     allow_unverified: bool = False
     any_machine: bool = False

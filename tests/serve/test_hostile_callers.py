@@ -11,7 +11,8 @@ import threading
 import time
 
 import pytest
-from building import command
+from building import ROOT, command
+from websockets.sync.client import connect
 
 from gsvexport.serve.guard import _this_machine
 
@@ -154,6 +155,22 @@ def test_a_slow_reader_holds_up_nobody_and_is_left(start):
         one.close()
 
 
+def test_a_conversation_that_is_not_listened_to_ends(start):
+    server = start(rows=1, idle=0.4)
+    one = socket.socket()
+    one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    one.connect((server.host, server.port))
+    url = f"ws://{server.host}:{server.port}/v1/audio/live"
+    with connect(url, sock=one, max_queue=1, close_timeout=1) as talk:
+        talk.send(json.dumps({"voice": "alice"}))
+        talk.send(json.dumps({"text": "It is a long story. " * 15, "end": True}))
+        until = time.monotonic() + 20
+        while not server.events("request") and time.monotonic() < until:
+            time.sleep(0.05)
+        assert server.events("request")
+        assert server.say("Hello.").status_code == 200
+
+
 def test_without_a_key_no_web_page_reaches_the_server(server):
     assert server.client.get("/voices", headers={"Host": "evil.example"}).status_code == 403
     assert server.client.get("/voices", headers={"Host": f"localhost:{server.port}"}).status_code == 200
@@ -198,8 +215,10 @@ def test_the_command_ends_well_on_sigterm(shelf, tmp_path):
         one = http.client.HTTPConnection(address.removeprefix("http://"), timeout=20)
         one.request("GET", "/readyz")
         assert one.getresponse().status == 200
+        example = [sys.executable, ROOT / "examples" / "serve_load.py", address, "alice", "Hello.", "--callers", "2"]
+        done = subprocess.run(example, capture_output=True, text=True, timeout=60, check=True)
+        assert "answers by status: {200: 2}" in done.stdout
         os.kill(process.pid, signal.SIGTERM)
         assert process.wait(20) == 0
         events = [json.loads(found)["event"] for found in process.stderr.read().splitlines()]
-        assert events[:2] == ["opened", "listening"]
-        assert events[-2:] == ["stopping", "stopped"]
+        assert events == ["opened", "listening", "request", "request", "request", "stopping", "stopped"]

@@ -1,14 +1,19 @@
 """Who speaks when, text cut into sentences, sound in pieces, and settings: what needs no voice."""
 
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import TimeoutError as NotYet
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from gsvexport.errors import InputError
+from gsvexport.runtime.batch import Written
 from gsvexport.serve.sentences import LONGEST, Sentences
 from gsvexport.serve.settings import read_settings, size
 from gsvexport.serve.sound import Resampled
+from gsvexport.serve.speech import Left, Share
 from gsvexport.serve.turns import Busy, Line
 from gsvexport.signal.audio import resample
 
@@ -46,6 +51,27 @@ def test_turns_go_round_in_the_order_of_coming():
         assert (line.speaking, line.waiting) == (0, 0)
 
     asyncio.run(work())
+
+
+def test_a_long_text_has_no_more_than_its_share_in_the_batch():
+    submitted = []
+    batch = SimpleNamespace(submit=lambda *_: submitted.append(Written()) or submitted[-1])
+    share = Share(batch, lambda: 2)
+    share.submit()
+    share.submit()
+    with ThreadPoolExecutor(1) as caller:
+        third = caller.submit(share.submit)
+        with pytest.raises(NotYet):
+            third.result(0.05)
+        assert len(submitted) == 2
+        submitted[0].end()
+        assert third.result(5) is submitted[2]
+        fourth = caller.submit(share.submit)
+        share.cancel()
+        with pytest.raises(Left):
+            fourth.result(5)
+    assert all(one.done for one in submitted)
+    assert len(submitted) == 3
 
 
 def test_a_sentence_is_handed_out_when_it_is_whole():
