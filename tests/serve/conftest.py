@@ -8,6 +8,7 @@ import io
 import json
 import shutil
 import threading
+import time
 
 import httpx
 import pytest
@@ -105,6 +106,17 @@ class Running:
     def events(self, name):
         lines = [json.loads(line) for line in self.log.getvalue().splitlines()]
         return [one for one in lines if one["event"] == name]
+
+    def wait_for(self, count, **values):
+        """Until so many requests with these values are in the log, which is written after their answers."""
+        until = time.monotonic() + 30
+        while True:
+            found = [one for one in self.events("request") if values.items() <= one.items()]
+            if len(found) >= count:
+                assert len(found) == count
+                return
+            assert time.monotonic() < until, self.log.getvalue()
+            time.sleep(0.02)
 
     def say(self, text="Good morning.", **more):
         """One request for speech."""

@@ -14,7 +14,7 @@ from websockets.sync.client import connect
 
 import gsvexport
 
-TEXT = "One. Two and three are more than one. Four."
+TEXT = "One and one. Two and two."
 
 
 def pcm(data):
@@ -27,22 +27,23 @@ def pcm(data):
 def alone(shelf, start):
     """What the voice says by itself, seed by seed."""
     with gsvexport.load(shelf[0] / "alice.gsv", threads=1) as voice:
-        return {seed: voice.synthesize(TEXT, seed=seed).pcm() for seed in range(4)}
+        return {seed: voice.synthesize(TEXT, seed=seed).pcm() for seed in range(3)}
 
 
 def test_each_of_many_callers_hears_what_it_would_hear_alone(server, alone):
-    with ThreadPoolExecutor(8) as callers:
-        answers = list(callers.map(lambda seed: server.say(TEXT, seed=seed % 4), range(8)))
+    with ThreadPoolExecutor(6) as callers:
+        answers = list(callers.map(lambda seed: server.say(TEXT, seed=seed % 3), range(6)))
     for number, answer in enumerate(answers):
         assert answer.status_code == 200, answer.text
         assert answer.headers["content-type"] == "audio/wav"
         found, rate = pcm(answer.content)
         assert rate == 32000
-        np.testing.assert_array_equal(found, alone[number % 4])
-    assert len({answer.headers["x-request-id"] for answer in answers}) == 8
+        np.testing.assert_array_equal(found, alone[number % 3])
+    assert len({answer.headers["x-request-id"] for answer in answers}) == 6
+    server.wait_for(6, path="/v1/audio/speech", status=200)
     lines = [one for one in server.events("request") if one["path"] == "/v1/audio/speech"]
     assert all(one["voice"] == "alice" and one["first_sound"] <= one["seconds"] for one in lines)
-    assert "more than one" not in server.log.getvalue()
+    assert "Two and two" not in server.log.getvalue()
     assert len(server.events("opened")) == 1  # one load for all of them
 
 
@@ -144,9 +145,11 @@ def test_a_caller_who_leaves_frees_the_turn_and_is_written_for_no_further(start)
     with httpx.stream("POST", f"{server.url}/v1/audio/speech", json=value, timeout=30) as answer:
         next(answer.iter_raw())
     assert server.say("Hello.").status_code == 200  # long before the story would have ended
-    left = [one for one in server.events("request") if one["status"] == 499]
-    assert len(left) == 1
-    assert not [one for one in threading.enumerate() if one.name == "gsvexport-batch"]
+    server.wait_for(1, status=499)
+    for one in threading.enumerate():
+        if one.name == "gsvexport-batch":  # which is over once nothing is left to write
+            one.join(30)
+            assert not one.is_alive()
 
 
 def test_too_many_callers_are_told_when_to_come_again(start):
@@ -167,4 +170,4 @@ def test_what_takes_too_long_ends_at_its_deadline(start):
     answer = server.say(" ".join(["It is a long story."] * 150))
     assert answer.status_code == 504
     assert answer.json()["error"]["code"] == "deadline"
-    assert server.events("request")[-1]["code"] == "deadline"
+    server.wait_for(1, code="deadline", status=504)
