@@ -22,7 +22,7 @@ LAYERS = (
     ("verify",),
     ("compiler",),
     ("device", "emulate", "bench", "report", "crosscheck", "train"),
-    ("release",),
+    ("release", "serve"),
     ("cli",),
 )
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}

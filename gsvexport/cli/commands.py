@@ -22,6 +22,7 @@ from gsvexport.cli.progress import shows_progress
 from gsvexport.cli.registry import gc, publish, pull
 from gsvexport.cli.release import release
 from gsvexport.cli.say import bench, say
+from gsvexport.cli.serve import serve
 from gsvexport.cli.unpack import unpack
 from gsvexport.progress import Progress, note
 
@@ -418,6 +419,7 @@ def compare(
 
 cli.add_command(listen)
 cli.add_command(say)
+cli.add_command(serve)
 cli.add_command(bench)
 
 

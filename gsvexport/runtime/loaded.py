@@ -17,7 +17,7 @@ from gsvexport.runtime.ports import Array, as_array, checked
 from gsvexport.runtime.sampling import Sampling
 from gsvexport.runtime.side_by_side import OneRow, Rows, new_rows
 from gsvexport.runtime.tokens import Decoder, Generated, Writing, generate, new_decoder, write
-from gsvexport.stages import BERT_WIDTH, PRETRAINED_STAGES, Stage, stages
+from gsvexport.stages import BERT_WIDTH, PRETRAINED_STAGES, Stage, speaking, stages
 
 SOURCE_BACKEND = "onnxruntime"  # a source is ONNX; an artifact's manifest names the backend of each of its stages
 
@@ -49,6 +49,15 @@ class LoadedStages:
         self._open = opener
         self._sessions: dict[str, Session] = {}
         self._opening = threading.Lock()
+
+    def open(self) -> None:
+        """Open every graph that speaks now, so that the first sentence does not wait for them.
+
+        Raises:
+            InputError: the voice lacks one of them.
+        """
+        for stage in speaking(self.model.version):
+            self._session(stage)
 
     def close(self) -> None:
         """Free every graph. A call after this opens what it needs again."""

@@ -57,6 +57,7 @@ def test_only_commands_that_work_are_listed(cache):
         "compare",
         "listen",
         "say",
+        "serve",
         "bench",
         "cache",
         "doctor",

@@ -1,0 +1,206 @@
+"""The voices that are open: within a budget of measured memory, the one that was not used for longest closed first.
+
+All state belongs to the event loop; only opening and closing run in threads. One voice is opened at a time, so what the
+process's memory grows by meanwhile is that voice's, and what is being spoken.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Coroutine
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gsvexport.artifact import container
+from gsvexport.artifact.held import release
+from gsvexport.errors import GsvError
+from gsvexport.runtime.batch import Batch
+from gsvexport.runtime.pipeline import LoadedVoice, load
+from gsvexport.serve import memory
+from gsvexport.serve.catalogue import Offer
+from gsvexport.serve.settings import Settings
+
+Told = Callable[[str, str, float, int], None]  # "opened" or "closed", the voice's id, seconds, bytes of growth
+
+
+@dataclass(eq=False)
+class Opened:
+    """A voice that can speak, with the batch that all of its callers share."""
+
+    offer: Offer
+    voice: LoadedVoice
+    batch: Batch
+    folder: Path
+    users: int = 0
+    used: float = 0.0
+
+    def close(self) -> None:
+        """Free its graphs. Nobody may be speaking with it."""
+        self.batch.close()
+        self.voice.close()
+        release(self.folder)
+
+
+def open_offer(offer: Offer, settings: Settings) -> Opened:
+    """Open what was judged, and nothing else: the files are held to the manifest that the offer was made of.
+
+    Raises:
+        ArtifactError: the artifact was replaced since, or is damaged.
+        BackendError: a graph cannot be opened.
+    """
+    folder = container.unpacked(offer.path, offer.text)
+    try:
+        voice = load(folder, threads=settings.threads or None, any_machine=settings.any_machine)
+        voice.open()
+    except BaseException:
+        release(folder)
+        raise
+    return Opened(offer, voice, voice.batch(settings.rows), folder)
+
+
+class Abandoned(GsvError):
+    """Nobody wants the voice any more that was to be opened."""
+
+
+class Pool:
+    """Leases of open voices. `opener` and `resident` are other than the real ones in tests alone."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        opener: Callable[[Offer, Settings], Opened] = open_offer,
+        resident: Callable[[], int] = memory.resident,
+        told: Told = lambda *_: None,
+    ) -> None:
+        self._settings, self._opener, self._resident, self._told = settings, opener, resident, told
+        self._base = resident()
+        self._open: dict[str, Opened] = {}
+        self._loading: dict[str, asyncio.Task[None]] = {}
+        self._wanted: Counter[str] = Counter()  # callers who wait for a voice to be opened
+        self._grew: dict[str, int] = {}  # bytes by which the process grew when a voice was opened last
+        self._gate = asyncio.Lock()  # opening and closing, one at a time
+        self._changed = asyncio.Event()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    @property
+    def open(self) -> tuple[str, ...]:
+        """Ids of the open voices."""
+        return tuple(self._open)
+
+    @property
+    def growth(self) -> int:
+        """Bytes of resident memory that came since the pool was made; the budget is for these."""
+        return max(0, self._resident() - self._base)
+
+    @contextlib.asynccontextmanager
+    async def lease(self, offer: Offer) -> AsyncIterator[Opened]:
+        """The voice, open, and not closed before the block ends.
+
+        Raises:
+            ArtifactError, BackendError: it cannot be opened; the next caller tries again.
+        """
+        opened = await self._get(offer)
+        opened.users += 1
+        try:
+            yield opened
+        finally:
+            opened.users -= 1
+            opened.used = time.monotonic()
+            self._changed.set()
+            if not opened.users and self.growth > self._settings.memory:
+                self._start(self._shrink())
+
+    async def close(self) -> None:
+        """Close every voice."""
+        for task in self._loading.values():
+            task.cancel()
+        await asyncio.gather(*self._loading.values(), return_exceptions=True)
+        async with self._gate:
+            while self._open:
+                await asyncio.to_thread(self._open.popitem()[1].close)
+
+    async def _get(self, offer: Offer) -> Opened:
+        if offer.id in self._open:
+            return self._open[offer.id]
+        self._wanted[offer.id] += 1
+        try:
+            if offer.id not in self._loading:
+                task = self._loading[offer.id] = asyncio.create_task(self._load(offer))
+                task.add_done_callback(lambda done: self._loaded(offer.id, done))
+            await asyncio.shield(self._loading[offer.id])  # a caller who leaves does not stop it for the others
+            return self._open[offer.id]
+        finally:
+            self._wanted[offer.id] -= 1
+            self._changed.set()
+
+    def _loaded(self, name: str, task: asyncio.Task[None]) -> None:
+        self._loading.pop(name, None)
+        if not task.cancelled():
+            task.exception()  # has been seen, although every caller may have left
+
+    async def _load(self, offer: Offer) -> None:
+        async with self._gate:
+            await self._make_room(offer)
+            before, began = self._resident(), time.monotonic()
+            opened = await asyncio.to_thread(self._opener, offer, self._settings)
+            opened.used = time.monotonic()
+            self._open[offer.id] = opened
+            self._grew[offer.id] = max(0, self._resident() - before)
+            self._told("opened", offer.id, opened.used - began, self._grew[offer.id])
+            while self.growth > self._settings.memory and await self._close_one(but=offer.id):
+                pass
+
+    async def _make_room(self, offer: Offer) -> None:
+        """Close what is idle until there is room for what the voice grew by the last time; of a voice that was never
+        open nobody knows, so it may go beyond the budget until the next look.
+
+        Where all others are speaking it waits, unless only pinned ones are open: one voice can always be opened.
+        """
+        while self.growth + self._grew.get(offer.id, 0) > self._settings.memory:
+            if await self._close_one():
+                continue
+            if not any(name not in self._settings.pin for name in self._open):
+                return
+            if not self._wanted[offer.id] and offer.id not in self._settings.pin:
+                raise Abandoned(f"nobody waits for {offer.id} any more")
+            self._changed.clear()
+            await self._changed.wait()
+
+    async def _close_one(self, but: str = "") -> bool:
+        """Close the idle voice that was not used for longest; false where there is none."""
+        idle = [
+            one
+            for name, one in self._open.items()
+            if not one.users and not self._wanted[name] and name not in self._settings.pin and name != but
+        ]
+        if not idle:
+            return False
+        oldest = min(idle, key=lambda one: one.used)
+        began = time.monotonic()
+        del self._open[oldest.offer.id]
+        await asyncio.to_thread(_close, oldest)
+        self._told("closed", oldest.offer.id, time.monotonic() - began, 0)
+        return True
+
+    async def _shrink(self) -> None:
+        """Come back within the budget after somebody spoke; what was used last stays."""
+        async with self._gate:
+            while self.growth > self._settings.memory and self._open:
+                last = max(self._open.values(), key=lambda one: one.used).offer.id
+                if not await self._close_one(but=last):
+                    return
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)  # the loop holds tasks weakly
+        task.add_done_callback(self._tasks.discard)
+
+
+def _close(opened: Opened) -> None:
+    opened.close()
+    memory.give_back()

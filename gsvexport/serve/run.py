@@ -1,0 +1,180 @@
+"""A server from its settings to its end: uvicorn, limits on connections, and a stop that finishes what was begun."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+import socket
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any
+
+import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from gsvexport.errors import EnvironmentProblem
+from gsvexport.serve.app import Service
+from gsvexport.serve.catalogue import Catalogue
+from gsvexport.serve.logs import Handler, Log
+from gsvexport.serve.memory import resident
+from gsvexport.serve.settings import Settings
+
+_BACKLOG = 2048
+_SEND_BUFFER = 1 << 16  # bytes in the kernel for each connection: what a caller does not take must not pile up there
+
+
+def serve(settings: Settings, catalogue: Catalogue, log: Log, listening: Callable[[str, int], None]) -> None:
+    """Answer until SIGTERM or SIGINT. `listening` is told host and port once the server answers.
+
+    Raises:
+        EnvironmentProblem: the address cannot be had.
+        ArtifactError, BackendError: a pinned voice cannot be opened.
+    """
+    asyncio.run(_serve(settings, catalogue, log, listening))
+
+
+async def _serve(settings: Settings, catalogue: Catalogue, log: Log, listening: Callable[[str, int], None]) -> None:
+    resident()  # where memory cannot be measured, that is told before anything is begun
+    loop, stopping = asyncio.get_running_loop(), asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    try:
+        async with running(settings, catalogue, log) as (service, host, port):
+            listening(host, port)
+            log("listening", host=host, port=port, voices=len(service.catalogue.offers))
+            await stopping.wait()
+    finally:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)
+
+
+@contextlib.asynccontextmanager
+async def running(
+    settings: Settings, catalogue: Catalogue, log: Log, **pool: Any
+) -> AsyncIterator[tuple[Service, str, int]]:
+    """A server that answers inside of the block: with its host and port. At the end it finishes what was begun.
+
+    Raises: as `serve`.
+    """
+    with contextlib.closing(_socket(settings)) as bound:
+        service = Service(settings, catalogue, log, **pool)
+        for name in ("uvicorn", "uvicorn.error", "websockets"):
+            logging.getLogger(name).handlers = [Handler(log)]
+            logging.getLogger(name).propagate = False
+        server = _Server(_config(settings, service))
+        try:
+            await service.start()
+            answering = asyncio.ensure_future(server.serve(sockets=[bound]))
+            try:
+                while not server.started and not answering.done():
+                    await asyncio.sleep(0.005)
+                yield service, *bound.getsockname()[:2]
+            finally:
+                log("stopping", active=service.guard.active)
+                await service.stop()
+                log("stopped", active=service.guard.active)
+                server.should_exit = True
+                await answering
+        finally:
+            await service.desk.close()
+
+
+def _config(settings: Settings, service: Service) -> uvicorn.Config:
+    class Connection(PatientProtocol):
+        idle = settings.idle
+
+    return uvicorn.Config(
+        service.guard,
+        http=Connection,
+        ws="websockets-sansio",
+        ws_max_size=settings.largest_body,
+        ws_max_queue=4,
+        ws_ping_interval=settings.idle,
+        ws_ping_timeout=settings.idle,
+        ws_per_message_deflate=False,  # a small message must not become a large one
+        loop="asyncio",
+        lifespan="off",
+        log_config=None,
+        log_level=logging.WARNING,
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        limit_concurrency=settings.connections,
+        backlog=_BACKLOG,
+        timeout_keep_alive=max(1, round(settings.idle)),
+        timeout_graceful_shutdown=1,  # what is being spoken was waited for already
+        h11_max_incomplete_event_size=settings.largest_headers,
+    )
+
+
+class _Server(uvicorn.Server):
+    """Signals are ours: uvicorn's own handlers would cut WebSockets off, and end the process by the signal."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave them as they are."""
+        yield
+
+
+class PatientProtocol(H11Protocol):
+    """A connection that may be slow, but not for ever: every `idle` seconds somebody looks whether it got on.
+
+    uvicorn itself ends connections that are silent after an answer, not those that never ask, ask one byte at a time,
+    or do not take what they asked for.
+    """
+
+    idle = 15.0
+    _timer: asyncio.TimerHandle | None = None
+    _seen: tuple[int, int] | None = None  # requests, and bytes that were not taken, at the last look
+
+    def connection_made(self, transport: Any) -> None:
+        """As uvicorn's."""
+        super().connection_made(transport)
+        self._requests = 0
+        self._timer = self.loop.call_later(self.idle, self._look)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """As uvicorn's."""
+        if self._timer is not None:
+            self._timer.cancel()
+        super().connection_lost(exc)
+
+    def on_response_complete(self) -> None:
+        """As uvicorn's."""
+        self._requests += 1
+        super().on_response_complete()
+
+    def _look(self) -> None:
+        upgraded = self.transport.get_protocol() is not self  # a WebSocket by now, whose silence ends by its pings
+        answering = upgraded or (self.cycle is not None and not self.cycle.response_complete)
+        left = self.transport.get_write_buffer_size()
+        stuck = left > 0 and self._seen == (self._requests, left)
+        asks_slowly = not answering and left == 0 and self._seen == (self._requests, 0)
+        if stuck or self.transport.is_closing():
+            self.transport.abort()
+            return
+        if asks_slowly:
+            self.transport.close()
+            return
+        self._seen = (self._requests, left) if left or not answering else None
+        self._timer = self.loop.call_later(self.idle, self._look)
+
+
+def _socket(settings: Settings) -> socket.socket:
+    """The address, held before anything is opened."""
+    try:
+        found = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family, kind, protocol, _, address = found[0]
+        made = socket.socket(family, kind, protocol)
+        try:
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)  # its connections inherit it
+            made.bind(address)
+        except OSError:
+            made.close()
+            raise
+    except OSError as error:
+        what = f"{settings.host} port {settings.port} cannot be served: {error.strerror or error}"
+        raise EnvironmentProblem(what, fix="choose another --host or --port") from error
+    return made
