@@ -132,7 +132,14 @@ class Killed(Exception):
     """What ends the first run."""
 
 
-@pytest.mark.parametrize("name", ["vocoder", "adversarial", "encoder", "gpt", "polish"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "adversarial",
+        "gpt",
+        *(pytest.param(name, marks=pytest.mark.thorough) for name in ("vocoder", "encoder", "polish")),  # the same loop
+    ],
+)
 def test_a_killed_training_ends_with_the_same_numbers(made, name, short_crops, tmp_path, monkeypatch):
     train = parts(made)[name]
     schedule = loop.Schedule(3, save=1, report=1, evaluate=100)

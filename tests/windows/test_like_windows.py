@@ -72,6 +72,7 @@ def test_a_voice_goes_through_every_command_and_its_artifact_has_the_same_bytes(
 
 
 @linux
+@pytest.mark.thorough  # a minute; the flow above goes through the same modules
 def test_tests_of_files_locks_and_repositories_pass_there_too(tmp_path):
     """Those of these modules that use no process of POSIX."""
     modules = [
