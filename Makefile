@@ -1,7 +1,7 @@
 # make demo      build the demo voice in INT8, verify it and let it say a sentence, or TEXT="what you like"
 # make quick     lint, types, and the tests that neither build nor emulate anything: about a minute
 # make test      lint, types and the tests
-# make thorough  the same, with those tests that take long and have a smaller one beside them
+# make thorough  the same, with those tests that CI has no time for
 # make fuzz      fuzz every reader, for long
 # make release   VOICES="a b" TARGETS="x y": every voice for every target, with sums, an index and an overview
 # make reproducible  build the demo voice twice, in different surroundings, and compare the bytes
@@ -65,7 +65,7 @@ quick: check
 test: check
 	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder
 
-# The same, with what takes long and is asked of a smaller case as well.
+# The same, with what CI has no time for.
 thorough: check
 	$(BIN)/python -m pytest --thorough --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder
 

@@ -55,6 +55,7 @@ def built(work):
     return work / "dist/synthetic-x86-64.gsv"
 
 
+@pytest.mark.thorough
 def test_a_build_takes_its_reference_from_the_command_line(built):
     manifest = read_manifest(built)
     assert set(manifest.stages) == {"prefill", "step", "acoustic", "vocoder"}

@@ -115,6 +115,7 @@ def test_say_and_verify_refuse_with_an_exit_code_of_their_own(built, cache, tmp_
         assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.thorough  # test_build.py damages another step
 def test_a_damaged_calibration_in_the_store_is_made_again(base, built, cache, tmp_path):
     (feeds,) = (cache / "store").glob("*/content/feeds.npz")
     feeds.write_bytes(b"x" * feeds.stat().st_size)

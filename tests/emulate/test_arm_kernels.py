@@ -285,6 +285,7 @@ def test_a_tiny_voice_says_on_another_core_what_it_says_here(emulator, artifact)
     assert snr(found.samples, expected.samples) > 80
 
 
+@pytest.mark.thorough  # the test above speaks there, too
 def test_the_command_line_speaks_on_a_device_of_another_architecture(emulator, artifact, tmp_path):
     out = tmp_path / "said.wav"
     said = ["say", str(artifact), "--phones", "9 40", "--no-prompt", "--max-tokens", "4", "-o", str(out)]

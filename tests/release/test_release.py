@@ -68,6 +68,7 @@ def test_the_overview_has_a_row_for_each(released):
     assert "not run here" in page
 
 
+@pytest.mark.thorough
 def test_what_is_measured_stands_on_the_page_until_it_is_not_measured(base, released, tmp_path):
     arguments = (*RELEASE, base / "alice", "-t", "x86-64", "-o", tmp_path / "out", "-q")
     assert gsvexport(base / "cache", *arguments, "--bench").returncode == 0
@@ -110,6 +111,7 @@ def test_a_missed_gate_leaves_the_release_as_it_was(base, released):
     assert left(out) == FILES
 
 
+@pytest.mark.thorough
 def test_two_voices_of_one_name_are_refused(base, tmp_path):
     twin = renamed(write_voice(base / "twin", seed=1), "alice")
     done = gsvexport(base / "cache", *RELEASE, base / "alice", twin, "-t", "x86-64", "-o", tmp_path / "out", "-q")
