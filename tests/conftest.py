@@ -31,7 +31,7 @@ def pytest_addoption(parser):
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "slow: --quick leaves it out, although it builds nothing")
-    config.addinivalue_line("markers", "thorough: runs with --thorough; CI has no time for it, and most have a smaller one beside them")
+    config.addinivalue_line("markers", "thorough: runs with --thorough; CI has no time for it")
 
 
 def pytest_ignore_collect(collection_path, config):
