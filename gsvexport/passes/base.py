@@ -132,3 +132,40 @@ def replace(old: ir.Value, new: ir.Value) -> None:
         new.shape, new.type = old.shape, old.type
         old.name, new.name = f"{old.name}/replaced", old.name
     ir.convenience.replace_all_uses_with(old, new, replace_graph_outputs=True)
+
+
+class Adder:
+    """Appends nodes, called after `place`; `finish` puts the graph's nodes in order."""
+
+    def __init__(self, model: ir.Model, place: str) -> None:
+        self.model, self._place, self._made = model, place, 0
+
+    def __call__(self, op_type: str, *inputs: ir.Value | None, domain: str = "", **attributes: Any) -> ir.Value:
+        """The result of a new node."""
+        self._made += 1
+        name = f"{self._place}/{op_type}_{self._made}"
+        node = ir.node(op_type, list(inputs), attributes, domain=domain, name=name)
+        node.outputs[0].name = name
+        self.model.graph.append(node)
+        return node.outputs[0]
+
+    def ints(self, *values: int) -> ir.Value:
+        """An int64 vector."""
+        return initializer(self.model, f"ints:{','.join(map(str, values))}", np.array(values, np.int64))
+
+    def scalar(self, value: float, dtype: type | None = None) -> ir.Value:
+        """A number: int64 or float32 where no other type is asked for."""
+        kind = np.dtype(dtype or (np.int64 if isinstance(value, int) else np.float32))
+        return initializer(self.model, f"scalar:{kind}:{value}", np.array(value, kind))
+
+    def one(self, rank: int = 0) -> ir.Value:
+        """1 as int32, a scalar or a vector of one."""
+        return initializer(self.model, f"one:int32:{rank}", np.ones([1] * rank, np.int32))
+
+    def int32(self, count: ir.Value) -> ir.Value:
+        """An int64 vector of one element as an int32 scalar."""
+        return self("Squeeze", self("Cast", count, to=ir.DataType.INT32), self.ints(0))
+
+    def finish(self) -> None:
+        """Bring the nodes into an order in which each follows what it reads."""
+        self.model.graph.sort()

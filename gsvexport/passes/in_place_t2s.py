@@ -27,9 +27,9 @@ import onnx
 import onnx_ir as ir
 
 from gsvexport.errors import PassError
-from gsvexport.passes.base import Outcome, replace
+from gsvexport.passes.base import Adder, Outcome, replace
 from gsvexport.passes.fuse_attention import Attention, find_attentions
-from gsvexport.passes.one_t2s import Adder, embedded_rows, embedding
+from gsvexport.passes.one_t2s import embedded_rows, embedding
 
 OPSET = 24  # the first one with TensorScatter; Attention came in 23
 KINDS = ("keys", "values")
@@ -60,7 +60,8 @@ class InPlaceT2S:
         _raise_opset(model)
         old_inputs = list(graph.inputs)
         ports = self._ports(model)
-        rows = embedded_rows(Adder(model), embedded, ports)  # named as in OneT2S, whose measurements then hold here
+        # Named as in OneT2S, whose measurements then hold here.
+        rows = embedded_rows(Adder(model, "t2s"), embedded, ports)
         add = Adder(model, "in-place")
         first, window = add("Cast", ports["cached"], to=ir.DataType.INT64), add("Shape", ports["slots"])
         seen = _seen(add, ports)

@@ -4,8 +4,8 @@ A row of x is scaled by its own largest value m, a column of W by one scale c, w
 
     q = round(127·x / m),  m = max|x| of the row        x·W ≈ (W₈ qᵀ)ᵀ · c · m/127
 
-A processor that multiplies bytes four at a time (VNNI, AMX) does that at 200 rows in a sixth of the time of
-`MatMulNBits`, which does one row after another. For one row `MatMulNBits` is the faster one.
+A processor that multiplies bytes four at a time (VNNI, AMX) does that faster than `MatMulNBits`, which does one row
+after another (docs/t2s.md has figures). For one row `MatMulNBits` is the one to take: all of it is reading.
 
 The weights are the very bytes of the graph of one row, [N, K] with an offset of 128. That is the left side of a product
 of unsigned with signed bytes, and a runtime makes no copy of a left side: nothing is stored or held twice. Sums are
@@ -23,8 +23,7 @@ import numpy as np
 import onnx_ir as ir
 
 from gsvexport.artifact.manifest import SAME_BYTES
-from gsvexport.passes.base import Outcome, constant, initializer, replace
-from gsvexport.passes.one_t2s import Adder
+from gsvexport.passes.base import Adder, Outcome, constant, initializer, replace
 
 DOMAIN = "com.microsoft"
 _TINY = 1e-20  # a row of zeros is not divided by zero
@@ -50,12 +49,14 @@ def _rewrite(add: Adder, node: ir.Node) -> bool:
     blocks, bytes_ = constant(scales), constant(packed)
     assert blocks is not None
     assert bytes_ is not None
-    rows, count = node.attributes["K"].as_int(), node.attributes["N"].as_int()
-    if bytes_.size != rows * count or (blocks != blocks[:, :1]).any():
+    depth, count = node.attributes["K"].as_int(), node.attributes["N"].as_int()
+    if bytes_.size != depth * count or (blocks != blocks[:, :1]).any():
         return False
-    weights = initializer(add.model, f"{packed.name}:rows", bytes_.reshape(count, rows))  # type: ignore[union-attr]
+    weights = initializer(add.model, f"{packed.name}:rows", bytes_.reshape(count, depth))  # type: ignore[union-attr]
     weights.metadata_props[SAME_BYTES] = str(packed.name)  # type: ignore[union-attr]
     columns = add("Slice", scales, add.ints(0), add.ints(1), add.ints(1))  # [N, 1]
+    # Not by QuantizeLinear with the rows' own scales, as in `dynamic_rows`: ONNX Runtime 1.32 puts the transposition in
+    # front of it, and it then takes 50 times as long.
     largest = add("Max", add("ReduceMax", add("Abs", x), axes=[-1]), add.scalar(_TINY))  # [1, S, 1]
     scaled = add("Mul", x, add("Div", add.scalar(127.0), largest))
     signed = add("QuantizeLinear", scaled, add.scalar(1.0), add.scalar(0, np.int8))

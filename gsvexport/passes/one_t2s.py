@@ -25,13 +25,13 @@ Integer ports are int32, which every runtime takes as it is.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import onnx_ir as ir
 
 from gsvexport.errors import PassError
-from gsvexport.passes.base import Outcome, constant, initializer, producer, replace
+from gsvexport.passes.base import Adder, Outcome, constant, initializer, producer, replace
 from gsvexport.passes.fuse_attention import Attention, find_attentions
 
 MASKED = -1e4  # exp gives 0 in float32 and the number itself fits float16
@@ -55,7 +55,7 @@ class OneT2S:
         if len(attentions) != self.layers:
             raise PassError(f"{self.name}: {len(attentions)} attentions in {self.layers} layers")
         old_inputs = list(graph.inputs)
-        add = Adder(model)
+        add = Adder(model, "t2s")
         ports = self._ports(model)
         rows, masks = embedded_rows(add, embedded, ports), _masks(add, ports)
         replace(embedded.rows, rows)
@@ -184,40 +184,3 @@ def _masks(add: Adder, ports: dict[str, ir.Value]) -> dict[str, ir.Value]:
     filled = add("Unsqueeze", add("Less", slot, ports["cached"]), add.ints(0))
     zero, masked = add.scalar(0.0), add.scalar(MASKED)
     return {"old": add("Where", filled, zero, masked), "new": add("Where", seen, zero, masked), "C": capacity}
-
-
-class Adder:
-    """Appends nodes, called after `place`; `finish` puts the graph's nodes in order."""
-
-    def __init__(self, model: ir.Model, place: str = "t2s") -> None:
-        self.model, self._place, self._made = model, place, 0
-
-    def __call__(self, op_type: str, *inputs: ir.Value | None, domain: str = "", **attributes: Any) -> ir.Value:
-        """The result of a new node."""
-        self._made += 1
-        name = f"{self._place}/{op_type}_{self._made}"
-        node = ir.node(op_type, list(inputs), attributes, domain=domain, name=name)
-        node.outputs[0].name = name
-        self.model.graph.append(node)
-        return node.outputs[0]
-
-    def ints(self, *values: int) -> ir.Value:
-        """An int64 vector."""
-        return initializer(self.model, f"ints:{','.join(map(str, values))}", np.array(values, np.int64))
-
-    def scalar(self, value: float, dtype: type | None = None) -> ir.Value:
-        """A number: int64 or float32 where no other type is asked for."""
-        kind = np.dtype(dtype or (np.int64 if isinstance(value, int) else np.float32))
-        return initializer(self.model, f"scalar:{kind}:{value}", np.array(value, kind))
-
-    def one(self, rank: int = 0) -> ir.Value:
-        """1 as int32, a scalar or a vector of one."""
-        return initializer(self.model, f"one:int32:{rank}", np.ones([1] * rank, np.int32))
-
-    def int32(self, count: ir.Value) -> ir.Value:
-        """An int64 vector of one element as an int32 scalar."""
-        return self("Squeeze", self("Cast", count, to=ir.DataType.INT32), self.ints(0))
-
-    def finish(self) -> None:
-        """Bring the nodes into an order in which each follows what it reads."""
-        self.model.graph.sort()

@@ -94,11 +94,7 @@ class QuantiseConv:
         node.replace_input_with(2, b)
 
     def _activation(self, model: ir.Model, name: str) -> tuple[ir.Value, ir.Value]:
-        scale, zero = self._scale_zero(name)
-        return (
-            initializer(model, f"{name}:scale", np.array(scale, np.float32)),
-            initializer(model, f"{name}:zero", np.array(zero, np.uint8)),
-        )
+        return steps(model, name, *self._scale_zero(name))
 
     def _scale_zero(self, name: str) -> tuple[float, int]:
         return affine(*self.ranges[name])
@@ -116,6 +112,14 @@ def integer_weight(model: ir.Model, node: ir.Node, bits: int) -> tuple[ir.Value,
         initializer(model, f"{label}:i8.zero", np.zeros(len(weight), np.int8)),
     ]
     return insert_before(node, "DequantizeLinear", values, {"axis": 0}, name=f"{label}:i8/dq")[0], scales
+
+
+def steps(model: ir.Model, name: str, scale: float, zero: int) -> tuple[ir.Value, ir.Value]:
+    """The scale and zero point of a tensor of uint8, as QuantizeLinear and DequantizeLinear take them."""
+    return (
+        initializer(model, f"{name}:scale", np.array(scale, np.float32)),
+        initializer(model, f"{name}:zero", np.array(zero, np.uint8)),
+    )
 
 
 def affine(low: float, high: float) -> tuple[float, int]:

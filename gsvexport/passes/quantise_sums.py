@@ -16,11 +16,10 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-import numpy as np
 import onnx_ir as ir
 
-from gsvexport.passes.base import Outcome, constant, initializer, producer
-from gsvexport.passes.quantise_conv import affine
+from gsvexport.passes.base import Outcome, constant, producer
+from gsvexport.passes.quantise_conv import affine, steps
 
 
 @dataclass(frozen=True)
@@ -56,11 +55,7 @@ class QuantiseSums:
 
     def _pair(self, model: ir.Model, value: ir.Value, readers: Collection[ir.Node]) -> None:
         """Let `readers` read `value` through a pair."""
-        scale, zero = affine(*self.ranges[str(value.name)])
-        parts = [
-            initializer(model, f"{value.name}:scale", np.array(scale, np.float32)),
-            initializer(model, f"{value.name}:zero", np.array(zero, np.uint8)),
-        ]
+        parts = steps(model, str(value.name), *affine(*self.ranges[str(value.name)]))
         quantise = ir.node("QuantizeLinear", [value, *parts], name=f"{value.name}/q")
         restore = ir.node("DequantizeLinear", [quantise.outputs[0], *parts], name=f"{value.name}/dq")
         quantise.outputs[0].name, restore.outputs[0].name = quantise.name, restore.name

@@ -11,12 +11,11 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes import common
 
-from gsvexport.passes.base import Outcome, attribute, constant, initializer, insert_before, replace
-from gsvexport.passes.quantise_conv import affine, integer_weight
+from gsvexport.passes.base import Outcome, attribute, constant, insert_before, replace
+from gsvexport.passes.quantise_conv import affine, integer_weight, steps
 
 _FINER = 254  # steps of l in one of h: what rounding leaves lies within half of one
 _MIDDLE = 128
@@ -61,9 +60,6 @@ class WideConv:
         replace(node.outputs[0], total)
 
     def _pair(self, model: ir.Model, anchor: ir.Node, value: ir.Value, name: str, scale: float, zero: int) -> ir.Value:
-        parts = [
-            initializer(model, f"{name}:scale", np.array(scale, np.float32)),
-            initializer(model, f"{name}:zero", np.array(zero, np.uint8)),
-        ]
+        parts = steps(model, name, scale, zero)
         (q,) = insert_before(anchor, "QuantizeLinear", [value, *parts], name=f"{name}/q")
         return insert_before(anchor, "DequantizeLinear", [q, *parts], name=f"{name}/dq")[0]

@@ -139,8 +139,8 @@ class LoadedVoice(LoadedStages):
 
         v3 and v4 take `steps` of flow matching (32 and 8 by default; fewer are faster) and may be guided by
         `cfg_rate` (0 is upstream's own; any other doubles the work), have a `noise_scale` of 1 and need their prompt.
-        `solver` is how steps are taken: "euler", as upstream does, "adams", closer to the limit of many steps for the
-        same work, or "midpoint", for twice the work (docs/v3-v4.md).
+        `solver` is how steps are taken: "euler", as upstream does, "adams", of second order for the
+        same work, or "midpoint", of second order for twice the work (docs/v3-v4.md says what that was worth).
 
         `progress` is told the number of each sentence, from 1, as it begins, and how many there are.
 

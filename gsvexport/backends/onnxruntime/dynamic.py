@@ -16,10 +16,8 @@ from typing import Any
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from gsvexport.artifact.manifest import Decisions
-from gsvexport.artifact.manifest import Group as Decided
-from gsvexport.backends.lowered import ALLOWED, digits
-from gsvexport.backends.onnxruntime.int8 import Quantised
+from gsvexport.backends.lowered import ALLOWED
+from gsvexport.backends.onnxruntime.int8 import Attempt, Quantised, decisions, freed
 from gsvexport.backends.onnxruntime.recipes import dynamic
 from gsvexport.backends.onnxruntime.session import open_session
 from gsvexport.graphs.save import save_graphs
@@ -81,7 +79,7 @@ def quantise(
     expected = _run(plain, given)
     layers = groups(model)
 
-    def attempt(integers: Sequence[str]) -> tuple[ir.Model, float, tuple[str, ...]]:
+    def attempt(integers: Sequence[str]) -> Attempt:
         nodes = [node for name in integers for node in layers[name].nodes]
         floats = [value for name, group in layers.items() if name not in integers for value in group.outputs]
         result = run_passes(model, dynamic(stage, features, nodes, floats))
@@ -91,27 +89,21 @@ def quantise(
         notes = tuple(note for _, outcome in result.applied for note in outcome.notes)
         return result.model, damage(list(zip(expected, outputs, strict=True))), notes
 
-    lowered, reached, notes = attempt(list(layers))
+    counts = {name: len(group.nodes) for name, group in layers.items()}
+    costs = {name: group.cost for name, group in layers.items()}
+    first = lowered, reached, notes = attempt(list(layers))
     if reached <= ALLOWED:
-        count, cost = sum(len(group.nodes) for group in layers.values()), sum(group.cost for group in layers.values())
-        decided: tuple[Decided, ...] = (Decided("all", count, cost, digits(reached), "int8"),)
         more = f"none stays float; {reached:.3g} of the gates used in all"
-        return Quantised(lowered, (*notes, more), Decisions(ALLOWED, digits(reached), decided))
+        cost, count = {"all": sum(costs.values())}, {"all": sum(counts.values())}
+        return Quantised(lowered, (*notes, more), decisions(reached, {"all": reached}, cost, count, ()))
     alone = {name: attempt([name])[1] for name in layers}
-    kept: list[str] = []
-    for name in sorted(alone, key=lambda name: -(alone[name] ** 2) / layers[name].cost):
-        kept.append(name)
-        lowered, reached, notes = attempt([one for one in layers if one not in kept])
-        if reached <= ALLOWED:
-            break
+    kept, (lowered, reached, notes) = freed(
+        first, alone, costs, lambda kept: attempt([one for one in layers if one not in kept])
+    )
     measured = ", ".join(f"{name} {value:.3g}" for name, value in alone.items())
     more = f"share of the gates used with one group on integers: {measured}"
     last = f"float: {', '.join(kept)}; {reached:.3g} in all"
-    decided = tuple(
-        Decided(name, len(group.nodes), group.cost, digits(alone[name]), "float" if name in kept else "int8")
-        for name, group in layers.items()
-    )
-    return Quantised(lowered, (*notes, more, last), Decisions(ALLOWED, digits(reached), decided))
+    return Quantised(lowered, (*notes, more, last), decisions(reached, alone, costs, counts, kept))
 
 
 def probes(feeds: Sequence[Feeds]) -> list[dict[str, Array]]:

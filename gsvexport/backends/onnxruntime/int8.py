@@ -29,6 +29,7 @@ from gsvexport.passes.polyphase import PHASES
 _TO = "to "
 Array = NDArray[Any]
 Feeds = Mapping[str, Array]
+Attempt = tuple[ir.Model, float, tuple[str, ...]]  # a lowered graph, the share of the gates that it uses, in words
 
 
 @dataclass(frozen=True)
@@ -103,33 +104,61 @@ def quantise(
     every = tuple(node for group in layers.values() for node in group.nodes)
     between = {str(node.name) for node in model.graph if PHASES in node.metadata_props}
 
-    def attempt(skip: Sequence[str]) -> tuple[ir.Model, float, tuple[str, ...]]:
+    def attempt(skip: Sequence[str]) -> Attempt:
         wide = [node for node in every if node in between and node not in skip]
         result = run_passes(model, quantised(ranges, features, skip, wide))
         share = damage(list(zip(expected, _run(result.model, given), strict=True)))
         return result.model, share, tuple(note for _, outcome in result.applied[:-1] for note in outcome.notes)
 
     alone = {name: attempt([node for node in every if node not in group.nodes])[1] for name, group in layers.items()}
-    kept: list[str] = []
-    lowered, reached, notes = attempt(())
-    # Noise powers add up, so a group frees the square of its share; what it costs is arithmetic in float.
-    for name in sorted(alone, key=lambda name: -(alone[name] ** 2) / layers[name].cost):
-        if reached <= ALLOWED:
-            break
-        kept.append(name)
-        lowered, reached, notes = attempt([node for group in kept for node in layers[group].nodes])
+
+    def without(kept: Sequence[str]) -> Attempt:
+        return attempt([node for group in kept for node in layers[group].nodes])
+
+    costs = {name: group.cost for name, group in layers.items()}
+    kept, (lowered, reached, notes) = freed(attempt(()), alone, costs, without)
     # An upsampling layer among float ones would only turn its tensors twice.
     if lonely := [name for name, group in layers.items() if group.leads_to in kept and name not in kept]:
         kept += lonely
-        lowered, reached, notes = attempt([node for group in kept for node in layers[group].nodes])
+        lowered, reached, notes = without(kept)
     measured = ", ".join(f"{name} {value:.3g}" for name, value in alone.items())
     decided = f"float: {', '.join(kept)}" if kept else "none stays float"
     more = (f"share of the gates used with one group quantised: {measured}", f"{decided}; {reached:.3g} in all")
-    decided_groups = tuple(
-        Decided(name, len(group.nodes), group.cost, digits(alone[name]), "float" if name in kept else "int8")
-        for name, group in layers.items()
+    counts = {name: len(group.nodes) for name, group in layers.items()}
+    return Quantised(lowered, (*notes, *more), decisions(reached, alone, costs, counts, kept))
+
+
+def freed(
+    first: Attempt, alone: Mapping[str, float], costs: Mapping[str, int], without: Callable[[Sequence[str]], Attempt]
+) -> tuple[list[str], Attempt]:
+    """The groups that have to be float, and what was measured with them; `first` is what was measured with none.
+
+    They become float one by one until at most `ALLOWED` of the gates is used. Noise powers add up, so a group frees the
+    square of its share `alone`; what it costs is arithmetic in float: most freed for its cost, first.
+    """
+    kept: list[str] = []
+    last = first
+    for name in sorted(alone, key=lambda name: -(alone[name] ** 2) / costs[name]):
+        if last[1] <= ALLOWED:
+            break
+        kept.append(name)
+        last = without(kept)
+    return kept, last
+
+
+def decisions(
+    reached: float,
+    alone: Mapping[str, float],
+    costs: Mapping[str, int],
+    counts: Mapping[str, int],
+    kept: Sequence[str],
+) -> Decisions:
+    """What was decided, for the manifest; all by the groups' names."""
+    rows = tuple(
+        Decided(name, counts[name], costs[name], digits(share), "float" if name in kept else "int8")
+        for name, share in alone.items()
     )
-    return Quantised(lowered, (*notes, *more), Decisions(ALLOWED, digits(reached), decided_groups))
+    return Decisions(ALLOWED, digits(reached), rows)
 
 
 def _run(model: ir.Model, feeds: Sequence[Feeds]) -> list[Array]:
