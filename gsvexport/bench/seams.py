@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from gsvexport.runtime.ahead import Noise, Pace, latents_of
+from gsvexport.runtime.draws import Draws
 from gsvexport.runtime.loaded import LoadedStages
 from gsvexport.runtime.pipeline import load
 from gsvexport.runtime.ports import Array
@@ -31,9 +32,9 @@ def seams(voice: LoadedStages, phones: Array, seed: int) -> dict[int, tuple[floa
     """For each look-ahead: distance of loudness from the whole sentence, the latent's SNR in dB, and the largest step
     between two samples at a seam beside the largest one elsewhere."""
     prompt = voice.own_prompt()
-    random = np.random.Generator(np.random.PCG64(seed))
-    codes = voice.generate(phones, None, prompt, voice.sampling, random, 1500).tokens
-    noise = Noise(voice.model.dims.I, random)(0, FRAMES_PER_CODE * codes.size)
+    draws = Draws(seed)
+    codes = voice.generate(phones, None, prompt, voice.sampling, draws, 1500).tokens
+    noise = Noise(voice.model.dims.I, draws)(0, FRAMES_PER_CODE * codes.size)
 
     def latent(some: Array, start: int) -> Array:
         first = FRAMES_PER_CODE * start

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from gsvexport.errors import GsvError
 from gsvexport.progress import Progress, counted
+from gsvexport.runtime.draws import Draws
 from gsvexport.runtime.runaway import findings, tempo
 from gsvexport.runtime.speech import Manner, sound_feeds
 from gsvexport.stages import MAX_TOKENS
@@ -124,8 +125,7 @@ def _both(voice: LoadedVoice, source: LoadedVoice, text: str, phones: Array) -> 
 
 def _speak(voice: LoadedVoice, source: LoadedVoice, codes: Array, phones: Array, seed: int) -> Array:
     """Codes [n] with the source's conditioning and one noise: samples [N]."""
-    random = np.random.Generator(np.random.PCG64(seed))
-    feeds = sound_feeds(voice, codes, phones[np.newaxis], source.baked, Manner(), random)
+    feeds = sound_feeds(voice, codes, phones[np.newaxis], source.baked, Manner(), Draws(seed))
     return np.asarray(voice.run("vocoder", feeds)["audio"].reshape(-1))
 
 

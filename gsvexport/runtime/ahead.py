@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from gsvexport.runtime.draws import Draws
 from gsvexport.runtime.ports import Array
 from gsvexport.stages import FRAMES_PER_CODE
 
@@ -70,17 +71,17 @@ def _piece(written: list[int], first: int, last: int, latent: Latent, tail: Arra
 
 
 class Noise:
-    """Standard normal noise [1, C, n] by frame: a frame has the same in every window that holds it."""
+    """Standard normal noise [1, C, n] by frame: a frame has the same in every window that holds it, and the same as in
+    a sentence that is spoken as a whole."""
 
-    def __init__(self, channels: int, random: np.random.Generator) -> None:
-        self._channels, self._random = channels, random
-        self._frames: list[Array] = []
+    def __init__(self, channels: int, draws: Draws) -> None:
+        self._channels, self._draws = channels, draws
+        self._held: Array = np.empty((1, channels, 0), np.float32)
         self._first = 0
 
     def __call__(self, start: int, stop: int) -> Array:
         """Frames [start, stop); what lies before `start` is forgotten."""
-        while self._first + len(self._frames) < stop:
-            self._frames.append(self._random.standard_normal(self._channels, dtype=np.float32))
-        del self._frames[: start - self._first]
+        more = self._draws.normal(self._channels, max(0, stop - self._first - self._held.shape[2]))
+        self._held = np.concatenate([self._held, more], axis=2)[:, :, start - self._first :]
         self._first = start
-        return np.stack(self._frames[: stop - start], axis=1)[np.newaxis]
+        return self._held[:, :, : stop - start]

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from gsvexport.errors import InputError
+from gsvexport.runtime.draws import Draws
 from gsvexport.runtime.loaded import LoadedStages
 from gsvexport.runtime.ports import Array, outside
 from gsvexport.runtime.sampling import Floats, Ints, Sampling
@@ -158,11 +159,11 @@ class Batch:
         sampling: Sampling | None = None,
         max_tokens: int = MAX_TOKENS,
         *,
-        random: np.random.Generator | None = None,
+        draws: Draws | None = None,
     ) -> Written:
         """One more sentence; arguments as in `LoadedVoice.tokens`, whose codes these are. Waits while too many wait.
 
-        `random` is used in place of a generator from the seed in `sampling`.
+        `draws` are used in place of those of the seed in `sampling`.
 
         Raises:
             InputError: arguments out of range (all listed), no prompt given and none baked, or the batch is closed.
@@ -171,7 +172,7 @@ class Batch:
             raise InputError("no codes can be generated", problems=problems)
         chosen = sampling or self._voice.sampling
         feeds = self._voice.sentence(phones, bert, prompt)
-        job = _Job(feeds, self._voice.writing(feeds, chosen, random or chosen.generator(), max_tokens))
+        job = _Job(feeds, self._voice.writing(feeds, chosen, draws or chosen.draws(), max_tokens))
         with self._changed:
             self._changed.wait_for(lambda: self._closed or len(self._waiting) < self._room)
             if self._closed:

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from gsvexport.runtime.draws import Draws
 from gsvexport.runtime.ports import Array
 from gsvexport.stages import MEL_BANDS, Mel, denormalised, mel_mask
 
@@ -83,7 +84,7 @@ def mel_of(
     prompt_fea: Array,
     prompt_mel: Array,
     mel: Mel,
-    random: np.random.Generator,
+    draws: Draws,
     *,
     steps: int,
     cfg_rate: float = 0.0,
@@ -102,7 +103,7 @@ def mel_of(
     for start in range(0, fea.shape[2], size):
         chunk = fea[..., start : start + size]
         both = np.concatenate([before, chunk], axis=2)
-        noise = random.standard_normal((1, MEL_BANDS, both.shape[2]), dtype=np.float32) * np.float32(noise_scale)
+        noise = draws.normal(MEL_BANDS, both.shape[2]) * np.float32(noise_scale)
         made = solve(run, both, known, noise, steps, cfg_rate, solver)[..., known.shape[2] :]
         known, before = made[..., -held:], chunk[..., -held:]
         found.append(made)

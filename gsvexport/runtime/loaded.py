@@ -13,6 +13,7 @@ from gsvexport.backends import Opener, Session, open_session
 from gsvexport.errors import InputError
 from gsvexport.model import Model, read_model
 from gsvexport.runtime.baked import read_baked
+from gsvexport.runtime.draws import Draws
 from gsvexport.runtime.ports import Array, as_array, checked
 from gsvexport.runtime.sampling import Sampling
 from gsvexport.runtime.side_by_side import OneRow, Rows, new_rows
@@ -103,11 +104,11 @@ class LoadedStages:
         bert: Any,
         prompt: Any,
         sampling: Sampling,
-        random: np.random.Generator,
+        draws: Draws,
         max_tokens: int,
         on_token: Callable[[int], object] | None = None,
     ) -> Generated:
-        """`tokens` with randomness from outside and all that it found; for what speaks sentence by sentence."""
+        """`tokens` with random numbers from outside and all that it found; for what speaks sentence by sentence."""
         feeds = self.sentence(phones, bert, prompt)
         return generate(
             self.decoder(),
@@ -116,7 +117,7 @@ class LoadedStages:
             feeds["prompt"],
             eos=self.model.eos,
             sampling=sampling,
-            random=random,
+            draws=draws,
             max_tokens=min(max_tokens, self.room(feeds)),
             on_token=on_token,
         )
@@ -127,24 +128,22 @@ class LoadedStages:
         bert: Any,
         prompt: Any,
         sampling: Sampling,
-        random: np.random.Generator,
+        draws: Draws,
         max_tokens: int,
     ) -> Generator[int, None, bool]:
         """The codes of `generate`, each as soon as it is known; returns whether the sentence ended by itself."""
         feeds = self.sentence(phones, bert, prompt)
-        writing = self.writing(feeds, sampling, random, max_tokens)
+        writing = self.writing(feeds, sampling, draws, max_tokens)
         for token, _ in write(self.decoder(), feeds["phones"], feeds["bert"], feeds["prompt"], writing):
             if token is None:
                 return True
             yield token
         return False
 
-    def writing(
-        self, feeds: Mapping[str, Array], sampling: Sampling, random: np.random.Generator, max_tokens: int
-    ) -> Writing:
+    def writing(self, feeds: Mapping[str, Array], sampling: Sampling, draws: Draws, max_tokens: int) -> Writing:
         """The state of a sentence of which nothing has been written; `feeds` are those of `sentence`."""
         most = min(max_tokens, self.room(feeds))
-        return Writing(feeds["prompt"], eos=self.model.eos, sampling=sampling, random=random, max_tokens=most)
+        return Writing(feeds["prompt"], eos=self.model.eos, sampling=sampling, draws=draws, max_tokens=most)
 
     def own_prompt(self) -> Array | None:
         """What to pass as the prompt where nobody gave one: None for the baked one, else an empty one."""

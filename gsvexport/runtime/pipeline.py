@@ -103,7 +103,7 @@ class LoadedVoice(LoadedStages):
         if problems := outside("max_tokens", max_tokens, 1, integer=True):
             raise InputError("no codes can be generated", problems=problems)
         chosen = sampling or self.sampling
-        result = self.generate(phones, bert, prompt, chosen, chosen.generator(), max_tokens, on_token)
+        result = self.generate(phones, bert, prompt, chosen, chosen.draws(), max_tokens, on_token)
         return (result.tokens, result.logits) if return_logits else result.tokens
 
     def synthesize(

@@ -1,7 +1,9 @@
-"""How the next semantic code is chosen from the logits, in upstream's exact order and in float32 like upstream.
+"""How the next semantic code is chosen from the logits, in upstream's exact order.
 
-Repetition penalty → top-p → temperature → top-k → softmax → exponential race. The functions take one row of logits and
-change nothing they are given.
+Repetition penalty → top-p → temperature → top-k → softmax → a draw. Scores are float32 as upstream's, and only divided
+and multiplied. Probabilities are float64 and added up in a fixed order: whoever has the same logits and the same number
+draws the same code, in any language (docs/seeds.md). The functions take one row of logits and change nothing they are
+given.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gsvexport.errors import InputError
+from gsvexport.runtime.draws import LARGEST_SEED, Draws
 from gsvexport.runtime.ports import outside
 
 Floats = NDArray[np.float32]
@@ -43,16 +46,16 @@ class Sampling:
             *outside("top_p", self.top_p, 0, 1),
             *outside("temperature", self.temperature, 0, 100),
             *outside("repetition_penalty", self.repetition_penalty, 0.01, 100),
-            *outside("seed", self.seed, 0, None, integer=True),
+            *outside("seed", self.seed, 0, LARGEST_SEED, integer=True),
         ]
         if not isinstance(self.greedy, (bool, np.bool_)):
             problems.append(f"greedy is {self.greedy!r}; it must be True or False")
         if problems:
             raise InputError("these sampling settings cannot be used", problems=problems)
 
-    def generator(self) -> np.random.Generator:
-        """The random stream of `seed`: PCG64, the same numbers on every machine."""
-        return np.random.Generator(np.random.PCG64(self.seed))
+    def draws(self) -> Draws:
+        """The random numbers of `seed`: those of the first sentence of a text that is spoken with it."""
+        return Draws(self.seed)
 
 
 def penalise(logits: Floats, previous: Ints, penalty: float) -> Floats:
@@ -68,16 +71,17 @@ def penalise(logits: Floats, previous: Ints, penalty: float) -> Floats:
 
 def probabilities(logits: Floats, previous: Ints, sampling: Sampling) -> Floats:
     """What one code is drawn from: float32 [V] that sums to 1, zero where top-p or top-k dropped a code."""
-    return _filtered(penalise(logits, previous, sampling.repetition_penalty), sampling)
+    weights = _weights(_filtered(penalise(logits, previous, sampling.repetition_penalty), sampling))
+    return np.asarray(weights / weights.sum(), np.float32)
 
 
 def choose(
-    logits: Floats, previous: Ints, sampling: Sampling, random: np.random.Generator, *, forbidden: int | None = None
+    logits: Floats, previous: Ints, sampling: Sampling, draws: Draws, *, forbidden: int | None = None
 ) -> tuple[int, int]:
     """Draw one code from logits [V]; returns (the code, the most likely code after the penalty).
 
-    Upstream stops when either of the two is EOS. `forbidden` is a column that is cut off beforehand. A draw takes V
-    numbers from `random`, a greedy choice none.
+    Upstream stops when either of the two is EOS. `forbidden` is a column that is cut off beforehand. A draw takes one
+    number from `draws`, a greedy choice none.
     """
     if forbidden is not None:
         logits = logits.copy()
@@ -86,17 +90,19 @@ def choose(
     best = int(np.argmax(scores))
     if sampling.greedy:
         return best, best
-    # The largest p / Exp(1) is distributed as p. The smallest float keeps a drawn 0 from dividing 0 by 0.
-    waits = np.maximum(random.standard_exponential(len(scores), dtype=np.float32), np.finfo(np.float32).tiny)
-    return int(np.argmax(_filtered(scores, sampling) / waits)), best
+    scores = _filtered(scores, sampling)
+    kept = np.flatnonzero(scores > -np.inf)
+    sums = np.cumsum(_weights(scores[kept]))
+    place = np.searchsorted(sums, draws.uniform() * sums[-1], side="right")
+    return int(kept[min(int(place), kept.size - 1)]), best  # the product may round up to the whole sum
 
 
 def _filtered(scores: Floats, sampling: Sampling) -> Floats:
-    """Top-p, temperature, top-k and softmax on penalised scores [V]."""
+    """Top-p, temperature and top-k on penalised scores [V]: what they drop becomes -inf."""
     if sampling.top_p < 1:
         order = np.argsort(-scores, kind="stable")
-        cumulative = np.cumsum(_softmax(scores[order]), dtype=np.float64).astype(np.float32)
-        drop = cumulative > np.float32(sampling.top_p)  # the code that crosses the limit goes too, unlike elsewhere
+        sums = np.cumsum(_weights(scores[order]))
+        drop = sums > sampling.top_p * sums[-1]  # the code that crosses the limit goes too, unlike elsewhere
         drop[0] = False
         scores = scores.copy()
         scores[order[drop]] = -np.inf
@@ -104,10 +110,9 @@ def _filtered(scores: Floats, sampling: Sampling) -> Floats:
     if sampling.top_k < len(scores):
         limit = np.partition(scores, -sampling.top_k)[-sampling.top_k]
         scores = np.where(scores < limit, np.float32(-np.inf), scores)
-    return _softmax(scores)
+    return scores
 
 
-def _softmax(scores: Floats) -> Floats:
-    exponentials: Floats = np.exp(scores - scores.max())
-    exponentials /= exponentials.sum()
-    return exponentials
+def _weights(scores: Floats) -> NDArray[np.float64]:
+    """What softmax would divide by their sum."""
+    return np.asarray(np.exp(scores.astype(np.float64) - np.float64(scores.max())))

@@ -16,6 +16,7 @@ from gsvexport.runtime import flow_matching
 from gsvexport.runtime.ahead import Noise, Pace, latents_of
 from gsvexport.runtime.audio import Audio
 from gsvexport.runtime.batch import Batch, Written
+from gsvexport.runtime.draws import LARGEST_SEED, Draws
 from gsvexport.runtime.loaded import LoadedStages
 from gsvexport.runtime.ports import Array, convert, outside
 from gsvexport.runtime.runaway import Finding, findings, tempo
@@ -30,7 +31,6 @@ STEPS = (1, 128)
 CFG_RATES = (0.0, 8.0)
 _NOISE_SCALE, _MEL_NOISE_SCALE = 0.5, 1.0  # upstream's own
 SIDE_BY_SIDE = 4  # sentences of one text that are written in one step, see docs/batching.md
-_RETRY = 1  # the branch of a sentence's randomness that another try takes; those of the first try have none below them
 
 
 class Speaker(Protocol):
@@ -120,10 +120,10 @@ def _early(
     assert voice.model.vocoder_context is not None
     left, right = voice.model.vocoder_context
     hop, scale = voice.model.hop, _NOISE_SCALE if manner.noise_scale is None else manner.noise_scale
-    for number, (row, for_sampling, for_noise) in enumerate(_told(rows, manner)):
+    for number, (row, draws) in enumerate(_told(rows, manner)):
         if number:
             yield Audio(np.zeros(round(PAUSE * voice.rate), np.float32), voice.rate)
-        noise = Noise(voice.model.dims.I, for_noise)
+        noise = Noise(voice.model.dims.I, draws)
         fixed = {**given, "phones": row.phones, "noise_scale": np.float32(scale)}
 
         def latent(codes: Array, start: int, fixed: Any = fixed, noise: Noise = noise) -> Array:
@@ -135,9 +135,9 @@ def _early(
         sampling = manner.sampling or voice.sampling
         prompt, most = _prompt(voice, manner), manner.max_tokens
         if manner.batch is None:
-            codes = voice.codes(row.phones, row.bert, prompt, sampling, for_sampling, most)
+            codes = voice.codes(row.phones, row.bert, prompt, sampling, draws, most)
         else:
-            codes = iter(manner.batch.submit(row.phones, row.bert, prompt, sampling, most, random=for_sampling))
+            codes = iter(manner.batch.submit(row.phones, row.bert, prompt, sampling, most, draws=draws))
         written = _Coming(codes)
         spoke = False
         for window, first, last in sliding(latents_of(iter(written), latent, pace), left, right):
@@ -151,12 +151,10 @@ def _early(
             raise _nothing(voice)
 
 
-def _streams(rows: Sequence[Spoken], seed: int) -> Iterator[tuple[Spoken, np.random.Generator, np.random.Generator]]:
-    """Each sentence with its randomness, for codes and for noise."""
-    streams = np.random.SeedSequence(seed)
-    for row in rows:
-        codes, noise = (np.random.Generator(np.random.PCG64(one)) for one in streams.spawn(2))
-        yield row, codes, noise
+def _drawing(rows: Sequence[Spoken], seed: int) -> Iterator[tuple[Spoken, Draws]]:
+    """Each sentence with its random numbers."""
+    for number, row in enumerate(rows):
+        yield row, Draws(seed, number)
 
 
 def _prompt(voice: LoadedStages, manner: Manner) -> Any:
@@ -170,9 +168,9 @@ def _nothing(voice: LoadedStages) -> BackendError:
     )
 
 
-def _told(rows: Sequence[Spoken], manner: Manner) -> Iterator[tuple[Spoken, np.random.Generator, np.random.Generator]]:
-    """The sentences with their streams; who wants to know is told of each as it begins."""
-    for number, one in enumerate(_streams(rows, manner.seed), 1):
+def _told(rows: Sequence[Spoken], manner: Manner) -> Iterator[tuple[Spoken, Draws]]:
+    """The sentences with their random numbers; who wants to know is told of each as it begins."""
+    for number, one in enumerate(_drawing(rows, manner.seed), 1):
         _tell(manner, number, len(rows))
         yield one
 
@@ -205,12 +203,12 @@ class _Coming:
 
 
 class _Said(NamedTuple):
-    """The codes [n] of a sentence, whether it ended by itself, and the randomness of its noise."""
+    """The codes [n] of a sentence, whether it ended by itself, and the random numbers of its noise."""
 
     row: Spoken
     codes: Array
     ended: bool
-    for_noise: np.random.Generator
+    draws: Draws
 
 
 def _judged(voice: LoadedStages, codes: Array, row: Spoken, ended: bool) -> tuple[Finding, ...]:
@@ -227,11 +225,10 @@ def _latents(
 ) -> Iterator[Latent]:
     prompt, sampling = _prompt(voice, manner), manner.sampling or voice.sampling
     with contextlib.closing(_said(voice, rows, manner, together)) as every:
-        for number, (row, codes, ended, for_noise) in enumerate(every):
+        for number, (row, codes, ended, draws) in enumerate(every):
             found, after = _judged(voice, codes, row, ended), ""
-            if found and manner.retry:  # randomness of its own, so that the sentences after it stay what they are
-                branch = np.random.SeedSequence(manner.seed, spawn_key=(number, _RETRY))
-                other = np.random.Generator(np.random.PCG64(branch))
+            if found and manner.retry:
+                other = Draws(manner.seed, number, attempt=1)
                 again = voice.generate(row.phones, row.bert, prompt, sampling, other, manner.max_tokens)
                 if _judged(voice, again.tokens, row, again.ended):
                     after = "; another seed was no better"
@@ -239,7 +236,7 @@ def _latents(
                     codes, after = again.tokens, "; so it was said again with another seed"
             if not codes.size:
                 raise _nothing(voice)
-            feeds = sound_feeds(voice, codes, row.phones, given, manner, for_noise)
+            feeds = sound_feeds(voice, codes, row.phones, given, manner, draws)
             yield Latent(feeds, _noted(found, number, len(rows), after))
 
 
@@ -247,27 +244,27 @@ def _said(voice: LoadedStages, rows: Sequence[Spoken], manner: Manner, together:
     """Every sentence's codes, in order: one sentence after the other, or side by side."""
     prompt, sampling = _prompt(voice, manner), manner.sampling or voice.sampling
     if manner.batch is None and (len(rows) == 1 or not together):
-        for row, for_sampling, for_noise in _told(rows, manner):
-            said = voice.generate(row.phones, row.bert, prompt, sampling, for_sampling, manner.max_tokens)
-            yield _Said(row, said.tokens, said.ended, for_noise)
+        for row, draws in _told(rows, manner):
+            said = voice.generate(row.phones, row.bert, prompt, sampling, draws, manner.max_tokens)
+            yield _Said(row, said.tokens, said.ended, draws)
         return
-    batch, streams = manner.batch or Batch(voice, min(SIDE_BY_SIDE, len(rows))), _streams(rows, manner.seed)
-    group: list[tuple[Spoken, Written, np.random.Generator]] = []
+    batch, coming = manner.batch or Batch(voice, min(SIDE_BY_SIDE, len(rows))), _drawing(rows, manner.seed)
+    group: list[tuple[Spoken, Written, Draws]] = []
     told = count(1)
     try:
-        while some := list(islice(streams, 2 * SIDE_BY_SIDE)):
+        while some := list(islice(coming, 2 * SIDE_BY_SIDE)):
             group = []
-            for row, for_sampling, for_noise in some:
-                written = batch.submit(row.phones, row.bert, prompt, sampling, manner.max_tokens, random=for_sampling)
-                group.append((row, written, for_noise))
+            for row, draws in some:
+                written = batch.submit(row.phones, row.bert, prompt, sampling, manner.max_tokens, draws=draws)
+                group.append((row, written, draws))
             if manner.batch is None:  # the vocoder would take the cores from the steps
                 for _, written, _ in group:
                     _tell(manner, next(told), len(rows))
                     written.wait()
-            for row, written, for_noise in group:
+            for row, written, draws in group:
                 if manner.batch is not None:
                     _tell(manner, next(told), len(rows))
-                yield _Said(row, written.result(), written.ended, for_noise)
+                yield _Said(row, written.result(), written.ended, draws)
     finally:
         for _, written, _ in group:
             written.cancel()
@@ -276,15 +273,15 @@ def _said(voice: LoadedStages, rows: Sequence[Spoken], manner: Manner, together:
 
 
 def sound_feeds(
-    voice: Speaker, codes: Array, phones: Array, given: Mapping[str, Any], manner: Manner, random: np.random.Generator
+    voice: Speaker, codes: Array, phones: Array, given: Mapping[str, Any], manner: Manner, draws: Draws
 ) -> dict[str, Array]:
     """What the vocoder is given for codes [n] and phones [1, X]. `given` is the conditioning, and in v3 and v4 the
-    prompt; all noise comes from `random`."""
+    prompt; all noise comes from `draws`."""
     mel, values = VERSIONS[voice.model.version].mel, {**given, "codes": codes[np.newaxis], "phones": phones}
     if mel is None:
-        shape = (1, voice.model.dims.I, frames(codes.size, manner.speed))
+        noise = draws.normal(voice.model.dims.I, frames(codes.size, manner.speed))
         scale = _NOISE_SCALE if manner.noise_scale is None else manner.noise_scale
-        values |= {"noise": random.standard_normal(shape, dtype=np.float32), "noise_scale": np.float32(scale)}
+        values |= {"noise": noise, "noise_scale": np.float32(scale)}
         values |= voice.run("acoustic", _pick(voice, "acoustic", values))
     else:
         scale = _MEL_NOISE_SCALE if manner.noise_scale is None else manner.noise_scale
@@ -298,7 +295,7 @@ def sound_feeds(
             before,
             values["prompt_mel"],
             mel,
-            random,
+            draws,
             steps=manner.steps or mel.steps,
             cfg_rate=manner.cfg_rate,
             noise_scale=scale,
@@ -356,7 +353,7 @@ def _check(voice: LoadedStages, phones: Array, conditioning: Mapping[str, Any], 
             problems.append(f"solver is {manner.solver!r}; it must be one of {', '.join(flow_matching.SOLVERS)}")
     elif manner.steps is not None or manner.cfg_rate or manner.solver != flow_matching.EULER:
         problems.append(f"steps, solver and cfg_rate are for v3 and v4; this voice is {voice.model.version}")
-    problems += outside("seed", manner.seed, 0, integer=True)
+    problems += outside("seed", manner.seed, 0, LARGEST_SEED, integer=True)
     problems += outside("max_tokens", manner.max_tokens, 1, integer=True)
     if problems:
         raise InputError("this cannot be spoken", problems=problems)

@@ -9,6 +9,7 @@ import numpy as np
 
 from gsvexport.backends import Session
 from gsvexport.errors import BackendError
+from gsvexport.runtime.draws import Draws
 from gsvexport.runtime.sampling import Floats, Ints, Sampling, choose
 from gsvexport.stages import EOS_SUPPRESSED_STEPS
 
@@ -126,11 +127,9 @@ class Writing:
     most likely one (after the penalty) is EOS, and neither that code nor EOS belongs to it; or with `max_tokens` codes.
     """
 
-    def __init__(
-        self, prompt: Ints, *, eos: int, sampling: Sampling, random: np.random.Generator, max_tokens: int
-    ) -> None:
+    def __init__(self, prompt: Ints, *, eos: int, sampling: Sampling, draws: Draws, max_tokens: int) -> None:
         self._start, self._eos, self._most = prompt.shape[1], eos, max_tokens
-        self._sampling, self._random = sampling, random
+        self._sampling, self._draws = sampling, draws
         self._history = np.empty(self._start + max_tokens, np.int64)
         self._history[: self._start] = prompt[0]
         self.count = 0  # codes so far
@@ -150,7 +149,7 @@ class Writing:
             )
         forbidden = self._eos if self.count < EOS_SUPPRESSED_STEPS else None
         before = self._history[: self._start + self.count]
-        token, best = choose(logits, before, self._sampling, self._random, forbidden=forbidden)
+        token, best = choose(logits, before, self._sampling, self._draws, forbidden=forbidden)
         if self._eos in (token, best):
             self.ended = True
             return None
@@ -197,7 +196,7 @@ def generate(
     *,
     eos: int,
     sampling: Sampling,
-    random: np.random.Generator,
+    draws: Draws,
     max_tokens: int,
     on_token: Callable[[int], object] | None = None,
 ) -> Generated:
@@ -206,7 +205,7 @@ def generate(
     Raises:
         BackendError: the network returned NaN or infinite logits.
     """
-    writing = Writing(prompt, eos=eos, sampling=sampling, random=random, max_tokens=max_tokens)
+    writing = Writing(prompt, eos=eos, sampling=sampling, draws=draws, max_tokens=max_tokens)
     rows = []
     for token, logits in write(decoder, phones, bert, prompt, writing):
         rows.append(logits)

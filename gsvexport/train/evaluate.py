@@ -119,7 +119,7 @@ class Speaker:
             prompt[None],
             eos=self.t2s.ar_predict_layer.weight.shape[0] - 1,
             sampling=sampling,
-            random=sampling.generator(),
+            draws=sampling.draws(),
             max_tokens=_LONGEST,
         )
         return made.tokens

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from gsvexport.errors import BackendError, GsvError
 from gsvexport.progress import Progress, counted, within
+from gsvexport.runtime.draws import Draws
 from gsvexport.runtime.runaway import loop_share
 from gsvexport.runtime.speech import Manner, sound_feeds
 from gsvexport.verify import audio, runaways, transcript
@@ -132,9 +133,8 @@ def _utter(voice: LoadedVoice, index: int, sentence: Sentence, seed: int) -> Utt
 
 def _sound(voice: LoadedVoice, index: int, sentence: Sentence, seed: int, codes: Array) -> Array:
     """The samples [N] of codes [n], with the noise of this sentence and seed."""
-    random = np.random.Generator(np.random.PCG64([seed, index]))
     phones = np.array([sentence.phones], np.int64)
-    feeds = sound_feeds(voice, codes, phones, voice.baked, Manner(), random)
+    feeds = sound_feeds(voice, codes, phones, voice.baked, Manner(), Draws(seed, index))
     samples = voice.run("vocoder", feeds)["audio"][0]
     if count := audio.nonfinite_count(samples):
         raise BackendError(f"{voice.model.name}: {count} of {samples.size} samples are NaN or infinite (seed {seed})")

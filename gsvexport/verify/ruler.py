@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from gsvexport.errors import ArtifactError, InputError
 from gsvexport.progress import counted
+from gsvexport.runtime.draws import Draws
 from gsvexport.runtime.speech import Manner, sound_feeds
 from gsvexport.signal.loudness import distance, unit
 from gsvexport.stages import FRAMES_PER_CODE, VERSIONS
@@ -163,8 +164,7 @@ def _twice(voice: LoadedVoice, phones: Array, index: int, steps: int | None) -> 
         return np.empty(0), np.empty(0)
     heard = []
     for seed in (0, 1):
-        random = np.random.Generator(np.random.PCG64([seed, index]))
         manner = Manner(steps=steps, prompt_frames=MEL_PROMPT if steps else None)
-        feeds = sound_feeds(voice, codes, phones, voice.baked, manner, random)
+        feeds = sound_feeds(voice, codes, phones, voice.baked, manner, Draws(seed, index))
         heard.append(voice.run("vocoder", feeds)["audio"].reshape(-1))
     return heard[0], heard[1]

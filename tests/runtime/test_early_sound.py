@@ -9,6 +9,7 @@ from gsvexport.compiler.source import open_source, write_source
 from gsvexport.errors import InputError
 from gsvexport.runtime import pipeline
 from gsvexport.runtime.ahead import BEHIND, Noise, Pace, latents_of
+from gsvexport.runtime.draws import Draws
 from gsvexport.runtime.windows import sliding
 from gsvexport.synthetic import write_voice
 from gsvexport.voice.voice import read_voice
@@ -64,7 +65,7 @@ def test_where_two_windows_meet_they_are_blended():
 
 
 def test_a_frame_has_the_same_noise_in_every_window():
-    noise = Noise(3, np.random.default_rng(1))
+    noise = Noise(3, Draws(1))
     first, second = noise(0, 10), noise(4, 20)
     assert first.shape == (1, 3, 10)
     assert np.array_equal(first[:, :, 4:], second[:, :, :6])

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from gsvexport.errors import InputError
+from gsvexport.runtime.draws import Draws
 from gsvexport.runtime.sampling import Sampling, choose, penalise, probabilities
 
 NOTHING = np.empty(0, np.int64)
@@ -51,31 +52,30 @@ def test_temperature_zero_is_cold_but_finite():
 
 
 def test_draws_follow_the_probabilities():
-    logits, sampling = np.log(row(0.6, 0.3, 0.1)), Sampling(seed=7)
-    random = sampling.generator()
-    drawn = [choose(logits, NOTHING, sampling, random)[0] for _ in range(6000)]
+    logits, sampling = np.log(row(0.6, 0.3, 0.1)), Sampling()
+    drawn = [choose(logits, NOTHING, sampling, draws)[0] for draws in map(Draws, range(60)) for _ in range(100)]
     np.testing.assert_allclose(np.bincount(drawn) / 6000, [0.6, 0.3, 0.1], atol=0.02)
 
 
 def test_a_forbidden_code_is_neither_drawn_nor_best_whatever_the_filters():
     logits = row(0.0, 9.0, 1.0)
     for sampling in (Sampling(top_k=3), Sampling(top_p=0.9), Sampling(greedy=True)):
-        random = sampling.generator()
+        draws = sampling.draws()
         for _ in range(50):
-            assert 1 not in choose(logits, np.array([1]), sampling, random, forbidden=1)
+            assert 1 not in choose(logits, np.array([1]), sampling, draws, forbidden=1)
 
 
 def test_the_same_seed_draws_the_same_codes():
     logits = np.random.default_rng(0).normal(size=1025).astype(np.float32)
     first, second, other = (
-        [choose(logits, NOTHING, s, random)[0] for random in [s.generator()] for _ in range(40)]
+        [choose(logits, NOTHING, s, draws)[0] for draws in [s.draws()] for _ in range(40)]
         for s in (Sampling(seed=1), Sampling(seed=1), Sampling(seed=2))
     )
     assert first == second != other
 
 
 def test_greedy_is_the_arg_max_after_the_penalty():
-    assert choose(row(2.0, 1.9), np.array([0]), Sampling(greedy=True), np.random.default_rng()) == (1, 1)
+    assert choose(row(2.0, 1.9), np.array([0]), Sampling(greedy=True), Draws(0)) == (1, 1)
 
 
 def test_every_bad_setting_is_reported_at_once():

@@ -38,7 +38,7 @@ def run(decoder: Decoder, *, prompt=(), sampling=GREEDY, max_tokens=50, on_token
         np.array([prompt], np.int64).reshape(1, -1),
         eos=EOS,
         sampling=sampling,
-        random=sampling.generator(),
+        draws=sampling.draws(),
         max_tokens=max_tokens,
         on_token=on_token,
     )
