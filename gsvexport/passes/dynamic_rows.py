@@ -16,6 +16,7 @@ from typing import ClassVar
 
 import numpy as np
 import onnx_ir as ir
+from onnx_ir.passes import common
 
 from gsvexport.passes.base import Outcome, constant, initializer, insert_before, producer, replace
 
@@ -47,6 +48,7 @@ class DynamicRows:
             if node.inputs[0] not in rows:
                 rows[node.inputs[0]] = _quantised(model, node, node.inputs[0])
             self._rewrite(model, node, weight, *rows[node.inputs[0]])
+        common.RemoveUnusedNodesPass()(model)  # passes that follow would store the old weights, too
         model.graph.opset_imports[DOMAIN] = 1
         note = f"{len(found)} products are {self.weight_bits}-bit integers, with a range for each row as it comes"
         return Outcome(len(found), (note,))

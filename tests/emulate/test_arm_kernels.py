@@ -25,6 +25,7 @@ from gsvexport.graphs.save import save_graphs
 from gsvexport.passes.base import run_passes
 from gsvexport.passes.channels_last import ChannelsLast
 from gsvexport.passes.fuse_attention import FuseStep
+from gsvexport.passes.integer_conv import IntegerConv
 from gsvexport.passes.matmul_nbits import MatMulNBits, quantise_blocks
 from gsvexport.passes.prefill_attention import PrefillAttention
 from gsvexport.passes.quantise_conv import QuantiseConv, affine, channel_scales
@@ -241,6 +242,20 @@ def test_a_step_of_flow_matching_on_integers_gives_what_it_gives_here(guest, tmp
     here = open_session(tmp_path / "lowered" / "cfm.onnx", threads=1)
     there = guest.open_session("onnxruntime", tmp_path / "lowered", "cfm.onnx")
     assert snr(there.run(feeds)["velocity"], here.run(feeds)["velocity"]) > 40
+
+
+def test_integer_convolutions_of_frames(run):
+    nodes = [
+        ("Conv", ["x", "w", "b"], ["y"], {"kernel_shape": [5], "pads": [2, 2]}),
+        ("Conv", ["y", "v"], ["z"], {"kernel_shape": [3], "pads": [1, 1]}),
+    ]
+    weights = {"w": normal(72, 24, 5, seed=1), "b": normal(72, seed=2), "v": normal(24, 72, 3, seed=3)}
+    plain = graph(nodes, {"x": [1, 24, "T"]}, {"z": [1, 24, "T"]}, weights)
+    lowered = run_passes(plain, [IntegerConv(("Conv-y", "Conv-z"))]).model
+    feeds = {"x": normal(1, 24, 50, seed=4)}
+    here, there = locally(lowered, feeds)["z"], run(lowered, feeds)["z"]
+    np.testing.assert_allclose(there, here, rtol=1e-5, atol=1e-5)
+    assert snr(there, locally(plain, feeds)["z"]) > 33
 
 
 def t2s_graphs():

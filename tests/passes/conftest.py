@@ -8,7 +8,7 @@ from gsvexport.synthetic import write_voice
 from gsvexport.voice.voice import read_voice
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def source(tmp_path_factory):
     folder = tmp_path_factory.mktemp("source")
     write_voice(folder / "voice", "v2", seed=5)

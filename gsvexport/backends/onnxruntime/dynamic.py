@@ -1,4 +1,4 @@
-"""Products on integers with ranges taken when they run, and a measured decision about which of them.
+"""Products and convolutions on integers with ranges taken when they run, and a measured decision about which of them.
 
 All together first: where that is well within the stage's gates, nothing else has to be measured. If not, each group of
 layers is measured alone, and groups become float again, those first that free the most of the gates for the least
@@ -15,6 +15,7 @@ from typing import Any
 
 import onnx_ir as ir
 from numpy.typing import NDArray
+from onnx_ir.passes import common
 
 from gsvexport.backends.lowered import ALLOWED
 from gsvexport.backends.onnxruntime.int8 import Attempt, Quantised, decisions, freed
@@ -23,6 +24,7 @@ from gsvexport.backends.onnxruntime.session import open_session
 from gsvexport.graphs.save import save_graphs
 from gsvexport.passes.base import constant, run_passes
 from gsvexport.passes.dynamic_rows import many_rows
+from gsvexport.passes.integer_conv import fits
 from gsvexport.passes.once_a_sentence import SINGLE
 
 Array = NDArray[Any]
@@ -37,14 +39,15 @@ _GROUPS = {
     "scores": ("to_q", "to_k", "linear_q", "linear_k", "conv_q", "conv_k"),
     "values": ("to_v", "to_out", "linear_v", "conv_v", "conv_o"),
     "feed-forward": (".ff.", "ffn"),
+    "flow": (".flow.", "wns"),
     "output": ("proj_out",),
 }
 
 
 @dataclass(frozen=True)
 class Group:
-    """Products that are decided together: the names of their nodes and of their outputs, and `cost`, their
-    multiplications for a row."""
+    """Layers that are decided together: the names of their nodes and of their outputs, and `cost`, their
+    multiplications for a row or frame."""
 
     nodes: tuple[str, ...]
     outputs: tuple[str, ...]
@@ -52,9 +55,13 @@ class Group:
 
 
 def groups(model: ir.Model) -> dict[str, Group]:
-    """The products with constant weights that do more than a row, by what they do; "others" have another name."""
+    """The products of rows with constant weights, and the convolutions of frames, by what they do; "others" have
+    another name."""
     found: dict[str, dict[tuple[str, str], int]] = {}
-    for node in many_rows(model, SINGLE):
+    products, apart = set(many_rows(model, SINGLE)), tables(model)
+    for node in model.graph:
+        if not (node in products and node.outputs[0].name not in apart) and not fits(node):
+            continue
         weight, label = constant(node.inputs[1]), str(node.inputs[1].name)  # type: ignore[union-attr]
         assert weight is not None
         name = next((name for name, parts in _GROUPS.items() if any(part in label for part in parts)), "others")
@@ -63,6 +70,14 @@ def groups(model: ir.Model) -> dict[str, Group]:
         name: Group(tuple(node for node, _ in costs), tuple(out for _, out in costs), sum(costs.values()))
         for name, costs in found.items()
     }
+
+
+def tables(model: ir.Model) -> list[str]:
+    """Outputs of the products of [1, H, S, D/H] with constants: tables of relative places, too small to gain."""
+    shaped = common.ShapeInferencePass()(model.clone()).model
+    products = [node for node in shaped.graph if node.op_type == "MatMul" and constant(node.inputs[1]) is not None]
+    ranks = {str(one.outputs[0].name): one.inputs[0].shape for one in products}  # type: ignore[union-attr]
+    return [name for name, shape in ranks.items() if shape is not None and shape.rank() == 4]
 
 
 def quantise(
@@ -77,11 +92,12 @@ def quantise(
     the gates. `damage` is `Calibration.damage` of the stage."""
     given = probes(feeds)
     expected = _run(plain, given)
-    layers = groups(model)
+    layers, apart = groups(model), tables(model)
 
     def attempt(integers: Sequence[str]) -> Attempt:
         nodes = [node for name in integers for node in layers[name].nodes]
         floats = [value for name, group in layers.items() if name not in integers for value in group.outputs]
+        floats += apart
         result = run_passes(model, dynamic(stage, features, nodes, floats))
         with tempfile.TemporaryDirectory() as folder:
             save_graphs(Path(folder), {stage: result.model})

@@ -6,13 +6,13 @@
     int8-weights    8-bit blocks, head float16           8-bit blocks, convs int8       convolution weights int8
     int4-weights    4-bit blocks, head float16           -                              -
     int8            -                                    -                              integer convolutions
-    int8-dynamic    -                                    integer products, convs int8   -
+    int8-dynamic    -                                    integer products and convs     -
 
 Weight-only precisions compute in float (the products of `int8-weights` and `int4-weights` in integers of the
-activations' own row); `int8` runs convolutions on integers with calibrated ranges, `int8-dynamic` products on integers
-with the ranges of each row as it comes. `-` is refused. Where a processor multiplies bytes four at a time, `prefill` in
-`int8-weights` multiplies all its rows at once (`passes/integer_rows.py`). Whatever its precision, `cfm` has its
-attention fused and computes once what its steps have in common.
+activations' own row); `int8` runs convolutions on integers with calibrated ranges, `int8-dynamic` products and
+convolutions on integers with the ranges of each row or frame as it comes. `-` is refused. Where a processor multiplies
+bytes four at a time, `prefill` in `int8-weights` multiplies all its rows at once (`passes/integer_rows.py`). Whatever
+its precision, `cfm` has its attention fused and computes once what its steps have in common.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from gsvexport.passes.conv2d import Conv2d
 from gsvexport.passes.dynamic_rows import DynamicRows
 from gsvexport.passes.fuse_attention import FuseStep
 from gsvexport.passes.fuse_matching import FuseMatching
+from gsvexport.passes.integer_conv import IntegerConv
 from gsvexport.passes.integer_rows import IntegerRows
 from gsvexport.passes.matmul_nbits import MatMulNBits
 from gsvexport.passes.merge_equal import MergeEqual
@@ -98,11 +99,12 @@ def quantised(
 
 
 def dynamic(stage: str, features: Sequence[str], products: Sequence[str], floats: Sequence[str]) -> list[GraphPass]:
-    """What follows the float form of a stage in `int8-dynamic`: the MatMuls `products` on integers, those with the
-    outputs `floats` in floats, and the weights of all others, which do one row, in blocks."""
+    """What follows the float form of a stage in `int8-dynamic`: the MatMuls and Convs `products` on integers, MatMuls
+    with the outputs `floats` in floats, and the weights of all others, which do one row, in blocks."""
+    bits, nodes = 7 if saturates(features) else 8, tuple(products)
     blocks: list[GraphPass] = [MatMulNBits(8, _ACOUSTIC_BLOCK, tuple(floats)), StoreInt8(), StoreFp16()]
     last: list[GraphPass] = [OnceASentence()] if stage == _MATCHING else []
-    return [DynamicRows(tuple(products), 7 if saturates(features) else 8), *blocks, *last]
+    return [IntegerConv(nodes, bits), DynamicRows(nodes, bits), *blocks, *last]
 
 
 def saturates(features: Sequence[str]) -> bool:

@@ -24,8 +24,8 @@ _WHY = {
     (
         "acoustic",
         "int8-dynamic",
-    ): "the products of every step on integers, each row with a range of its own; groups of layers stay float "
-    "where they would miss their gates",
+    ): "products and convolutions on integers, each row and frame with a range of its own; groups of layers stay "
+    "float where they would miss their gates",
     ("vocoder", "fp32"): "as in the source",
     ("vocoder", "fp16"): "weights stored in half the bytes, products in FP32",
     ("vocoder", "int8-weights"): "weights stored in a quarter of the bytes, products in FP32",

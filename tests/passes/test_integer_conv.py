@@ -1,0 +1,73 @@
+"""Convolutions on integers, each frame with a range of its own."""
+
+import numpy as np
+import onnx_ir as ir
+import pytest
+from passes.graphs import graph, normal, operators, run, snr
+
+from gsvexport.backends.onnxruntime import dynamic
+from gsvexport.passes.base import constant, run_passes
+from gsvexport.passes.integer_conv import IntegerConv, fits
+
+
+def convolution(width, outputs, taps, pads, bias=True, **attributes):
+    given = ["x", "w", "b"] if bias else ["x", "w"]
+    weights = {"w": normal(outputs, width, taps), "b": normal(outputs, seed=1)}
+    return graph(
+        [("Conv", given, ["y"], {"kernel_shape": [taps], "pads": pads, **attributes})],
+        {"x": [1, width * attributes.get("group", 1), "T"]},
+        {"y": [1, outputs, "F"]},
+        {name: weights[name] for name in given[1:]},
+    )
+
+
+def lowered(model, bits=8):
+    return run_passes(model, [IntegerConv(("Conv-y",), bits)]).model
+
+
+@pytest.mark.parametrize(("bits", "least"), [(8, 35), (7, 31)])
+@pytest.mark.parametrize(
+    ("width", "outputs", "taps", "pads", "bias"),
+    [(24, 40, 5, [2, 2], True), (40, 24, 3, [1, 1], True), (40, 24, 3, [2, 0], False), (24, 24, 1, [0, 0], True)],
+)
+def test_signal_to_noise_is_that_of_the_bits(width, outputs, taps, pads, bias, bits, least):
+    before = convolution(width, outputs, taps, pads, bias)
+    after = lowered(before, bits)
+    assert operators(after)["Conv"] == 0
+    feeds = {"x": normal(1, width, 50, seed=2)}
+    wanted, found = (run(model, feeds)["y"] for model in (before, after))
+    assert found.shape == wanted.shape
+    assert snr(found, wanted) > least
+    stored = constant(after.graph.initializers[f"w:f{bits}"])
+    # Pairs of 7-bit weights and frames fit into 16 bits, whatever they are.
+    assert (stored.min(), stored.max()) == ((1, 255) if bits == 8 else (1, 127))
+
+
+@pytest.mark.parametrize(("width", "outputs"), [(16, 24), (24, 16)])
+def test_a_loud_frame_does_not_coarsen_those_that_do_not_hear_it(width, outputs):
+    model, x = lowered(convolution(width, outputs, 3, [1, 1])), normal(1, width, 20)
+    x[:, :, 12:15] = 0
+    louder = x.copy()
+    louder[:, :, 5] *= 1e4
+    quiet, loud = (run(model, {"x": one})["y"] for one in (x, louder))
+    apart = [*range(4), *range(7, 20)]
+    assert np.array_equal(quiet[:, :, apart], loud[:, :, apart])
+    assert np.array_equal(quiet[0, :, 13], normal(outputs, seed=1))  # frames of zeros leave the bias
+
+
+@pytest.mark.parametrize("attributes", [{"strides": [2]}, {"dilations": [2]}, {"group": 2}])
+def test_what_is_no_plain_convolution_of_frames_is_left_alone(attributes):
+    assert not any(fits(node) for node in convolution(16, 16, 3, [1, 1], **attributes).graph)
+    assert all(fits(node) for node in convolution(16, 16, 3, [1, 1]).graph)
+
+
+def test_layers_from_codes_to_the_latent_by_what_they_do(source):
+    plain = ir.load(source.path / source.model.files["acoustic"])
+    found = dynamic.groups(plain)
+    assert set(found) == {"scores", "values", "feed-forward", "flow", "others"}
+    tables = dynamic.tables(plain)
+    assert len(tables) == 8  # keys and values of 4 layers
+    assert not set(tables) & {name for group in found.values() for name in group.outputs}
+    nodes = [name for group in found.values() for name in group.nodes]
+    after = run_passes(plain, dynamic.dynamic("acoustic", ["avx2"], nodes, tables)).model
+    assert not {"Conv", "MatMulNBits", "DequantizeLinear"} & set(operators(after))
