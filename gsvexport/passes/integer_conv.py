@@ -70,7 +70,7 @@ class IntegerConv:
         def shifted(value: ir.Value | None, tap: int) -> ir.Value:
             return add("Pad", value, add.ints(0, 0, begin - tap, 0, 0, end - (taps - 1 - tap)))
 
-        largest = add("ReduceMax", add("Abs", x), axes=[1])  # [1, 1, T]
+        largest = add.column_peaks(x, width)  # [1, 1, T]
         if taps > 1 and before:
             largest = add("MaxPool", largest, kernel_shape=[taps], pads=[begin, end])
             x = add("Concat", *(shifted(x, tap) for tap in range(taps)), axis=1)

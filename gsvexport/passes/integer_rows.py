@@ -11,6 +11,8 @@ The weights are the very bytes of the graph of one row, [N, K] with an offset of
 of unsigned with signed bytes, and a runtime makes no copy of a left side: nothing is stored or held twice. Sums are
 integers, so no order of them and no number of threads changes a bit.
 
+What comes turned, from such a product or from attention, is not turned back and again.
+
 A processor that adds pairs of these products in 16 bits would saturate: no graph for it may use this pass.
 """
 
@@ -23,9 +25,10 @@ import numpy as np
 import onnx_ir as ir
 
 from gsvexport.artifact.manifest import SAME_BYTES
-from gsvexport.passes.base import Adder, Outcome, constant, initializer, replace
+from gsvexport.passes.base import Adder, Outcome, attribute, constant, initializer, producer, replace
 
 DOMAIN = "com.microsoft"
+_TURN = [0, 2, 1]
 _TINY = 1e-20  # a row of zeros is not divided by zero
 
 
@@ -54,15 +57,36 @@ def _rewrite(add: Adder, node: ir.Node) -> bool:
         return False
     weights = initializer(add.model, f"{packed.name}:rows", bytes_.reshape(count, depth))  # type: ignore[union-attr]
     weights.metadata_props[SAME_BYTES] = str(packed.name)  # type: ignore[union-attr]
-    columns = add("Slice", scales, add.ints(0), add.ints(1), add.ints(1))  # [N, 1]
+    steps = add("Slice", scales, add.ints(0), add.ints(1), add.ints(1))  # [N, 1]
     # Not by QuantizeLinear with the rows' own scales, as in `dynamic_rows`: ONNX Runtime 1.32 puts the transposition in
     # front of it, and it then takes 50 times as long.
-    largest = add("Max", add("ReduceMax", add("Abs", x), axes=[-1]), add.scalar(_TINY))  # [1, S, 1]
-    scaled = add("Mul", x, add("Div", add.scalar(127.0), largest))
+    turned = _turned(add, x)
+    peaks = add("ReduceMax", add("Abs", x), axes=[-1]) if turned is None else add.column_peaks(turned, depth)
+    largest = add("Max", peaks, add.scalar(_TINY))  # [1, S, 1], or [1, 1, S]
+    scaled = add("Mul", x if turned is None else turned, add("Div", add.scalar(127.0), largest))
     signed = add("QuantizeLinear", scaled, add.scalar(1.0), add.scalar(0, np.int8))
+    columns = add("Transpose", signed, perm=_TURN) if turned is None else signed  # [1, K, S]
     shares = add("Reshape", add("Mul", largest, add.scalar(1 / 127)), add.ints(-1))  # [S]
-    turned = add("Transpose", signed, perm=[0, 2, 1])
-    left = (weights, turned, add.scalar(1.0), shares, add.scalar(128, np.uint8))
+    left = (weights, columns, add.scalar(1.0), shares, add.scalar(128, np.uint8))
     product = add("MatMulIntegerToFloat", *left, domain=DOMAIN)  # [1, N, S]
-    replace(node.outputs[0], add("Transpose", add("Mul", product, columns), perm=[0, 2, 1]))
+    replace(node.outputs[0], add("Transpose", add("Mul", product, steps), perm=_TURN))
     return True
+
+
+def _turned(add: Adder, x: ir.Value | None) -> ir.Value | None:
+    """[1, K, S], where x [1, S, K] was turned from that last, or before a bias and a ReLU; None elsewhere."""
+    relu = producer(x, "Relu")
+    biased = producer(relu.inputs[0] if relu else x, "Add")
+    bias, before = biased.inputs if biased else (None, x)
+    if biased and constant(bias) is None:
+        bias, before = before, bias
+    turn = producer(before, "Transpose")
+    if turn is None or list(attribute(turn, "perm", [])) != _TURN:
+        return None
+    turned = turn.inputs[0]
+    if biased:
+        vector = constant(bias)
+        if vector is None or vector.ndim != 1:
+            return None
+        turned = add("Add", turned, initializer(add.model, f"{bias.name}:column", vector[:, None]))  # type: ignore[union-attr]
+    return add("Relu", turned) if relu else turned

@@ -53,8 +53,18 @@ def sessions(graphs, tmp_path_factory):
     assert isinstance(opened[1][0], LayeredPrefill)
     assert isinstance(opened[1][1], InPlaceStep)
     assert operators(fused["step"])["GroupQueryAttention"] == 2
-    assert operators(fused["prefill"])["Softmax"] == 3  # text, codes; and one row of the last layer
+    assert operators(fused["prefill"])["Softmax"] == 6  # text, codes in four parts; and one row of the last layer
     return opened
+
+
+@pytest.mark.parametrize(("phones", "prompt"), [(13, 0), (1, 1), (9, 21)])
+def test_heads_may_be_taken_from_columns(graphs, sessions, tmp_path, phones, prompt):
+    turned = run_passes(graphs["plain"]["prefill"], [PrefillAttention(DIMS.heads, DIMS.width, turned=True)]).model
+    save_graphs(tmp_path, {"prefill": turned})
+    feeds = sentence(phones, prompt)
+    expected, found = sessions[0][0].run(feeds), open_session(tmp_path / "prefill.onnx", threads=1).run(feeds)
+    for name in expected:
+        np.testing.assert_allclose(found[name], expected[name], atol=2e-5)
 
 
 def sentence(phones, prompt, seed=0):

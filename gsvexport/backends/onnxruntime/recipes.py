@@ -120,12 +120,14 @@ def multiplies_bytes(features: Sequence[str]) -> bool:
 
 def _t2s(stage: str, precision: str, model: Model, features: Sequence[str]) -> list[GraphPass]:
     heads, width = model.dims.H, model.dims.D
-    passes: list[GraphPass] = [(PrefillAttention if stage == "prefill" else FuseStep)(heads, width)]
+    integers = precision == "int8-weights" and multiplies_bytes(features)
+    passes: list[GraphPass] = [
+        PrefillAttention(heads, width, turned=integers) if stage == "prefill" else FuseStep(heads, width)
+    ]
     if precision in _T2S_BLOCKS:
         bits, block = _T2S_BLOCKS[precision]
         while block > _SMALLEST_BLOCK and width % block:
             block //= 2
-        integers = bits == 8 and multiplies_bytes(features)
         passes.append(MatMulNBits(bits, block, _HEAD, integers))
         if integers and stage == "prefill":
             passes.append(IntegerRows())
