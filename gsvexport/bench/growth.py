@@ -1,4 +1,4 @@
-"""Cost as work grows: time and memory over codes and phones, beside the straight line.
+"""Cost as work grows: time and memory over codes, phones and sentences, beside the straight line.
 
 Each point is a process of its own. The line goes from nothing through the first point of its row: a factor of 1 says
 that twice the work takes twice the time, more says that it takes longer than that.
@@ -15,8 +15,9 @@ from gsvexport.progress import Progress, counted
 
 CODES = (50, 100, 200, 500, 1000)
 PHONES = (20, 50, 100, 200, 400)
-USUAL = {"tokens": 100, "phones": 70}
-AXES = {"tokens": ("codes", CODES), "phones": ("phones", PHONES)}
+SENTENCES = (1, 2, 4, 8)
+USUAL = {"tokens": 100, "phones": 70}  # and one sentence
+AXES = {"tokens": ("codes", CODES), "phones": ("phones", PHONES), "sentences": ("sentences", SENTENCES)}
 
 
 @dataclass(frozen=True)
@@ -69,10 +70,9 @@ def sweep(
     ]
     for number, (name, value) in enumerate(wanted, 1):
         say(counted(f"{value} {AXES[name][0]}", "measuring", number, len(wanted)))
-        work = {**USUAL, name: value}
-        found = call(
-            "gsvexport.bench.subject:measure", threads=threads, folder=str(folder.resolve()), prompt=prompt, **work
-        )
+        what = "measure_sentences" if name == "sentences" else "measure"
+        work = {"folder": str(folder.resolve()), "prompt": prompt, **USUAL, name: value}
+        found = call(f"gsvexport.bench.subject:{what}", threads=threads, **work)
         row = axes.get(name, ())
         first = row[0] if row else None
         line = found["sentence_s"] if first is None else first.sentence_s * value / first.value

@@ -26,31 +26,16 @@ def measure(folder: str, threads: int, tokens: int, prompt: int, phones: int) ->
     Times are in the unit that their name ends with; `memory` is that of `child.memory`, once all of this is done.
     """
     start = time.perf_counter()
-    import numpy as np
     import onnxruntime  # noqa: F401 - the import is timed apart from what loads the voice
 
     from gsvexport.bench.timed import TimedVoice
-    from gsvexport.stages import VERSIONS, sounding, speaking
+    from gsvexport.stages import speaking
 
     import_s = time.perf_counter() - start
     start = time.perf_counter()
     voice = TimedVoice(Path(folder), threads)
     load_s = time.perf_counter() - start
-    random = np.random.Generator(np.random.PCG64(0))
-    dims = voice.model.dims
-    voice.forced = random.integers(0, dims.codes, tokens)
-    version = voice.model.version
-    given: dict[str, Any] = {
-        "phones": random.integers(0, min(dims.phones, dims.text_phones), phones),
-        "max_tokens": tokens,
-    }
-    if VERSIONS[version].mel is None:  # v3 and v4 have their own prompt and no other
-        given["prompt"] = random.integers(0, dims.codes, prompt)
-        given["conditioning"] = {
-            port.name: voice.baked.get(port.name, random.standard_normal(port.shape, np.float32))  # type: ignore[arg-type]
-            for port in voice.stages[sounding(version)].inputs
-            if port.name in ("ge", "ge_text")
-        }
+    version, given = voice.model.version, _given(voice, tokens, prompt, phones)
     for _ in range(2):
         voice.calls.clear()
         start = time.perf_counter()
@@ -74,6 +59,50 @@ def measure(folder: str, threads: int, tokens: int, prompt: int, phones: int) ->
         **streamed,
         "memory": memory(),
     }
+
+
+def measure_sentences(
+    folder: str, threads: int, tokens: int, prompt: int, phones: int, sentences: int
+) -> dict[str, Any]:
+    """Say so many sentences twice, each as in `measure`: codes side by side, as far as the voice does that here, each
+    voiced as soon as they are there. `sentence_s` is for all of them."""
+    from gsvexport.bench.timed import TimedVoice
+    from gsvexport.runtime.speech import Manner, latents, whole
+    from gsvexport.runtime.text import Spoken
+
+    voice = TimedVoice(Path(folder), threads)
+    given = _given(voice, tokens, prompt, phones)
+    said = [Spoken(given.pop("phones")[None])] * sentences
+    for _ in range(2):
+        start = time.perf_counter()
+        with voice.batch(rows=sentences) as batch:
+            for feeds in latents(voice, said, Manner(batch=batch, **given), together=True):
+                whole(voice, feeds)
+        sentence_s = time.perf_counter() - start
+    return {"sentence_s": sentence_s, "memory": memory()}
+
+
+def _given(voice: TimedVoice, tokens: int, prompt: int, phones: int) -> dict[str, Any]:
+    """What the voice is asked to say, its codes apart, which it is told."""
+    import numpy as np
+
+    from gsvexport.stages import VERSIONS, sounding
+
+    random = np.random.Generator(np.random.PCG64(0))
+    dims, version = voice.model.dims, voice.model.version
+    voice.forced = random.integers(0, dims.codes, tokens)
+    given: dict[str, Any] = {
+        "phones": random.integers(0, min(dims.phones, dims.text_phones), phones),
+        "max_tokens": tokens,
+    }
+    if VERSIONS[version].mel is None:  # v3 and v4 have their own prompt and no other
+        given["prompt"] = random.integers(0, dims.codes, prompt)
+        given["conditioning"] = {
+            port.name: voice.baked.get(port.name, random.standard_normal(port.shape, np.float32))  # type: ignore[arg-type]
+            for port in voice.stages[sounding(version)].inputs
+            if port.name in ("ge", "ge_text")
+        }
+    return given
 
 
 def _streamed(voice: TimedVoice, given: dict[str, Any]) -> dict[str, float]:

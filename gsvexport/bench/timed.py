@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from gsvexport.backends import Session
 from gsvexport.runtime.pipeline import LoadedVoice
 from gsvexport.runtime.ports import Array
 from gsvexport.runtime.sampling import Floats, Ints
+from gsvexport.runtime.side_by_side import Rows, new_rows
 from gsvexport.runtime.tokens import Decoder, new_decoder
 from gsvexport.stages import speaking
 
@@ -45,6 +46,10 @@ class TimedVoice(LoadedVoice):
         self.calls.append((stage, begin, time.perf_counter()))
         return out
 
+    def rows(self, most: int) -> Rows:
+        """See `LoadedVoice.rows`; every sentence speaks the codes that it is told to."""
+        return _ForcedRows(new_rows(self._session("prefill"), self._session("step"), most), self)
+
     def _timed(self, prefill: Session, step: Session) -> Decoder:
         return _TimedDecoder(new_decoder(prefill, step), self)
 
@@ -65,7 +70,35 @@ class _TimedDecoder:
 
     def _noted(self, stage: str, begin: float, logits: Floats) -> Floats:
         self._voice.calls.append((stage, begin, time.perf_counter()))
-        forced = np.where(np.isfinite(logits), np.float32(0), logits)  # what is not finite stays an error
-        forced[self._voice.forced[self._count]] += _CERTAIN
+        forced = _forced(logits, self._voice.forced[self._count])
         self._count += 1
         return forced
+
+
+class _ForcedRows:
+    """See `gsvexport.runtime.side_by_side.Rows`; scores as those of `_TimedDecoder`."""
+
+    def __init__(self, inner: Rows, voice: TimedVoice) -> None:
+        self._inner, self._voice, self.most = inner, voice, inner.most
+        self._counts: list[int] = []  # codes of each sentence so far
+
+    def enter(self, phones: Ints, bert: Floats, prompt: Ints) -> Floats:
+        self._counts.append(1)
+        return _forced(self._inner.enter(phones, bert, prompt), self._voice.forced[0])
+
+    def step(self, tokens: Sequence[int], positions: Sequence[int]) -> Floats:
+        codes = self._voice.forced[self._counts]
+        self._counts = [count + 1 for count in self._counts]
+        return np.stack([_forced(*one) for one in zip(self._inner.step(tokens, positions), codes, strict=True)])
+
+    def leave(self, row: int) -> None:
+        self._inner.leave(row)
+        self._counts[row] = self._counts[-1]
+        self._counts.pop()
+
+
+def _forced(logits: Floats, code: int) -> Floats:
+    """Scores [V] that all but force a code."""
+    forced = np.where(np.isfinite(logits), np.float32(0), logits)  # what is not finite stays an error
+    forced[code] += _CERTAIN
+    return forced

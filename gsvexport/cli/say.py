@@ -103,7 +103,7 @@ _NOT_SWEPT = ("baseline", "against", "against_timeout", "runs", "tokens", "phone
 @click.option("--phones", type=int, default=70, show_default=True, help="Phones of prompt and sentence together.")
 @click.option("--against", metavar="COMMAND", help="Another program, measured in turn; docs/bench.md says how.")
 @click.option("--against-timeout", type=Finite(), default=600.0, show_default=True, help="Seconds for its answer.")
-@click.option("--sweep", is_flag=True, help="Time and memory from 50 to 1000 codes and from 20 to 400 phones instead.")
+@click.option("--sweep", is_flag=True, help="Time and memory of 50 to 1000 codes, 20 to 400 phones, 1 to 8 sentences.")
 @click.option("--html", type=_PATH, metavar="FILE", help="With --sweep: charts, too, as one page.")
 @click.option("--force", is_flag=True, help="Replace FILE.")
 @click.option("--json", "as_json", is_flag=True, help="The measurements as JSON.")

@@ -25,9 +25,10 @@ def quick(monkeypatch):
     """Seconds that are known: each code takes 1 ms, and every 100 of them 10 ms more."""
     asked = []
 
-    def call(function, *, threads, folder, prompt, tokens, phones):
+    def call(function, *, threads, folder, prompt, tokens, phones, sentences=1):
         asked.append((tokens, phones, prompt))
-        return {"sentence_s": tokens / 1000 + tokens**2 / 1e6 + phones / 1e5, "memory": {"peak_mb": 100.0 + tokens}}
+        seconds = tokens / 1000 + tokens**2 / 1e6 + phones / 1e5
+        return {"sentence_s": seconds * (1 + sentences) / 2, "memory": {"peak_mb": 100.0 + tokens}}
 
     monkeypatch.setattr("gsvexport.bench.growth.call", call)
     return asked
@@ -37,6 +38,12 @@ def test_every_point_is_measured_beside_the_straight_line(source, quick):
     found = bench_sweep(source, threads=1, prompt=10)
     assert [one.value for one in found.axes["tokens"]] == list(AXES["tokens"][1])
     assert [one.value for one in found.axes["phones"]] == list(AXES["phones"][1])
+    assert [(one.value, one.straight) for one in found.axes["sentences"]] == [
+        (1, 1),
+        (2, 0.75),
+        (4, 0.625),
+        (8, 0.5625),
+    ]
     assert (100, 20, 10) in quick
     codes = found.axes["tokens"]
     assert codes[0].straight == 1
@@ -65,7 +72,7 @@ def test_the_command_line_writes_table_json_and_page(source, quick, tmp_path):
     assert "line" in run.stdout
     assert "<svg" in page.read_text(encoding="utf-8")
     run = CliRunner().invoke(command, [str(source), "--sweep", "--json", "--threads", "1", "-q"])
-    assert set(json.loads(run.stdout)["axes"]) == {"tokens", "phones"}
+    assert set(json.loads(run.stdout)["axes"]) == {"tokens", "phones", "sentences"}
 
 
 @pytest.mark.parametrize("wrong", [["--sweep", "--against", "true"], ["--sweep", "--runs", "3"], ["--html", "a.html"]])
@@ -74,6 +81,9 @@ def test_options_that_do_not_go_together_are_refused(source, wrong):
 
 
 def test_one_point_is_really_measured(source, monkeypatch):
-    monkeypatch.setattr("gsvexport.bench.growth.AXES", {"tokens": ("codes", (5,)), "phones": ("phones", (6,))})
+    monkeypatch.setattr(
+        "gsvexport.bench.growth.AXES",
+        {"tokens": ("codes", (5,)), "phones": ("phones", (6,)), "sentences": ("sentences", (2,))},
+    )
     found = bench_sweep(source, threads=1, prompt=3)
     assert all(row[0].sentence_s > 0 for row in found.axes.values())
