@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,8 +32,8 @@ def observe(
 ) -> dict[str, Range]:
     """(low, high) of each of `tensors` in the float graph `model` over all `feeds`, by name.
 
-    Where a feed's tensors have more than about `budget` bytes, it runs several times, each time for a part of them, and
-    computes nothing beyond what that part needs. This changes nothing in the result.
+    Where a feed's tensors have more than about `budget` bytes, it runs in parts, each of which goes on from what the
+    one before it gave. This changes nothing in the result.
 
     Raises:
         InputError: unknown names, or no feeds.
@@ -51,11 +51,10 @@ def observe(
         parts = -(-sum(sizes.values()) * _bytes(one) // (_bytes(shortest) * budget))
         by_parts.setdefault(min(parts, len(wanted)), []).append(one)
     for parts, alike in by_parts.items():
-        for group in _groups(sizes, parts):
-            with _Probe(model, group, threads) as probe:
-                for one in alike:
-                    for name, array in probe.run(one).items():
-                        observer.add(name, array)
+        with _Chain(model, _groups(sizes, parts), threads) as chain:
+            for one in alike:
+                for name, array in chain.run(one):
+                    observer.add(name, array)
     found = observer.ranges()
     return {name: found[name] for name in tensors}
 
@@ -96,10 +95,86 @@ def _bytes(feeds: Mapping[str, NDArray[Any]]) -> int:
     return sum(array.nbytes for array in feeds.values())
 
 
-class _Probe:
-    """A copy of a graph whose outputs are the given tensors (with `sizes`, the number of values in each)."""
+class _Chain:
+    """Copies of a graph, one for each of `groups` of its tensors, in order; each goes on from what the last one gave."""
 
-    def __init__(self, model: ir.Model, names: Sequence[str], threads: int | None, *, sizes: bool = False) -> None:
+    def __init__(self, model: ir.Model, groups: Sequence[Sequence[str]], threads: int | None) -> None:
+        from onnx_ir.passes import common
+
+        self._groups, self._kept = groups, [list[str]() for _ in groups]
+        if len(groups) > 1:
+            model = common.ShapeInferencePass()(model.clone()).model
+            self._kept = _crossing(model, groups)
+        self._probes: list[_Probe] = []
+        given: list[str] = []
+        try:
+            for group, kept in zip(groups, self._kept, strict=True):
+                more = [name for name in kept if name not in given and name not in group]
+                self._probes.append(_Probe(model, [*group, *more], threads, given=given))
+                given = kept
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> _Chain:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Free all copies."""
+        for probe in self._probes:
+            probe.close()
+
+    def run(self, feeds: Mapping[str, NDArray[Any]]) -> Iterator[tuple[str, NDArray[Any]]]:
+        """The tensors of all groups with their names, a group at a time."""
+        known: dict[str, NDArray[Any]] = {}
+        for probe, group, kept in zip(self._probes, self._groups, self._kept, strict=True):
+            found = probe.run({**feeds, **known})
+            yield from ((name, found[name]) for name in group)
+            known = {name: found[name] if name in found else known[name] for name in kept}
+
+
+def _crossing(model: ir.Model, groups: Sequence[Sequence[str]]) -> list[list[str]]:
+    """For each of `groups`, what is computed up to its last tensor and read after that; nothing for all of them where a
+    type is not known, as that of an operator outside ONNX: each group is then computed from the graph's own inputs."""
+    place = {value: number for number, node in enumerate(model.graph) for value in node.outputs}
+    by_name = {value.name: number for value, number in place.items()}
+    ends, reached = [], -1
+    for group in groups:
+        reached = max(reached, *(by_name.get(name, -1) for name in group))
+        ends.append(reached)
+    last = {value: max((place[user.outputs[0]] for user, _ in value.uses()), default=-1) for value in place}
+    crossing = []
+    for index, end in enumerate(ends):
+        later = {name for group in groups[index + 1 :] for name in group}
+        cut = [
+            value
+            for value, number in place.items()
+            if number <= end and later and (last[value] > end or value.name in later)
+        ]
+        if any(value.type is None for value in cut):
+            return [[] for _ in groups]
+        crossing.append([str(value.name) for value in cut])
+    return crossing
+
+
+class _Probe:
+    """A copy of a graph whose outputs are the tensors `names` (with `sizes`, the number of values in each).
+
+    The tensors `given` are not computed: they are inputs, too.
+    """
+
+    def __init__(
+        self,
+        model: ir.Model,
+        names: Sequence[str],
+        threads: int | None,
+        *,
+        sizes: bool = False,
+        given: Sequence[str] = (),
+    ) -> None:
         import onnx_ir as ir
         from onnx_ir.passes import common
 
@@ -107,7 +182,12 @@ class _Probe:
         values = {value.name: value for value in copy.graph.inputs}
         values |= {value.name: value for node in copy.graph for value in node.outputs}
         copy.graph.outputs.clear()
-        self._feeds = [str(value.name) for value in copy.graph.inputs]
+        self._feeds = {str(value.name): str(value.name) for value in copy.graph.inputs}
+        for number, name in enumerate(given):
+            port = ir.Value(name=f"given:{number}", type=values[name].type, shape=values[name].shape)
+            ir.convenience.replace_all_uses_with(values[name], port)
+            copy.graph.inputs.append(port)
+            values[name], self._feeds[f"given:{number}"] = port, name
         self._names = {f"observed:{number}": name for number, name in enumerate(names)}
         for output, name in self._names.items():
             # A new node, because an input may not be an output, and a name for it that no tensor of the graph has.
@@ -131,12 +211,16 @@ class _Probe:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Free the copy and its files."""
         self._session.close()
         self._folder.cleanup()
 
     def run(self, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         """The observed tensors, by their names in the graph."""
-        found = self._session.run({name: np.asarray(feeds[name]) for name in self._feeds})
+        found = self._session.run({port: np.asarray(feeds[name]) for port, name in self._feeds.items()})
         return {self._names[output]: array for output, array in found.items()}
 
 

@@ -126,7 +126,7 @@ def affine(low: float, high: float) -> tuple[float, int]:
     """The scale and zero point with which uint8 covers [low, high]; zero itself is exact, as padding needs it."""
     low, high = min(low, 0.0), max(high, 0.0)
     scale = float(np.float32((high - low) / _LEVELS)) or 1.0
-    return scale, int(np.clip(round(-low / scale), 0, _LEVELS))
+    return scale, min(max(round(-low / scale), 0), _LEVELS)
 
 
 def channel_scales(weight: np.ndarray, limit: int) -> np.ndarray:

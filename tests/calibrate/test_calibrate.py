@@ -11,7 +11,7 @@ import pytest
 from gsvexport.calibrate import CalibrationResult, Estimator, Observer, Settings, calibrate, observe, read_result
 from gsvexport.calibrate.corpus import Sentence
 from gsvexport.calibrate.coverage import Coverage, code_usage, findings, pitch_spread, pitch_track
-from gsvexport.calibrate.probe import _groups
+from gsvexport.calibrate.probe import _Chain, _crossing, _groups
 from gsvexport.calibrate.ranges import LEVELS, Histogram
 from gsvexport.calibrate.run import STAGES, _Sample, write_script
 from gsvexport.calibrate.settings import utterances
@@ -408,6 +408,20 @@ def test_unknown_tensors_and_empty_feeds_are_refused():
         observe(small_graph(), ["a", "q"], [{"x": np.zeros((1, 1), np.float32)}], Estimator())
     with pytest.raises(InputError, match="nothing to observe"):
         observe(small_graph(), ["a"], [], Estimator())
+
+
+def test_parts_go_on_from_one_another():
+    model, groups = small_graph(), [["x", "a"], ["b"], ["y"]]
+    assert _crossing(model, groups) == [["a"], ["b"], []]
+    found = dict(_Chain(model, groups, 1).run({"x": np.array([[-1.0, 0.25]], np.float32)}))
+    assert {name: array.tolist() for name, array in found.items()} == {
+        "x": [[-1.0, 0.25]],
+        "a": [[-2.0, 0.5]],
+        "b": [[0.0, 0.5]],
+        "y": [[-1.0, -0.5]],
+    }
+    next(node for node in model.graph if node.name == "b").outputs[0].type = None
+    assert _crossing(model, groups) == [[], [], []]  # what cannot be a port is computed again
 
 
 def test_groups_hold_about_the_same_and_keep_the_order():

@@ -1,4 +1,5 @@
 import numpy as np
+import onnx_ir as ir
 from passes.graphs import graph, normal, run
 
 from gsvexport.passes.base import constant, run_passes
@@ -28,3 +29,27 @@ def test_a_weight_beyond_float16_stays_and_is_named():
 
 def test_small_weights_are_not_worth_it():
     assert run_passes(sum_with(normal(1, 64)), [StoreFp16()]).applied[0][1].changes == 0
+
+
+def test_a_table_is_looked_up_before_it_becomes_floats():
+    before = graph(
+        [
+            ("Shape", ["x"], ["n"], {}),
+            ("Gather", ["w", "n"], ["found"], {}),
+            ("Slice", ["w", "zero", "n"], ["first"], {}),
+            ("ReduceSum", ["first"], ["sum"], {"keepdims": 0}),
+            ("Add", ["found", "sum"], ["y"], {}),
+        ],
+        {"x": ["T"]},
+        {"y": [1, 64]},
+        {"w": normal(64, 64), "zero": np.zeros(1, np.int64)},
+    )
+    after = run_passes(before, [StoreFp16()]).model
+    for node in after.graph:
+        assert node.op_type != "Cast" or node.inputs[0].producer() is not None  # of nothing that is constant
+    exact = run_passes(before, []).model
+    for value in exact.graph.initializers.values():
+        if value.name == "w":
+            value.const_value = ir.tensor(constant(value).astype(np.float16).astype(np.float32), name="w")
+    feeds = {"x": np.zeros(7, np.float32)}
+    np.testing.assert_array_equal(run(after, feeds)["y"], run(exact, feeds)["y"])
