@@ -96,7 +96,7 @@ def _bytes(feeds: Mapping[str, NDArray[Any]]) -> int:
 
 
 class _Chain:
-    """Copies of a graph, one for each of `groups` of its tensors, in order; each goes on from what the last one gave."""
+    """Copies of a graph, one for each of `groups` of its tensors, in order; each goes on from what the last gave."""
 
     def __init__(self, model: ir.Model, groups: Sequence[Sequence[str]], threads: int | None) -> None:
         from onnx_ir.passes import common

@@ -65,7 +65,7 @@ class PrefillAttention:
             if layer is layers[-1]:
                 replace(layer.merged, self._last_row(add, layer, values))
             else:
-                replace(layer.merged, self._attended(add, *given, parts))
+                replace(layer.merged, self._attended(add, given, parts))
         replace_ports(graph, (), ("keys", "values"), ports)
         add.finish()
         return Outcome(len(layers), (f"{len(layers)} attentions in parts, the last one for one row",))
@@ -81,10 +81,10 @@ class PrefillAttention:
     def _merged(self, add: Adder, value: ir.Value) -> ir.Value:
         return add("Reshape", add("Transpose", value, perm=[0, 2, 1, 3]), add.ints(1, -1, self.width))
 
-    def _attended(
-        self, add: Adder, queries: ir.Value, keys: ir.Value, values: ir.Value, parts: Sequence[_Part]
-    ) -> ir.Value:
-        """[1, S, D] of what all rows attend to; heads are [1, H, S, D/H], or [1, H, D/H, S] where they are `turned`."""
+    def _attended(self, add: Adder, given: Sequence[ir.Value], parts: Sequence[_Part]) -> ir.Value:
+        """[1, S, D] of what all rows attend to, `given` queries, keys and values: heads [1, H, S, D/H], or
+        [1, H, D/H, S] where they are `turned`."""
+        queries, keys, values = given
         found, axis = [], add.ints(3 if self.turned else 2)
         for part in parts:
             q = add("Slice", queries, part.start, part.stop, axis)
