@@ -19,7 +19,7 @@ from gsvexport.cli.keys import key, sign
 from gsvexport.cli.listen import listen
 from gsvexport.cli.numbers import Finite
 from gsvexport.cli.progress import shows_progress
-from gsvexport.cli.registry import gc, publish, pull
+from gsvexport.cli.registry import gc, publish, pull, withdraw
 from gsvexport.cli.release import release
 from gsvexport.cli.say import bench, say
 from gsvexport.cli.serve import serve
@@ -433,5 +433,5 @@ def cache(prune: bool, older_than: float) -> None:
     echo(prune_cache(older_than) if prune else cache_page(), nl=False)
 
 
-for _command in (doctor, bake, unpack, release, key, sign, publish, pull, gc):
+for _command in (doctor, bake, unpack, release, key, sign, publish, withdraw, pull, gc):
     cli.add_command(_command)

@@ -1,4 +1,4 @@
-"""`gsvexport publish`, `pull` and `gc`."""
+"""`gsvexport publish`, `withdraw`, `pull` and `gc`."""
 
 from __future__ import annotations
 
@@ -42,6 +42,31 @@ def publish(artifacts: tuple[Path, ...], repository: str, version: str | None, p
 
     for done in run(artifacts, open_place(repository), version=version, progress=progress):
         echo(f"{done.entry.title}  {'published' if done.new else 'was there'}  {done.sent / 1e6:.1f} MB sent")
+
+
+@click.command()
+@click.argument("repository")
+@click.argument("name", metavar="NAME@VERSION")
+@click.option("-t", "--target", metavar="NAME", help="Only for this one.")
+def withdraw(repository: str, name: str, target: str | None) -> None:
+    """Take back NAME@VERSION in REPOSITORY (@latest, too): nobody finds it there any more.
+
+    Servers that watch the repository stop to serve it. The version before it is the latest then; who pulled the later
+    one takes that only with --allow-older. What was pulled stays where it is; `gsvexport gc` removes the bytes.
+    """
+    from gsvexport.registry import index
+    from gsvexport.registry.places import open_place
+    from gsvexport.registry.withdraw import withdraw as run
+
+    voice, sign, version = name.partition("@")
+    if not sign or not version:
+        raise click.UsageError(f"which version of {voice}? NAME@VERSION or NAME@latest")
+    index.check_name(voice, "voice")
+    wanted = None if version == "latest" else version
+    if wanted is not None:
+        index.version_order(wanted)
+    for item in run(open_place(repository), voice, wanted, target):
+        echo(f"{item.entry.title}  withdrawn")
 
 
 @click.command()

@@ -27,6 +27,8 @@ _PATH = click.Path(path_type=Path)
 @click.option("--allow-unsigned", is_flag=True, default=None, help="Also what no trusted key signed.")
 @click.option("--allow-unverified", is_flag=True, default=None, help="Also what has not passed its verification.")
 @click.option("--any-machine", is_flag=True, default=None, help="Also what was made for another processor.")
+@click.option("--allow-older", is_flag=True, default=None, help="Also a version older than one pulled before.")
+@click.option("--watch", type=Finite(), metavar="SECONDS", help="Between looks for new voices; 0: none. [default: 10]")
 @click.option("--threads", type=int, help="Processor cores a graph may use.")
 @click.option("--rows", type=int, help="Callers of a voice who are spoken to at once. [default: 8]")
 @click.option("--queue", type=int, help="Callers of a voice who wait beyond those. [default: 32]")
@@ -37,8 +39,9 @@ def serve(voices: tuple[str, ...], config: Path | None, aliases: tuple[str, ...]
     """Speak for others: a server with OpenAI's speech API, for many voices within one memory.
 
     Serves artifacts that a trusted key signed and whose verification passed: files, all in a folder, or the latest
-    versions for this machine in a repository, which are pulled first. Needs the extra serve. SIGTERM finishes what is
-    being spoken, refuses the rest and ends with exit code 0.
+    versions for this machine in a repository, which are pulled first. What is published or taken back later is seen
+    without a restart. Needs the extra serve. SIGTERM finishes what is being spoken, refuses the rest and ends with exit
+    code 0.
 
     \b
     Examples:
@@ -58,7 +61,7 @@ def serve(voices: tuple[str, ...], config: Path | None, aliases: tuple[str, ...]
     except ImportError as error:
         raise missing_package(str(error.name), "serving voices", "serve") from error
     del prometheus_client, starlette, uvicorn, websockets
-    from gsvexport.serve.catalogue import gather
+    from gsvexport.serve.gather import Gatherer
     from gsvexport.serve.logs import Log
     from gsvexport.serve.run import serve as run
     from gsvexport.serve.settings import PREFIX, read_settings
@@ -67,10 +70,8 @@ def serve(voices: tuple[str, ...], config: Path | None, aliases: tuple[str, ...]
     named = os.environ.get(f"{PREFIX}CONFIG")
     settings = read_settings(given, config or (Path(named) if named else None), os.environ)
     log = Log()
-    catalogue = gather(settings, lambda what: log("gathering", what=what))
-    for where, why in catalogue.refused.items():
-        log("refused", where=where, why=" ".join(why.split()))
-    run(settings, catalogue, log, lambda host, port: echo(f"http://{f'[{host}]' if ':' in host else host}:{port}"))
+    gatherer = Gatherer(settings, lambda what: log("gathering", what=what))
+    run(settings, gatherer, log, lambda host, port: echo(f"http://{f'[{host}]' if ':' in host else host}:{port}"))
 
 
 def _pairs(aliases: tuple[str, ...]) -> dict[str, str] | None:

@@ -13,9 +13,11 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route, Router, WebSocketRoute
 
+from gsvexport.errors import GsvError
 from gsvexport.runtime.audio import Audio
 from gsvexport.serve.catalogue import Catalogue
 from gsvexport.serve.faults import Fault
+from gsvexport.serve.gather import Gatherer
 from gsvexport.serve.guard import App, Guard, Message, Receive, Send, told
 from gsvexport.serve.live import Live
 from gsvexport.serve.logs import Log
@@ -25,6 +27,7 @@ from gsvexport.serve.pool import Pool
 from gsvexport.serve.settings import Settings
 from gsvexport.serve.sound import MEDIA, Pieces, encoded
 from gsvexport.serve.speech import Desk
+from gsvexport.serve.watch import Watch
 from gsvexport.serve.wishes import OWN, Asked, asked, read_body
 
 _MOST_NOTES = 10  # sentences that ran away, told of in a header
@@ -33,8 +36,11 @@ _MOST_NOTES = 10  # sentences that ran away, told of in a header
 class Service:
     """One server: its voices, its pool and its application, `guard`. It has to be made inside of the event loop."""
 
-    def __init__(self, settings: Settings, catalogue: Catalogue, log: Log, **pool: Any) -> None:
-        self.settings, self.catalogue, self.log, self.metrics = settings, catalogue, log, Metrics()
+    def __init__(self, settings: Settings, gatherer: Gatherer, log: Log, **pool: Any) -> None:
+        self.settings, self.log, self.metrics = settings, log, Metrics()
+        self.catalogue = gatherer.look()
+        self.watch = Watch(gatherer.look, self.change, settings.watch, log)
+        self.watch.begun(self.catalogue)
         self.desk = Desk(settings, Pool(settings, told=self._told, **pool))
         self.ready = False
         self.guard = Guard(self._app(), settings, log, self.metrics)
@@ -49,6 +55,23 @@ class Service:
             async with self.desk.pool.lease(self.catalogue.offers[name]):
                 pass
         self.ready = True
+
+    async def change(self, catalogue: Catalogue) -> None:
+        """Serve these voices from now on. Who is being spoken to by another version hears it to its end."""
+        before, self.catalogue = self.catalogue, catalogue
+        for name in {**before.offers, **catalogue.offers}:
+            old, new = before.offers.get(name), catalogue.offers.get(name)
+            if old is None or new is None or old.key != new.key:
+                what = "voice_new" if old is None else "voice_gone" if new is None else "voice_replaced"
+                self.log(what, voice=name, digest=(new or before.offers[name]).manifest.digest)
+        self.desk.pool.keep(one.key for one in catalogue.offers.values())
+        for name in self.settings.pin:
+            if name in catalogue.offers:
+                try:
+                    async with self.desk.pool.lease(catalogue.offers[name]):
+                        pass
+                except GsvError as error:  # told of again to whoever asks for it
+                    self.log("not_opened", voice=name, error=str(error))
 
     async def stop(self) -> None:
         """Refuse what comes, wait for what is being answered (as long as the settings say), close every voice."""
@@ -65,6 +88,7 @@ class Service:
         self.log(what, voice=voice, seconds=seconds, grown=growth or None)
 
     def _app(self) -> App:
+        live = Live(self.settings, lambda: self.catalogue, self.desk, self.metrics)
         return Router(
             routes=[
                 Route("/v1/audio/speech", _Asgi(self._speak), methods=["POST"]),
@@ -74,7 +98,7 @@ class Service:
                 Route("/healthz", _healthy),
                 Route("/readyz", self._readiness),
                 Route("/metrics", self._measured),
-                WebSocketRoute("/v1/audio/live", Live(self.settings, self.catalogue, self.desk, self.metrics).run),
+                WebSocketRoute("/v1/audio/live", live.run),
             ],
         )
 
@@ -89,7 +113,7 @@ class Service:
 
     async def _voices(self, _: Request) -> Response:
         opened = self.desk.pool.open
-        rows = [{**one.to_json(), "open": name in opened} for name, one in self.catalogue.offers.items()]
+        rows = [{**one.to_json(), "open": one.key in opened} for one in self.catalogue.offers.values()]
         return JSONResponse({"voices": rows, "aliases": dict(self.catalogue.aliases)})
 
     async def _readiness(self, _: Request) -> Response:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from starlette.exceptions import HTTPException
 
 from gsvexport.errors import GsvError, InputError, printable
+from gsvexport.serve.pool import Withdrawn
 from gsvexport.serve.turns import Busy
 
 _TYPES = {401: "authentication_error", 429: "rate_limit_error"}
@@ -41,6 +42,8 @@ def fault_of(error: BaseException, request: str) -> Fault:
         return error
     if isinstance(error, Busy):
         return Fault(429, str(error), "busy", headers=(("retry-after", str(error.after)),))
+    if isinstance(error, Withdrawn):
+        return Fault(404, "that voice was taken back; GET /voices lists the others", "voice_not_found", "voice")
     if isinstance(error, HTTPException):  # of the router
         what = "there is nothing at this path" if error.status_code == 404 else "this path knows no such method"
         return Fault(error.status_code, what, "not_found" if error.status_code == 404 else "method_not_allowed")

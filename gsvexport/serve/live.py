@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, NoReturn
 
@@ -33,8 +34,8 @@ _AHEAD = 8  # sentences that wait to be spoken; then the caller's next message i
 class Live:
     """The WebSocket's endpoint is `run`."""
 
-    def __init__(self, settings: Settings, catalogue: Catalogue, desk: Desk, metrics: Metrics) -> None:
-        self._settings, self._catalogue, self._desk, self._metrics = settings, catalogue, desk, metrics
+    def __init__(self, settings: Settings, voices: Callable[[], Catalogue], desk: Desk, metrics: Metrics) -> None:
+        self._settings, self._voices, self._desk, self._metrics = settings, voices, desk, metrics
 
     async def run(self, socket: WebSocket) -> None:
         """One conversation."""
@@ -58,7 +59,7 @@ class Live:
             first = await asyncio.wait_for(_received(socket, self._settings), self._settings.idle)
         except asyncio.TimeoutError:
             raise Fault(408, "no first message came", "slow") from None
-        wish = begun(first, self._catalogue, self._settings)
+        wish = begun(first, self._voices(), self._settings)
         told.get()["voice"] = wish.offer.id
         await _tell(socket, type="begin", rate=PCM_RATE)
         sentences: asyncio.Queue[str | None] = asyncio.Queue(_AHEAD)

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -66,6 +66,10 @@ class Abandoned(GsvError):
     """Nobody wants the voice any more that was to be opened."""
 
 
+class Withdrawn(GsvError):
+    """The voice was taken back before it was opened."""
+
+
 class Pool:
     """Leases of open voices. `opener` and `resident` are other than the real ones in tests alone."""
 
@@ -79,17 +83,18 @@ class Pool:
     ) -> None:
         self._settings, self._opener, self._resident, self._told = settings, opener, resident, told
         self._base = resident()
-        self._open: dict[str, Opened] = {}
+        self._open: dict[str, Opened] = {}  # by the offer's key: of one voice two versions may speak
         self._loading: dict[str, asyncio.Task[None]] = {}
         self._wanted: Counter[str] = Counter()  # callers who wait for a voice to be opened
         self._grew: dict[str, int] = {}  # bytes by which the process grew when a voice was opened last
         self._gate = asyncio.Lock()  # opening and closing, one at a time
         self._changed = asyncio.Event()
+        self._kept: frozenset[str] | None = None  # keys of what is still served; None is everything
         self._tasks: set[asyncio.Task[None]] = set()
 
     @property
     def open(self) -> tuple[str, ...]:
-        """Ids of the open voices."""
+        """Keys of the open voices."""
         return tuple(self._open)
 
     @property
@@ -112,8 +117,14 @@ class Pool:
             opened.users -= 1
             opened.used = time.monotonic()
             self._changed.set()
-            if not opened.users and self.growth > self._settings.memory:
+            if not opened.users and (self._gone(offer.key) or self.growth > self._settings.memory):
                 self._start(self._shrink())
+
+    def keep(self, keys: Iterable[str]) -> None:
+        """Serve only these from now on: what else is open is closed as soon as nobody is being spoken to by it."""
+        self._kept = frozenset(keys)
+        if any(map(self._gone, self._open)):
+            self._start(self._shrink())
 
     async def close(self) -> None:
         """Close every voice."""
@@ -124,22 +135,31 @@ class Pool:
             while self._open:
                 await asyncio.to_thread(self._open.popitem()[1].close)
 
+    def _gone(self, key: str) -> bool:
+        """Whether the voice is not served any more."""
+        return self._kept is not None and key not in self._kept
+
     async def _get(self, offer: Offer) -> Opened:
-        if offer.id in self._open:
-            return self._open[offer.id]
-        self._wanted[offer.id] += 1
+        key = offer.key
+        if key in self._open:
+            return self._open[key]
+        self._wanted[key] += 1
         try:
-            if offer.id not in self._loading:
-                task = self._loading[offer.id] = asyncio.create_task(self._load(offer))
-                task.add_done_callback(lambda done: self._loaded(offer.id, done))
-            await asyncio.shield(self._loading[offer.id])  # a caller who leaves does not stop it for the others
-            return self._open[offer.id]
+            if key not in self._loading:
+                task = self._loading[key] = asyncio.create_task(self._load(offer))
+                task.add_done_callback(lambda done: self._loaded(key, done))
+            await asyncio.shield(self._loading[key])  # a caller who leaves does not stop it for the others
+            return self._open[key]
         finally:
-            self._wanted[offer.id] -= 1
+            self._wanted[key] -= 1
+            if not self._wanted[key]:
+                del self._wanted[key]
+            if self._gone(key) and key in self._open:
+                self._start(self._shrink())
             self._changed.set()
 
-    def _loaded(self, name: str, task: asyncio.Task[None]) -> None:
-        self._loading.pop(name, None)
+    def _loaded(self, key: str, task: asyncio.Task[None]) -> None:
+        self._loading.pop(key, None)
         if not task.cancelled():
             task.exception()  # has been seen, although every caller may have left
 
@@ -147,12 +167,17 @@ class Pool:
         async with self._gate:
             await self._make_room(offer)
             before, began = self._resident(), time.monotonic()
-            opened = await asyncio.to_thread(self._opener, offer, self._settings)
+            try:
+                opened = await asyncio.to_thread(self._opener, offer, self._settings)
+            except GsvError as error:
+                if self._gone(offer.key):
+                    raise Withdrawn(f"{offer.id} was taken back meanwhile") from error
+                raise
             opened.used = time.monotonic()
-            self._open[offer.id] = opened
-            self._grew[offer.id] = max(0, self._resident() - before)
-            self._told("opened", offer.id, opened.used - began, self._grew[offer.id])
-            while self.growth > self._settings.memory and await self._close_one(but=offer.id):
+            self._open[offer.key] = opened
+            self._grew[offer.key] = max(0, self._resident() - before)
+            self._told("opened", offer.id, opened.used - began, self._grew[offer.key])
+            while self.growth > self._settings.memory and await self._close_one(but=offer.key):
                 pass
 
     async def _make_room(self, offer: Offer) -> None:
@@ -161,39 +186,47 @@ class Pool:
 
         Where all others are speaking it waits, unless only pinned ones are open: one voice can always be opened.
         """
-        while self.growth + self._grew.get(offer.id, 0) > self._settings.memory:
+        while self.growth + self._grew.get(offer.key, 0) > self._settings.memory:
             if await self._close_one():
                 continue
-            if not any(name not in self._settings.pin for name in self._open):
+            if all(self._pinned(one.offer) for one in self._open.values()):
                 return
-            if not self._wanted[offer.id] and offer.id not in self._settings.pin:
+            if not self._wanted[offer.key] and not self._pinned(offer):
                 raise Abandoned(f"nobody waits for {offer.id} any more")
             self._changed.clear()
             await self._changed.wait()
 
+    def _pinned(self, offer: Offer) -> bool:
+        return offer.id in self._settings.pin and not self._gone(offer.key)
+
     async def _close_one(self, but: str = "") -> bool:
-        """Close the idle voice that was not used for longest; false where there is none."""
+        """Close an idle voice: one that is not served any more, else the one that was not used for longest; false where
+        there is none."""
         idle = [
             one
-            for name, one in self._open.items()
-            if not one.users and not self._wanted[name] and name not in self._settings.pin and name != but
+            for key, one in self._open.items()
+            if not one.users and not self._wanted[key] and not self._pinned(one.offer) and key != but
         ]
         if not idle:
             return False
-        oldest = min(idle, key=lambda one: one.used)
+        first = min(idle, key=lambda one: (not self._gone(one.offer.key), one.used))
         began = time.monotonic()
-        del self._open[oldest.offer.id]
-        await asyncio.to_thread(_close, oldest)
-        self._told("closed", oldest.offer.id, time.monotonic() - began, 0)
+        del self._open[first.offer.key]
+        await asyncio.to_thread(_close, first)
+        self._told("closed", first.offer.id, time.monotonic() - began, 0)
         return True
 
     async def _shrink(self) -> None:
-        """Come back within the budget after somebody spoke; what was used last stays."""
+        """Close what is not served any more, and come back within the budget after somebody spoke; what was used last
+        stays."""
         async with self._gate:
-            while self.growth > self._settings.memory and self._open:
-                last = max(self._open.values(), key=lambda one: one.used).offer.id
-                if not await self._close_one(but=last):
+            while self._open and (self.growth > self._settings.memory or self._idle_and_gone()):
+                last = max(self._open.values(), key=lambda one: one.used).offer.key
+                if not await self._close_one(but="" if self._gone(last) else last):
                     return
+
+    def _idle_and_gone(self) -> bool:
+        return any(self._gone(key) and not one.users and not self._wanted[key] for key, one in self._open.items())
 
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)

@@ -15,67 +15,73 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from gsvexport.errors import EnvironmentProblem
 from gsvexport.serve.app import Service
-from gsvexport.serve.catalogue import Catalogue
+from gsvexport.serve.gather import Gatherer
 from gsvexport.serve.logs import Handler, Log
 from gsvexport.serve.memory import resident
 from gsvexport.serve.settings import Settings
 
+_HANG_UP = 1  # SIGHUP, which Python under Windows has no name for
 _BACKLOG = 2048
 _SEND_BUFFER = 1 << 16  # bytes in the kernel for each connection: what a caller does not take must not pile up there
 
 
-def serve(settings: Settings, catalogue: Catalogue, log: Log, listening: Callable[[str, int], None]) -> None:
-    """Answer until SIGTERM or SIGINT. `listening` is told host and port once the server answers.
+def serve(settings: Settings, gatherer: Gatherer, log: Log, listening: Callable[[str, int], None]) -> None:
+    """Answer until SIGTERM or SIGINT; SIGHUP looks for new voices at once.
 
-    Raises:
+    `listening` is told host and port once the server answers.
+
+    Raises: as `Gatherer.look`, and
         EnvironmentProblem: the address cannot be had.
         ArtifactError, BackendError: a pinned voice cannot be opened.
     """
-    asyncio.run(_serve(settings, catalogue, log, listening))
+    asyncio.run(_serve(settings, gatherer, log, listening))
 
 
-async def _serve(settings: Settings, catalogue: Catalogue, log: Log, listening: Callable[[str, int], None]) -> None:
+async def _serve(settings: Settings, gatherer: Gatherer, log: Log, listening: Callable[[str, int], None]) -> None:
     resident()  # where memory cannot be measured, that is told before anything is begun
     loop, stopping = asyncio.get_running_loop(), asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
     try:
-        async with running(settings, catalogue, log) as (service, host, port):
+        async with running(settings, gatherer, log) as (service, host, port):
+            loop.add_signal_handler(_HANG_UP, service.watch.now)
             listening(host, port)
             log("listening", host=host, port=port, voices=len(service.catalogue.offers))
             await stopping.wait()
     finally:
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in (signal.SIGTERM, signal.SIGINT, _HANG_UP):
             loop.remove_signal_handler(number)
 
 
 @contextlib.asynccontextmanager
 async def running(
-    settings: Settings, catalogue: Catalogue, log: Log, **pool: Any
+    settings: Settings, gatherer: Gatherer, log: Log, **pool: Any
 ) -> AsyncIterator[tuple[Service, str, int]]:
     """A server that answers inside of the block: with its host and port. At the end it finishes what was begun.
 
     Raises: as `serve`.
     """
     with contextlib.closing(_socket(settings)) as bound:
-        service = Service(settings, catalogue, log, **pool)
+        service = Service(settings, gatherer, log, **pool)
         for name in ("uvicorn", "uvicorn.error", "websockets"):
             logging.getLogger(name).handlers = [Handler(log)]
             logging.getLogger(name).propagate = False
         server = _Server(_config(settings, service))
         try:
             await service.start()
+            watching = asyncio.ensure_future(service.watch.run())
             answering = asyncio.ensure_future(server.serve(sockets=[bound]))
             try:
                 while not server.started and not answering.done():
                     await asyncio.sleep(0.005)
                 yield service, *bound.getsockname()[:2]
             finally:
+                watching.cancel()
                 log("stopping", active=service.guard.active)
                 await service.stop()
                 log("stopped", active=service.guard.active)
                 server.should_exit = True
-                await answering
+                await asyncio.gather(answering, watching, return_exceptions=True)
         finally:
             await service.desk.close()
 

@@ -43,6 +43,8 @@ class Settings:
     allow_unsigned: bool = False
     allow_unverified: bool = False
     any_machine: bool = False
+    allow_older: bool = False  # a version that is older than one that was pulled before
+    watch: float = 10.0  # seconds between two looks at what there is to serve; 0 looks once
     threads: int = 0  # processor cores a graph may use; 0 means all
     rows: int = 8  # sentences of a voice in one step, and callers of it who are spoken to at once
     queue: int = 32  # callers of a voice who wait beyond those
@@ -68,6 +70,7 @@ class Settings:
 _BOUNDS: dict[str, tuple[float, float]] = {
     "port": (0, 65535),
     "memory": (1, 10**15),
+    "watch": (0, 86_400),
     "threads": (0, 256),
     "rows": (1, 64),
     "queue": (0, 100_000),

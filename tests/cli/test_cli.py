@@ -67,6 +67,7 @@ def test_only_commands_that_work_are_listed(cache):
         "key",
         "sign",
         "publish",
+        "withdraw",
         "pull",
         "gc",
     ]

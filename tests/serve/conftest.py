@@ -16,7 +16,7 @@ from shelved import PRIVATE, make
 
 from gsvexport.artifact.keys import TrustedKey, trust
 from gsvexport.artifact.signature import sign
-from gsvexport.serve.catalogue import gather
+from gsvexport.serve.gather import Gatherer
 from gsvexport.serve.logs import Log
 from gsvexport.serve.run import running
 from gsvexport.serve.settings import Settings
@@ -79,8 +79,8 @@ class Running:
     def _run(self):
         async def go():
             self._loop, self._end = asyncio.get_running_loop(), asyncio.Event()
-            catalogue = gather(self.settings)
-            async with running(self.settings, catalogue, Log(self.log), **self._pool) as (service, host, port):
+            gatherer = Gatherer(self.settings)
+            async with running(self.settings, gatherer, Log(self.log), **self._pool) as (service, host, port):
                 self.service, self.host, self.port, self.url = service, host, port, f"http://{host}:{port}"
                 self._up.set()
                 await self._end.wait()

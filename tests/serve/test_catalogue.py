@@ -13,7 +13,8 @@ from gsvexport.artifact.signature import add_signature, sign
 from gsvexport.errors import ArtifactError, InputError
 from gsvexport.registry.places import FolderPlace
 from gsvexport.registry.publish import publish
-from gsvexport.serve.catalogue import gather, judged
+from gsvexport.serve.catalogue import judged
+from gsvexport.serve.gather import gather
 from gsvexport.serve.pool import open_offer
 from gsvexport.serve.settings import Settings
 

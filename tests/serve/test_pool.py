@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from gsvexport.errors import BackendError
-from gsvexport.serve.pool import Pool
+from gsvexport.serve.pool import Pool, Withdrawn
 from gsvexport.serve.settings import Settings
 
 
@@ -31,7 +31,7 @@ class Machine:
         return dataclasses.replace(Voice(offer=offer, machine=self))
 
     async def use(self, name, seconds=0.0):
-        async with self.pool.lease(SimpleNamespace(id=name)) as voice:
+        async with self.pool.lease(SimpleNamespace(id=name, key=name)) as voice:
             assert not voice.is_closed
             await asyncio.sleep(seconds)
             assert not voice.is_closed
@@ -142,6 +142,29 @@ def test_a_voice_that_does_not_open_is_tried_again_by_the_next_caller():
         await one.use("a")
         await one.pool.close()
         assert one.closed == ["a"]
+
+    run(work)
+
+
+def test_what_is_served_no_more_is_closed_when_nobody_hears_it_and_not_before():
+    async def work():
+        one = Machine()
+        await one.use("b")
+        speaking, waiting = asyncio.ensure_future(one.use("a", 0.1)), None
+        await asyncio.sleep(0.02)
+        one.pool.keep(["c"])
+        await asyncio.sleep(0.02)
+        assert one.closed == ["b"]
+        waiting = asyncio.ensure_future(one.use("a", 0.2))  # asked before it was taken back
+        await speaking
+        await asyncio.sleep(0.02)
+        assert one.closed == ["b"]
+        await waiting
+        await asyncio.sleep(0.02)
+        assert one.closed == ["b", "a"]
+        one.broken.add("b")
+        with pytest.raises(Withdrawn):
+            await one.use("b")
 
     run(work)
 
