@@ -18,6 +18,7 @@ from gsvexport.cli.inspect import inspect
 from gsvexport.cli.keys import key, sign
 from gsvexport.cli.listen import listen
 from gsvexport.cli.numbers import Finite
+from gsvexport.cli.onboard import onboard
 from gsvexport.cli.progress import shows_progress
 from gsvexport.cli.registry import gc, publish, pull, withdraw
 from gsvexport.cli.release import release
@@ -433,5 +434,5 @@ def cache(prune: bool, older_than: float) -> None:
     echo(prune_cache(older_than) if prune else cache_page(), nl=False)
 
 
-for _command in (doctor, bake, unpack, release, key, sign, publish, withdraw, pull, gc):
+for _command in (doctor, bake, unpack, release, key, sign, publish, withdraw, pull, gc, onboard):
     cli.add_command(_command)

@@ -60,10 +60,11 @@ def rebake_artifact(
     out: Path,
     *,
     source: Path | None = None,
+    name: str | None = None,
     force: bool = False,
     progress: Progress | None = None,
 ) -> Path:
-    """Write the artifact `path` with another reference to `out`, verified.
+    """Write the artifact `path` with another reference to `out`, verified; with `name` as a voice of that name.
 
     `source` is the source that it was built from, or its voice; without it the source is looked for in the cache.
 
@@ -88,16 +89,17 @@ def rebake_artifact(
         say("engines that were built ahead of time are taken as they are: no graph of theirs depends on a reference")
     with temporary_directory(out) as work:
         files = work / "files"
-        for name in manifest.files:
-            if not name.startswith(_ANEW):
-                link(folder / name, files / name)
+        for file in manifest.files:
+            if not file.startswith(_ANEW):
+                link(folder / file, files / file)
         model = replace(read_model(folder), baked=made.model.baked, baked_key=made.model.baked_key)
+        model = replace(model, name=name or model.name)
         (files / "model.json").write_bytes(canonical_json(model.to_json()).encode())
-        for name in model.baked.values():
-            link(made.path / name, files / name)
+        for file in model.baked.values():
+            link(made.path / file, files / file)
         say("computing golden vectors")
         golden.make(made.path, files / golden.FOLDER, of_source(made.path, say))
-        manifest = replace(_noted(manifest), source=made.digest, baked_key=model.baked_key)
+        manifest = replace(_noted(manifest), name=model.name, source=made.digest, baked_key=model.baked_key)
         report = prove(manifest, work, made.path, reference_feeds(made, reference), Depth(), say)
         if not report.passed:
             with atomic_file(report_path(out), force=True) as place:

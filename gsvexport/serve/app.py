@@ -17,6 +17,7 @@ from gsvexport.errors import GsvError
 from gsvexport.runtime.audio import Audio
 from gsvexport.serve.catalogue import Catalogue
 from gsvexport.serve.faults import Fault
+from gsvexport.serve.front import front, report
 from gsvexport.serve.gather import Gatherer
 from gsvexport.serve.guard import App, Guard, Message, Receive, Send, told
 from gsvexport.serve.live import Live
@@ -95,6 +96,8 @@ class Service:
                 Route("/v1/models", self._models),
                 Route("/v1/models/{name}", self._model),
                 Route("/voices", self._voices),
+                Route("/voices/{name}/report", self._report),
+                Route("/", front),
                 Route("/healthz", _healthy),
                 Route("/readyz", self._readiness),
                 Route("/metrics", self._measured),
@@ -116,6 +119,13 @@ class Service:
         rows = [{**one.to_json(), "open": one.key in opened} for one in self.catalogue.offers.values()]
         return JSONResponse({"voices": rows, "aliases": dict(self.catalogue.aliases)})
 
+    async def _report(self, request: Request) -> Response:
+        offer = self.catalogue.find(request.path_params["name"])
+        data = None if offer is None else await asyncio.to_thread(report, offer)
+        if data is None:
+            raise Fault(404, "there is no such voice, or it has no report", "voice_not_found", "voice")
+        return Response(data, media_type="application/json")
+
     async def _readiness(self, _: Request) -> Response:
         return JSONResponse({"ready": self.ready}, 200 if self.ready else 503)
 
@@ -129,12 +139,19 @@ class Service:
     async def _speak(self, scope: Message, receive: Receive, send: Send) -> None:
         request = Request(scope)
         data = await read_body(request.headers, receive, self.settings)
-        work = asyncio.ensure_future(self._answer(asked(data, self.catalogue, self.settings), send))
+        ended = False
+
+        async def sending(message: Message) -> None:
+            nonlocal ended
+            ended = message["type"] == "http.response.body" and not message.get("more_body", False)
+            await send(message)
+
+        work = asyncio.ensure_future(self._answer(asked(data, self.catalogue, self.settings), sending))
         watch = asyncio.ensure_future(_left(receive))
         try:
             await asyncio.wait({work, watch}, timeout=self.settings.deadline, return_when=asyncio.FIRST_COMPLETED)
-            if work.done():
-                return work.result()
+            if work.done() or ended:  # who has heard all of it may go
+                return await work
             if watch.done():
                 self.metrics.left.inc()
                 told.get()["status"] = 499

@@ -150,9 +150,9 @@ class Gatherer:
         elif isinstance(tried[1], ArtifactError):  # no further look makes it better
             raise tried[1]
         path.parent.mkdir(parents=True, exist_ok=True)
-        how = {"allow_unsigned": settings.allow_unsigned, "allow_older": settings.allow_older, "force": True}
+        unsigned, older = settings.allow_unsigned, settings.allow_older
         try:
-            pull(place, item, path, self._keys, **how)
+            pull(place, item, path, self._keys, allow_unsigned=unsigned, allow_older=older, force=True)
             offer = self._judge(path)
         except GsvError as error:
             self._tried[where] = stamp, error

@@ -25,7 +25,7 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Message, Receive, Send], Awaitable[None]]
 
-OPEN = ("/healthz", "/readyz")  # without a key: whoever watches a machine has none
+OPEN = ("/healthz", "/readyz", "/")  # without a key: whoever watches a machine has none, and a browser not yet
 PATHS = ("/v1/audio/speech", "/v1/audio/live", "/v1/models", "/voices", "/metrics", *OPEN)
 _OWN_ID = re.compile(r"[A-Za-z0-9_.-]{8,64}")
 _FRAME = 5  # of a traceback, in the log

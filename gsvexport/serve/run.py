@@ -40,7 +40,7 @@ def serve(settings: Settings, gatherer: Gatherer, log: Log, listening: Callable[
 async def _serve(settings: Settings, gatherer: Gatherer, log: Log, listening: Callable[[str, int], None]) -> None:
     resident()  # where memory cannot be measured, that is told before anything is begun
     loop, stopping = asyncio.get_running_loop(), asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in (int(signal.SIGTERM), int(signal.SIGINT)):
         loop.add_signal_handler(number, stopping.set)
     try:
         async with running(settings, gatherer, log) as (service, host, port):
@@ -49,7 +49,7 @@ async def _serve(settings: Settings, gatherer: Gatherer, log: Log, listening: Ca
             log("listening", host=host, port=port, voices=len(service.catalogue.offers))
             await stopping.wait()
     finally:
-        for number in (signal.SIGTERM, signal.SIGINT, _HANG_UP):
+        for number in (int(signal.SIGTERM), int(signal.SIGINT), _HANG_UP):
             loop.remove_signal_handler(number)
 
 

@@ -40,8 +40,8 @@ def read_audio(path: Path, rate: int) -> Samples:
     return resample(samples.mean(axis=1, dtype=np.float64), own_rate, rate).astype(np.float32)
 
 
-def decode(path: Path) -> tuple[Samples, int]:
-    """The samples float32 [N, channels] of a sound file, and their rate in Hz.
+def decode(path: Path, longest: float = MAX_SECONDS) -> tuple[Samples, int]:
+    """The samples float32 [N, channels] of a sound file of at most `longest` seconds, and their rate in Hz.
 
     Raises:
         VoiceError, EnvironmentProblem: as `read_audio`.
@@ -55,11 +55,11 @@ def decode(path: Path) -> tuple[Samples, int]:
         # library calls back into Python, where a Ctrl-C would be swallowed.
         with opened(path) as stream, soundfile.SoundFile(stream.fileno(), closefd=False) as sound:
             frames, channels, own_rate = sound.frames, sound.channels, sound.samplerate
-            if frames * channels > _MAX_VALUES or frames > MAX_SECONDS * own_rate:
+            if frames * channels > _MAX_VALUES or frames > longest * own_rate:
                 raise VoiceError(
                     f"{path} is too long for a reference",
                     found=f"{frames} frames of {channels} channels at {own_rate} Hz",
-                    limit=f"{MAX_SECONDS:g} s, {_MAX_VALUES} samples",
+                    limit=f"{longest:g} s, {_MAX_VALUES} samples",
                     fix="cut a reference of 3 to 10 seconds",
                 )
             samples: Samples = sound.read(frames, dtype="float32", always_2d=True)

@@ -7,6 +7,7 @@ Formats: onnx.proto of ONNX 1.19; https://protobuf.dev/programming-guides/encodi
 
 from __future__ import annotations
 
+import functools
 import mmap
 from pathlib import Path
 
@@ -40,6 +41,31 @@ def check_external(path: Path) -> None:
         Refused: it wants bytes of a file that is not beside it, is a link, or is too short.
         OSError: it cannot be read.
     """
+    _held_to(path, _wanted(path))
+
+
+def check_external_once(path: Path) -> None:
+    """`check_external`, for which a graph is walked once in a process as long as it stays what it is, as
+    `gsvexport.files.sha256_once` reads a file once; the files that it wants bytes of are looked at each time.
+
+    Raises: as `check_external`.
+    """
+    found = path.stat()
+    _held_to(
+        path, _wanted_once(path, (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns))
+    )
+
+
+def _held_to(path: Path, wanted: dict[str, tuple[int, int]]) -> None:
+    for name, (start, end) in wanted.items():
+        if not regular(place := inside(path.parent, name)):
+            raise Refused(f"wants bytes of {name}, which is not there")
+        if end > (size := place.stat().st_size):
+            raise Refused(f"wants bytes {start} to {end} of {name}, which has {size}")
+
+
+def _wanted(path: Path) -> dict[str, tuple[int, int]]:
+    """The last bytes, from and to, that a graph wants of each file."""
     with opened(path) as stream:
         try:
             data = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
@@ -47,15 +73,17 @@ def check_external(path: Path) -> None:
             raise NoGraph("is empty") from None
         with data:
             found = _Walk(data).tensors()
-    sizes: dict[str, int] = {}
+    wanted: dict[str, tuple[int, int]] = {}
     for told in found:
         name, start, length = told.get("location", ""), _number(told, "offset"), _number(told, "length")
-        if name not in sizes:
-            if not regular(place := inside(path.parent, name)):
-                raise Refused(f"wants bytes of {name}, which is not there")
-            sizes[name] = place.stat().st_size
-        if start + length > sizes[name]:
-            raise Refused(f"wants bytes {start} to {start + length} of {name}, which has {sizes[name]}")
+        if name not in wanted or start + length > wanted[name][1]:
+            wanted[name] = start, start + length
+    return wanted
+
+
+@functools.lru_cache(maxsize=256)
+def _wanted_once(path: Path, identity: tuple[int, ...]) -> dict[str, tuple[int, int]]:
+    return _wanted(path)
 
 
 def _number(told: dict[str, str], key: str) -> int:

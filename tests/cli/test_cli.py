@@ -70,6 +70,7 @@ def test_only_commands_that_work_are_listed(cache):
         "withdraw",
         "pull",
         "gc",
+        "onboard",
     ]
     for name in cli_commands():
         done = gsvexport(cache, name, "--help")

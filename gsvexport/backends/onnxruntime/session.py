@@ -11,7 +11,7 @@ from gsvexport.backends.onnxruntime.graph import OnnxRuntimeSession, failure
 from gsvexport.backends.onnxruntime.in_place import InPlaceStep, LayeredPrefill
 from gsvexport.backends.onnxruntime.matching import MatchingStep
 from gsvexport.errors import ArtifactError, EnvironmentProblem
-from gsvexport.untrusted.external import NoGraph, check_external
+from gsvexport.untrusted.external import NoGraph, check_external_once
 from gsvexport.untrusted.reading import Refused
 
 _ERRORS_ONLY = 3
@@ -36,7 +36,7 @@ def _load(path: Path, threads: int | None) -> Any:
             f"{path.name} runs in ONNX Runtime, which cannot be imported: {error}", fix="pip install onnxruntime"
         ) from error
     try:
-        check_external(path)
+        check_external_once(path)
     except (OSError, NoGraph) as error:
         raise failure(path, "load", error) from error
     except Refused as error:
