@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from gsvexport.artifact.signature import add_signature
 from gsvexport.compiler.build import build
 from gsvexport.compiler.inputs import open_voice
 from gsvexport.compiler.rebake import rebake_artifact, rebake_source
+from gsvexport.compiler.source import open_source
 from gsvexport.errors import EnvironmentProblem, GsvError, InputError
 from gsvexport.files import atomic_file, refuse_existing, temporary_directory
 from gsvexport.progress import Progress, note, step
@@ -32,7 +33,7 @@ from gsvexport.target.target import read_targets
 from gsvexport.verify.matched import part_of
 from gsvexport.verify.recogniser import Recogniser
 from gsvexport.verify.speech import narrow
-from gsvexport.voice.profile import ReferenceTable, given_reference
+from gsvexport.voice.profile import ReferenceTable, given_reference, read_profile
 
 LONGEST = 600.0  # s of a recording
 _HEARD = 3  # stretches that are listened to, for one that is a whole sentence
@@ -81,7 +82,7 @@ def onboard(
             is left where it is.
     """
     clock = _Clock(told, progress or (lambda _: None))
-    key = _refuse(wanted)
+    wanted, key = _refuse(wanted)
     with temporary_directory(wanted.out / f"{wanted.name}.gsv") as work:
         with clock.phase("choose"):
             samples, rate = decode(wanted.recording, LONGEST)
@@ -110,8 +111,8 @@ def onboard(
     return done
 
 
-def _refuse(wanted: Wanted) -> str:
-    """Refuse what no work would make right; returns the name of the key."""
+def _refuse(wanted: Wanted) -> tuple[Wanted, str]:
+    """Refuse what no work would make right; returns what is wanted, with its language, and the name of the key."""
     index.check_name(wanted.name, "voice")
     names = [target.name for one in wanted.targets for target in read_targets([one])]
     if not names or len({*names}) < len(names):
@@ -129,7 +130,16 @@ def _refuse(wanted: Wanted) -> str:
         )
     key = wanted.key or own[0]
     sign_with(key, b"")
-    return key
+    if (wanted.base / "source.json").is_file():
+        model = open_source(wanted.base).model
+        language, hears = model.language, "ssl" in model.files
+    else:
+        profile = read_profile(wanted.base)
+        language, hears = profile.language, profile.hubert is not None
+    if not hears:
+        what = f"{wanted.base} has no HuBERT, which makes a prompt of a recording"
+        raise InputError(what, fix='hubert = "chinese-hubert-base/" in [pretrained] of its voice.toml')
+    return replace(wanted, language=wanted.language or language), key
 
 
 def _output(wanted: Wanted, target: str) -> Path:

@@ -6,6 +6,7 @@ are the same. Whatever cannot be looked at for a moment takes nothing away.
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -23,6 +24,7 @@ from gsvexport.serve.settings import Settings
 from gsvexport.target.detect import Candidate, probe, rank
 
 MOST_VOICES = 10_000
+_AGAIN = 300.0  # s after which what a repository holds and may not be served is tried again
 _Stamp = tuple[object, ...]
 
 
@@ -32,8 +34,9 @@ class Gatherer:
     def __init__(self, settings: Settings, say: Callable[[str], None] = lambda _: None) -> None:
         self._settings, self._say = settings, say
         self._keys: tuple[TrustedKey, ...] = ()
-        self._judged: dict[Path, tuple[_Stamp, Offer | GsvError]] = {}
-        self._tried: dict[str, tuple[_Stamp, GsvError]] = {}  # a repository's voice that was refused, by what is called
+        self._judged: dict[Path, tuple[_Stamp, Offer | GsvError]] = {}  # at this look
+        self._known: dict[Path, tuple[_Stamp, Offer | GsvError]] = {}  # at the one before
+        self._tried: dict[str, tuple[_Stamp, float, GsvError]] = {}  # what was refused of a repository, when and why
         self._last: dict[str, list[Offer]] = {}  # by the word that named them
         self._repositories: set[str] = set()
 
@@ -49,6 +52,7 @@ class Gatherer:
         if not settings.voices:
             raise InputError("no voice to serve was named", fix="gsvexport serve ARTIFACT, FOLDER or REPOSITORY")
         first, self._keys = not self._last, trusted_keys()
+        self._known, self._judged = self._judged, {}  # what is not served any more is forgotten
         refused: dict[str, str] = {}
         found: dict[str, Offer] = {}  # the same artifact in two places is one
         for word in settings.voices:
@@ -67,6 +71,8 @@ class Gatherer:
                 found.setdefault(offer.key, offer)
             if len(found) > MOST_VOICES:
                 raise InputError("too many voices", limit=MOST_VOICES, fix="serve them with several servers")
+        served = [one.path for one in found.values() if one.path in self._known]
+        self._judged = {**{path: self._known[path] for path in served}, **self._judged}
         offers_by_name = _named(list(found.values()))
         if first:
             _check(settings, offers_by_name, refused)
@@ -96,14 +102,15 @@ class Gatherer:
     def _judge(self, path: Path) -> Offer:
         """As `judged`; a file that did not change since is not read again."""
         stamp: _Stamp = (*_stamp(path), self._keys)
-        known = self._judged.get(path)
+        known = self._judged.get(path) or self._known.get(path)
         if known is None or known[0] != stamp:
             made: Offer | GsvError
             try:
                 made = judged(path, self._settings)
             except GsvError as error:
                 made = error
-            known = self._judged[path] = stamp, made
+            known = stamp, made
+        self._judged[path] = known
         if isinstance(known[1], GsvError):
             raise known[1]
         return known[1]
@@ -141,21 +148,21 @@ class Gatherer:
         settings, entry = self._settings, item.entry
         path = cache_directory("served") / f"{entry.manifest}{container.SUFFIX}"
         stamp: _Stamp = (entry.manifest, entry.version, item.signed, self._keys)
-        known = self._judged.get(path)
+        known = self._judged.get(path) or self._known.get(path)
         if known is not None and known[0] == (*_stamp(path), self._keys) and isinstance(known[1], Offer):
-            return known[1]
+            return self._judge(path)
         tried = self._tried.get(where)
         if tried is None or tried[0] != stamp:
             self._say(f"pulling {entry.title}")
-        elif isinstance(tried[1], ArtifactError):  # no further look makes it better
-            raise tried[1]
+        elif isinstance(tried[2], ArtifactError) and time.monotonic() - tried[1] < _AGAIN:
+            raise tried[2]  # another look makes it no better; somebody may, some day, in the repository
         path.parent.mkdir(parents=True, exist_ok=True)
         unsigned, older = settings.allow_unsigned, settings.allow_older
         try:
             pull(place, item, path, self._keys, allow_unsigned=unsigned, allow_older=older, force=True)
             offer = self._judge(path)
         except GsvError as error:
-            self._tried[where] = stamp, error
+            self._tried[where] = stamp, time.monotonic(), error
             raise
         self._tried.pop(where, None)
         return offer

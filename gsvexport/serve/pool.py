@@ -12,6 +12,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,11 @@ from gsvexport.artifact import container
 from gsvexport.artifact.held import release
 from gsvexport.errors import GsvError
 from gsvexport.runtime.batch import Batch
-from gsvexport.runtime.pipeline import LoadedVoice, load
+from gsvexport.runtime.pipeline import LoadedVoice
 from gsvexport.serve import memory
 from gsvexport.serve.catalogue import Offer
 from gsvexport.serve.settings import Settings
+from gsvexport.serve.shared import Graphs
 
 Told = Callable[[str, str, float, int], None]  # "opened" or "closed", the voice's id, seconds, bytes of growth
 
@@ -45,17 +47,22 @@ class Opened:
         release(self.folder)
 
 
-def open_offer(offer: Offer, settings: Settings) -> Opened:
-    """Open what was judged, and nothing else: the files are held to the manifest that the offer was made of.
+def open_offer(offer: Offer, settings: Settings, graphs: Graphs | None = None) -> Opened:
+    """Open what was judged, and nothing else: the files are held to the manifest that the offer was made of. What other
+    voices have open of the same `graphs` is not opened again.
 
     Raises:
         ArtifactError: the artifact was replaced since, or is damaged.
         BackendError: a graph cannot be opened.
     """
-    folder = container.unpacked(offer.path, offer.text)
+    folder = container.unpacked(offer.path, offer.text)  # every byte of it is as the offer's manifest says
     try:
-        voice = load(folder, threads=settings.threads or None, any_machine=settings.any_machine)
-        voice.open()
+        voice = (Graphs() if graphs is None else graphs).voice(folder, offer.manifest, settings.threads or None)
+        try:
+            voice.open()
+        except BaseException:
+            voice.close()
+            raise
     except BaseException:
         release(folder)
         raise
@@ -77,11 +84,12 @@ class Pool:
         self,
         settings: Settings,
         *,
-        opener: Callable[[Offer, Settings], Opened] = open_offer,
+        opener: Callable[[Offer, Settings], Opened] | None = None,
         resident: Callable[[], int] = memory.resident,
         told: Told = lambda *_: None,
     ) -> None:
-        self._settings, self._opener, self._resident, self._told = settings, opener, resident, told
+        self._settings, self._resident, self._told = settings, resident, told
+        self._opener = opener or partial(open_offer, graphs=Graphs())
         self._base = resident()
         self._open: dict[str, Opened] = {}  # by the offer's key: of one voice two versions may speak
         self._loading: dict[str, asyncio.Task[None]] = {}

@@ -39,15 +39,16 @@ class Watch:
             self._now.clear()
             try:
                 found = await _in_thread(self._look)
-            except (GsvError, OSError) as error:
-                failed = " ".join(str(error).split())
+                self._tell(found)
+                await self._change(found)
+            except Exception as error:  # also a defect of ours: what is served now goes on being served
+                known = isinstance(error, (GsvError, OSError))
+                failed = " ".join(str(error).split()) if known else repr(error)
                 if failed != self._failed:
                     self._log("look_failed", error=failed)
                 self._failed = failed
-                continue
-            self._failed = ""
-            self._tell(found)
-            await self._change(found)
+            else:
+                self._failed = ""
 
     def _tell(self, found: Catalogue) -> None:
         """Log what is passed over now and was not before."""

@@ -28,6 +28,7 @@ def work(tmp_path_factory):
     """A v2 voice with a HuBERT, and a recording of a sentence with something else before it."""
     work = tmp_path_factory.mktemp("onboard")
     folder = write_voice(work / "voice")
+    (folder / "deaf.toml").write_text((folder / "voice.toml").read_text())
     names = write_pretrained(work / "networks", ("hubert",))
     with open(folder / "voice.toml", "a", encoding="utf-8") as file:
         file.write(f'\n[pretrained]\nhubert = "{work / "networks" / names["hubert"]}"\n')
@@ -63,6 +64,7 @@ def test_what_cannot_end_well_is_refused_before_any_work(work, run, tmp_path, mo
             ((recording, *how, tmp_path / "there", "--name", "../x"), "no voice's name"),
             ((recording, *how, tmp_path / "there", "-t", "x86-64"), "each target once"),
             ((recording, *how, tmp_path / "there", "--key", "two"), "no private key"),
+            ((recording, *how, tmp_path / "there", "--base", work / "voice" / "deaf.toml"), "has no HuBERT"),
         ):
             code, _, said = run("onboard", *wrong, "--text", TEXT)
             assert (code, says in said) == (2, True), said
