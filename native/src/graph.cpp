@@ -1,0 +1,111 @@
+#include "graph.hpp"
+
+#include <algorithm>
+#include <thread>
+
+namespace gsv {
+
+namespace {
+
+bool known_library() {
+    const OrtApi* api = OrtGetApiBase()->GetApi(ORT_API_VERSION);
+    if (api) Ort::InitApi(api);
+    return api != nullptr;
+}
+
+Ort::MemoryInfo here() { return Ort::MemoryInfo::CreateCpu(OrtDeviceAllocator, OrtMemTypeCPU); }
+
+}  // namespace
+
+void check_library() {
+    static const bool known = known_library();
+    if (!known)
+        throw Error(GSV_ENVIRONMENT, std::string("libonnxruntime ") + OrtGetApiBase()->GetVersionString() +
+                                         " is older than the header that this library was built with")
+            .limit("1." + std::to_string(ORT_API_VERSION) + " or newer")
+            .fix("install a newer libonnxruntime, or build with its own header");
+}
+
+Ort::Value floats(float* data, size_t count, const std::vector<int64_t>& shape) {
+    return Ort::Value::CreateTensor<float>(here(), data, count, shape.data(), shape.size());
+}
+
+Ort::Value ints(int64_t* data, size_t count, const std::vector<int64_t>& shape) {
+    return Ort::Value::CreateTensor<int64_t>(here(), data, count, shape.data(), shape.size());
+}
+
+Graph::Graph(Ort::Env& env, const Artifact& artifact, const std::string& stage, int threads) : stage_(stage) {
+    const std::string& file = artifact.files.at(stage);
+    try {
+        check_external(artifact.folder, file);
+    } catch (const Refused& error) {
+        throw Error(GSV_ARTIFACT, artifact.folder + "/" + file + " " + error.text).fix("get it again, or build it again");
+    }
+    // As gsvexport/backends/onnxruntime/session.py sets them, so that both compute the same.
+    Ort::SessionOptions options;
+    options.SetLogSeverityLevel(3);
+    int cores = std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
+    options.SetIntraOpNumThreads(std::min(threads, cores));
+    options.SetInterOpNumThreads(1);
+    options.AddConfigEntry("session.force_spinning_stop", "1");
+    options.AddConfigEntry("session.use_env_allocators", "1");
+    options.DisableMemPattern();
+    try {
+        session_ = Ort::Session(env, (artifact.folder + "/" + file).c_str(), options);
+    } catch (const Ort::Exception& error) {
+        throw Error(GSV_BACKEND, "ONNX Runtime cannot load " + file + " (stage '" + stage + "'): " + error.what())
+            .fix("verify the artifact on this machine");
+    }
+    Ort::AllocatorWithDefaultOptions allocator;
+    for (size_t i = 0; i < session_.GetInputCount(); ++i)
+        inputs_.push_back(session_.GetInputNameAllocated(i, allocator).get());
+    for (size_t i = 0; i < session_.GetOutputCount(); ++i)
+        outputs_.push_back(session_.GetOutputNameAllocated(i, allocator).get());
+}
+
+bool Graph::takes(const std::string& name) const {
+    return std::find(inputs_.begin(), inputs_.end(), name) != inputs_.end();
+}
+
+std::vector<int64_t> Graph::shape(const std::string& output) const {
+    auto found = std::find(outputs_.begin(), outputs_.end(), output);
+    if (found == outputs_.end()) return {};
+    auto info = session_.GetOutputTypeInfo(static_cast<size_t>(found - outputs_.begin()));
+    return info.GetTensorTypeAndShapeInfo().GetShape();
+}
+
+template <typename Work>
+auto Graph::guarded(Work work) -> decltype(work()) {
+    try {
+        return work();
+    } catch (const Ort::Exception& error) {
+        std::string told = error.what();
+        if (told.find("terminate") != std::string::npos) throw Error(GSV_CANCELLED, "cancelled");
+        if (told.find("bad_alloc") != std::string::npos || told.find("Failed to allocate memory") != std::string::npos)
+            throw Error(GSV_ENVIRONMENT, "there is not enough memory for stage '" + stage_ + "'")
+                .found(told.substr(0, 300))
+                .fix("speak shorter sentences, or build the artifact for fewer bits");
+        throw Error(GSV_BACKEND, "ONNX Runtime failed in stage '" + stage_ + "': " + told)
+            .fix("verify the artifact on this machine");
+    }
+}
+
+std::vector<Ort::Value> Graph::run(std::vector<Feed> feeds, const Ort::RunOptions& options) {
+    std::vector<const char*> names, wanted;
+    std::vector<Ort::Value> values;
+    for (Feed& feed : feeds)
+        if (takes(feed.name)) {
+            names.push_back(feed.name.c_str());
+            values.push_back(std::move(feed.value));
+        }
+    for (const std::string& name : outputs_) wanted.push_back(name.c_str());
+    return guarded([&] {
+        return session_.Run(options, names.data(), values.data(), values.size(), wanted.data(), wanted.size());
+    });
+}
+
+void Graph::run(const Ort::IoBinding& binding, const Ort::RunOptions& options) {
+    guarded([&] { session_.Run(options, binding); });
+}
+
+}  // namespace gsv

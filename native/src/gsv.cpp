@@ -1,0 +1,241 @@
+// The border to C: no exception crosses it, and every structure is read by the size that it says it has.
+#include "gsv.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <new>
+
+#include "symbols.hpp"
+#include "voice.hpp"
+
+struct gsv_voice {
+    gsv::Voice voice;
+    template <typename... Arguments>
+    explicit gsv_voice(Arguments... arguments) : voice(arguments...) {}
+};
+
+namespace {
+
+gsv_status told(gsv_status status, const char* text, char* error, size_t size) {
+    if (error && size) {
+        size_t length = std::min(std::strlen(text), size - 1);
+        while (length && (text[length] & 0xC0) == 0x80 && text[length]) --length;  // no half of a character
+        std::memcpy(error, text, length);
+        error[length] = 0;
+    }
+    return status;
+}
+
+template <typename Work>
+gsv_status guarded(char* error, size_t size, Work work) noexcept {
+    try {
+        work();
+        return told(GSV_OK, "", error, size);
+    } catch (const gsv::Error& one) {
+        return told(one.status, one.what(), error, size);
+    } catch (const gsv::Refused& one) {
+        return told(GSV_ARTIFACT, one.what(), error, size);
+    } catch (const std::bad_alloc&) {
+        return told(GSV_ENVIRONMENT, "there is not enough memory\n  fix:   speak shorter sentences", error, size);
+    } catch (const Ort::Exception& one) {
+        bool memory = std::strstr(one.what(), "bad_alloc") || std::strstr(one.what(), "allocate memory");
+        return told(memory ? GSV_ENVIRONMENT : GSV_BACKEND, one.what(), error, size);
+    } catch (const std::exception& one) {
+        return told(GSV_DEFECT, one.what(), error, size);
+    } catch (...) {
+        return told(GSV_DEFECT, "an unknown exception", error, size);
+    }
+}
+
+// Holds a voice for one call.
+class Held {
+public:
+    explicit Held(gsv_voice* voice) : voice_(voice) {
+        if (!voice) throw gsv::Error(GSV_INPUT, "no voice was given").fix("open one with gsv_open");
+        if (!voice->voice.enter())
+            throw gsv::Error(GSV_INPUT, "another call is using this voice").fix("wait for it, or open the artifact twice");
+    }
+    ~Held() { voice_->voice.leave(); }
+    Held(const Held&) = delete;
+    Held& operator=(const Held&) = delete;
+
+private:
+    gsv_voice* voice_;
+};
+
+// The caller's structure, as far as it goes, over the defaults.
+template <typename Options>
+Options merged(const Options* given, void (*init)(Options*)) {
+    Options all;
+    init(&all);
+    if (given) {
+        if (given->size < sizeof(size_t) || given->size > 65536)
+            throw gsv::Error(GSV_INPUT, "the options have no size").fix("make them with the _init function");
+        std::memcpy(&all, given, std::min(given->size, sizeof all));
+    }
+    return all;
+}
+
+template <typename Result>
+void hand_out(const Result& all, Result* into) {
+    if (!into) return;
+    size_t size = into->size;
+    if (size < sizeof(size_t) || size > 65536) throw gsv::Error(GSV_INPUT, "the structure for the result has no size").fix("set its member size to sizeof");
+    std::memcpy(into, &all, std::min(size, sizeof all));
+    into->size = size;
+}
+
+gsv::Manner manner_of(const gsv_voice* voice, const gsv_say_options* given) {
+    gsv_say_options options = merged(given, gsv_say_options_init);
+    gsv::Manner found = voice->voice.manner();
+    found.seed = options.seed;
+    found.sentence = options.sentence;
+    found.sampling.greedy = options.greedy != 0;
+    if (options.top_k != 0) found.sampling.top_k = options.top_k;
+    if (!(options.top_p < 0)) found.sampling.top_p = options.top_p;  // NaN is told as out of range
+    if (!(options.temperature < 0)) found.sampling.temperature = options.temperature;
+    if (!(options.repetition_penalty < 0)) found.sampling.repetition_penalty = options.repetition_penalty;
+    if (!(options.noise_scale < 0)) found.noise_scale = static_cast<float>(options.noise_scale);
+    found.speed = options.speed;
+    if (options.max_tokens != 0) found.max_tokens = options.max_tokens;
+    found.no_prompt = options.no_prompt != 0;
+    found.bert = options.bert;
+    found.window = options.window;
+    found.ahead = options.ahead;
+    return found;
+}
+
+std::vector<int64_t> phones_of(const int64_t* phones, size_t count) {
+    if (!phones && count) throw gsv::Error(GSV_INPUT, "no phones were given");
+    if (count > 1u << 20) throw gsv::Error(GSV_INPUT, "these are more phones than any sentence has");
+    return std::vector<int64_t>(phones, phones + count);
+}
+
+}  // namespace
+
+extern "C" {
+
+uint32_t gsv_abi_version(void) { return GSV_ABI_VERSION; }
+
+const char* gsv_status_name(gsv_status status) {
+    switch (status) {
+        case GSV_OK: return "done";
+        case GSV_INPUT: return "input";
+        case GSV_VOICE: return "voice";
+        case GSV_GATE: return "gate";
+        case GSV_ARTIFACT: return "artifact";
+        case GSV_ENVIRONMENT: return "environment";
+        case GSV_BACKEND: return "backend";
+        case GSV_CANCELLED: return "cancelled";
+        default: return "defect";
+    }
+}
+
+void gsv_open_options_init(gsv_open_options* options) {
+    std::memset(options, 0, sizeof *options);
+    options->size = sizeof *options;
+}
+
+void gsv_say_options_init(gsv_say_options* options) {
+    std::memset(options, 0, sizeof *options);
+    options->size = sizeof *options;
+    options->top_p = options->temperature = options->repetition_penalty = options->noise_scale = -1;
+    options->speed = 1;
+    options->ahead = 8;
+}
+
+gsv_status gsv_open(const char* folder, const gsv_open_options* options, gsv_voice** voice, char* error, size_t size) {
+    return guarded(error, size, [&] {
+        if (!folder || !voice) throw gsv::Error(GSV_INPUT, "gsv_open needs a folder and a place for the voice");
+        *voice = nullptr;
+        gsv_open_options all = merged(options, gsv_open_options_init);
+        if (all.threads < 0) throw gsv::Error(GSV_INPUT, "threads is " + std::to_string(all.threads)).limit("0 (all) or more");
+        *voice = new gsv_voice(std::string(folder), all.threads, all.any_machine != 0, all.sizes_only != 0);
+    });
+}
+
+void gsv_close(gsv_voice* voice) { delete voice; }
+
+gsv_status gsv_describe(const gsv_voice* voice, gsv_info* info, char* error, size_t size) {
+    return guarded(error, size, [&] {
+        if (!voice || !info) throw gsv::Error(GSV_INPUT, "gsv_describe needs a voice and a place for what it says");
+        const gsv::Artifact& from = voice->voice.artifact();
+        gsv_info all = {};
+        all.name = from.name.c_str();
+        all.language = from.language.c_str();
+        all.version = from.version.c_str();
+        all.symbols = from.symbols.c_str();
+        all.target = from.target.c_str();
+        all.rate = from.rate;
+        all.hop = from.hop;
+        all.codes = from.codes_and_end;
+        all.phones = std::min(from.phones, from.text_phones);
+        all.prompted = voice->voice.prompted();
+        all.streams = from.streams();
+        hand_out(all, info);
+    });
+}
+
+gsv_status gsv_phones(const gsv_voice* voice, const char* text, int64_t* ids, size_t room, size_t* count, char* error,
+                      size_t size) {
+    return guarded(error, size, [&] {
+        if (!voice || !text || !count || (room && !ids)) throw gsv::Error(GSV_INPUT, "gsv_phones needs a voice, a text and a count");
+        std::vector<int64_t> found = gsv::phone_ids(text, voice->voice.artifact().symbols);
+        *count = found.size();
+        std::copy_n(found.begin(), std::min(room, found.size()), ids);
+    });
+}
+
+gsv_status gsv_say(gsv_voice* voice, const int64_t* phones, size_t count, const gsv_say_options* options, gsv_sink sink,
+                   void* user, gsv_said* said, char* error, size_t size) {
+    return guarded(error, size, [&] {
+        if (!sink) throw gsv::Error(GSV_INPUT, "gsv_say needs a callback for the sound");
+        Held held(voice);
+        auto began = std::chrono::steady_clock::now();
+        gsv::Spoken spoken = voice->voice.say(phones_of(phones, count), manner_of(voice, options),
+                                              [&](const float* samples, size_t some) { return sink(user, samples, some) == 0; });
+        gsv_said all = {};
+        all.codes = spoken.codes;
+        all.samples = spoken.samples;
+        all.ended = spoken.ended;
+        all.first_sound = spoken.first_sound;
+        all.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
+        hand_out(all, said);
+    });
+}
+
+gsv_status gsv_tokens(gsv_voice* voice, const int64_t* phones, size_t count, const gsv_say_options* options, int64_t* codes,
+                      size_t room, size_t* found, char* error, size_t size) {
+    return guarded(error, size, [&] {
+        if (!found || (room && !codes)) throw gsv::Error(GSV_INPUT, "gsv_tokens needs a place for its results");
+        Held held(voice);
+        std::vector<int64_t> all = voice->voice.tokens(phones_of(phones, count), manner_of(voice, options));
+        *found = all.size();
+        std::copy_n(all.begin(), std::min(room, all.size()), codes);
+    });
+}
+
+void gsv_cancel(gsv_voice* voice) {
+    if (voice) voice->voice.cancel();
+}
+
+size_t gsv_pcm16(const float* samples, size_t count, int16_t* out) {
+    size_t clipped = 0;
+    for (size_t i = 0; i < count; ++i) {
+        float one = samples[i];
+        clipped += one > 1 || one < -1;
+        out[i] = static_cast<int16_t>(std::nearbyint(std::clamp(one, -1.0f, 1.0f) * 32767.0f));
+    }
+    return clipped;
+}
+
+gsv_status gsv_verify(gsv_voice* voice, gsv_line line, void* user, char* error, size_t size) {
+    return guarded(error, size, [&] {
+        Held held(voice);
+        voice->voice.verify([&](const std::string& text) {
+            if (line) line(user, text.c_str());
+        });
+    });
+}
+}

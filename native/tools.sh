@@ -1,0 +1,36 @@
+#!/bin/sh
+# Gets what `native/` is built with and this machine lacks: the headers of ONNX Runtime and nlohmann's JSON, from Debian's
+# packages, and ONNX Runtime's library out of the Python package. No root, and nothing of the system changes.
+#
+#   native/tools.sh OUT PYTHON      OUT/onnxruntime/{include,lib}, OUT/include
+set -eu
+out=$1 python=$2
+for tool in apt-get dpkg; do
+    command -v $tool >/dev/null || { echo "native/tools.sh needs $tool (Debian or Ubuntu)" >&2; exit 7; }
+done
+keys=/usr/share/keyrings/debian-archive-keyring.gpg
+[ -f $keys ] || { echo "native/tools.sh needs $keys: apt-get install debian-archive-keyring" >&2; exit 7; }
+mkdir -p "$out"
+out=$(cd "$out" && pwd)
+work=$(mktemp -d "$out/work.XXXXXX")
+trap 'rm -rf "$work"' EXIT
+mkdir -p "$work/lists/partial" "$work/cache/archives/partial"
+# Debian 12 has no libonnxruntime-dev; the headers of 13 compile everywhere. The same mirror as the system's.
+mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Identifier: Packages' 2>/dev/null | grep '/debian/\?$' | head -n 1)
+echo "deb [signed-by=$keys] ${mirror:-http://deb.debian.org/debian/} trixie main" > "$work/trixie.list"
+cd "$work"
+get() {
+    LC_ALL=C apt-get -q -y -o Dir::Etc::sourcelist="$work/trixie.list" -o Dir::Etc::sourceparts=/dev/null \
+        -o Dir::State::lists="$work/lists" -o Dir::Cache="$work/cache" -o APT::Sandbox::User= \
+        -o Acquire::Languages=none -o Acquire::Retries=2 "$@" >"$work/log" 2>&1 || { cat "$work/log" >&2; exit 7; }
+}
+get update
+get download libonnxruntime-dev nlohmann-json3-dev
+for package in *.deb; do dpkg -x "$package" "$work/root"; done
+library=$("$python" -c 'import importlib.util, pathlib
+print(*pathlib.Path(importlib.util.find_spec("onnxruntime").origin).parent.glob("capi/libonnxruntime.so.*"))')
+[ -n "$library" ] || { echo "$python has no onnxruntime: pip install onnxruntime" >&2; exit 7; }
+mkdir -p "$out/onnxruntime/lib"
+cp -r "$work/root/usr/include" "$out/"
+ln -sfn "$out/include" "$out/onnxruntime/include"
+ln -sf "$library" "$out/onnxruntime/lib/libonnxruntime.so.1"
