@@ -10,6 +10,9 @@
 # make every-target  build VOICE for one of each kind of target, and tell what each gate measured
 # make sensitivity  damage SOURCES in every known way, and tell what each gate notices
 # make crosscheck-onnx2tf  convert the vocoder with onnx2tf, too, and compare (3 GB of packages)
+# make native    build the C library and gsvsay into build/native (needs cmake, ninja, g++, libssl-dev, and make native-tools
+#                or Debian 13's libonnxruntime-dev and nlohmann-json3-dev); make native-test tests them
+# make native-tools  get headers and library of ONNX Runtime for it, without root (Debian and Ubuntu)
 # make docs      build the pages into build/site
 # make demo-voice  train the demo voice's GPT on (hours); VOICE=small: the small one (needs festival and festvox-us-slt-hts)
 # Under Windows: make PYTHON=python, from Git's bash.
@@ -40,7 +43,7 @@ BIN := .venv/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 ARTIFACT := $(DIST)/demo-$(TARGET).gsv
 WAV := $(DIST)/demo.wav
 
-.PHONY: demo quick test thorough check fuzz golden release reproducible bench emulator demo-voice every-target sensitivity docs clean
+.PHONY: demo quick test thorough check fuzz golden release reproducible bench emulator demo-voice every-target sensitivity docs native native-tools native-test clean
 
 # What failed is shown in full; what passed is in the page.
 demo: .venv/.compile
@@ -118,6 +121,18 @@ every-target: .venv/.dev
 # What each gate of sound notices: the sources that SOURCES names (gsvexport source VOICE -o DIR).
 sensitivity: .venv/.compile
 	$(BIN)/python -m gsvexport.verify.sensitivity $(SOURCES)
+
+# What is built with comes from the system, or from `make native-tools`; nothing is fetched while building.
+NATIVE_TOOLS := build/native-tools
+native:
+	cd native && cmake --preset native $(if $(wildcard $(NATIVE_TOOLS)),-DONNXRUNTIME_ROOT=$(CURDIR)/$(NATIVE_TOOLS)/onnxruntime)
+	cmake --build build/native
+
+native-tools: .venv/.compile
+	native/tools.sh $(NATIVE_TOOLS) $(CURDIR)/$(BIN)/python
+
+native-test: .venv/.dev
+	$(BIN)/python -m pytest -rs tests/native
 
 # Strict: a link to nowhere, or a page that nothing leads to, is an error.
 docs: .venv/.docs

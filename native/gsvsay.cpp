@@ -44,7 +44,7 @@ struct Failure {
 
 [[noreturn]] void wrong(const std::string& text) { throw Failure{GSV_INPUT, text}; }
 
-gsv_voice* speaking = nullptr;  // for the signal handler alone
+gsv_voice* volatile speaking = nullptr;  // for the signal handler alone
 volatile std::sig_atomic_t interrupted = 0;
 
 void interrupt(int) {
@@ -99,8 +99,8 @@ std::vector<int16_t> pcm(const float* samples, size_t count, size_t& clipped) {
 // The whole file or none: it is written under another name first.
 void write_wav(const std::string& path, const std::vector<float>& samples, int32_t rate, bool force, size_t& clipped) {
     std::vector<int16_t> data = pcm(samples.data(), samples.size(), clipped);
-    uint32_t size = static_cast<uint32_t>(2 * data.size()), riff = 36 + size, sixteen = 16, hertz = static_cast<uint32_t>(rate),
-             second = 2 * hertz;
+    uint32_t size = static_cast<uint32_t>(2 * data.size()), riff = 36 + size, sixteen = 16,
+             hertz = static_cast<uint32_t>(rate), second = 2 * hertz;
     uint16_t one = 1, two = 2, bits = 16;
     std::string head;
     auto add = [&](const void* from, size_t count) { head.append(static_cast<const char*>(from), count); };
@@ -137,20 +137,61 @@ struct Options {
     gsv_say_options say;
 };
 
-enum Long { PHONES = 256, RAW, STREAM, WINDOW, AHEAD, SEED, SPEED, NOISE, GREEDY, TOP_K, TOP_P, TEMPERATURE, PENALTY, MOST,
-            NO_PROMPT, THREADS, ANY, SIZES, BENCH, VERIFY, INFO, CODES, VERSION, HELP, FORCE };
+enum Long {
+    PHONES = 256,
+    RAW,
+    STREAM,
+    WINDOW,
+    AHEAD,
+    SEED,
+    SPEED,
+    NOISE,
+    GREEDY,
+    TOP_K,
+    TOP_P,
+    TEMPERATURE,
+    PENALTY,
+    MOST,
+    NO_PROMPT,
+    THREADS,
+    ANY,
+    SIZES,
+    BENCH,
+    VERIFY,
+    INFO,
+    CODES,
+    VERSION,
+    HELP,
+    FORCE
+};
 
-const option OPTIONS[] = {
-    {"phones", 1, nullptr, PHONES},      {"output", 1, nullptr, 'o'},          {"raw", 1, nullptr, RAW},
-    {"stream", 0, nullptr, STREAM},      {"window", 1, nullptr, WINDOW},       {"ahead", 1, nullptr, AHEAD},
-    {"seed", 1, nullptr, SEED},          {"speed", 1, nullptr, SPEED},         {"noise-scale", 1, nullptr, NOISE},
-    {"greedy", 0, nullptr, GREEDY},      {"top-k", 1, nullptr, TOP_K},         {"top-p", 1, nullptr, TOP_P},
-    {"temperature", 1, nullptr, TEMPERATURE}, {"repetition-penalty", 1, nullptr, PENALTY},
-    {"max-tokens", 1, nullptr, MOST},    {"no-prompt", 0, nullptr, NO_PROMPT}, {"threads", 1, nullptr, THREADS},
-    {"any-machine", 0, nullptr, ANY},    {"sizes-only", 0, nullptr, SIZES},    {"bench", 1, nullptr, BENCH},
-    {"verify", 0, nullptr, VERIFY},      {"info", 0, nullptr, INFO},           {"codes", 0, nullptr, CODES},
-    {"version", 0, nullptr, VERSION},    {"help", 0, nullptr, HELP},           {"force", 0, nullptr, FORCE},
-    {nullptr, 0, nullptr, 0}};
+const option OPTIONS[] = {{"phones", 1, nullptr, PHONES},
+                          {"output", 1, nullptr, 'o'},
+                          {"raw", 1, nullptr, RAW},
+                          {"stream", 0, nullptr, STREAM},
+                          {"window", 1, nullptr, WINDOW},
+                          {"ahead", 1, nullptr, AHEAD},
+                          {"seed", 1, nullptr, SEED},
+                          {"speed", 1, nullptr, SPEED},
+                          {"noise-scale", 1, nullptr, NOISE},
+                          {"greedy", 0, nullptr, GREEDY},
+                          {"top-k", 1, nullptr, TOP_K},
+                          {"top-p", 1, nullptr, TOP_P},
+                          {"temperature", 1, nullptr, TEMPERATURE},
+                          {"repetition-penalty", 1, nullptr, PENALTY},
+                          {"max-tokens", 1, nullptr, MOST},
+                          {"no-prompt", 0, nullptr, NO_PROMPT},
+                          {"threads", 1, nullptr, THREADS},
+                          {"any-machine", 0, nullptr, ANY},
+                          {"sizes-only", 0, nullptr, SIZES},
+                          {"bench", 1, nullptr, BENCH},
+                          {"verify", 0, nullptr, VERIFY},
+                          {"info", 0, nullptr, INFO},
+                          {"codes", 0, nullptr, CODES},
+                          {"version", 0, nullptr, VERSION},
+                          {"help", 0, nullptr, HELP},
+                          {"force", 0, nullptr, FORCE},
+                          {nullptr, 0, nullptr, 0}};
 
 double within(const char* name, const char* text, double low, double high) {
     double value = number(name, text);
@@ -200,7 +241,8 @@ bool read_options(int count, char** words, Options& all) {
     all.artifact = words[optind];
     int aims = !all.out.empty() + !all.raw.empty() + all.verify + all.info + all.codes + (all.bench > 0);
     if (aims != 1) wrong("say what to do: one of -o, --raw, --bench, --codes, --verify and --info");
-    if (all.phones.empty() && !all.verify && !all.info) wrong("nothing to say\n  fix:   give --phones \"HH AH0 L OW1 .\"");
+    if (all.phones.empty() && !all.verify && !all.info)
+        wrong("nothing to say\n  fix:   give --phones \"HH AH0 L OW1 .\"");
     if (!all.out.empty() && !all.force && ::access(all.out.c_str(), F_OK) == 0)
         wrong(all.out + " exists\n  fix:   choose another name, or add --force");
     return true;
@@ -242,33 +284,38 @@ double peak_megabytes() {
     return static_cast<double>(used.ru_maxrss) / 1e3;
 }
 
-void bench(gsv_voice* voice, const std::vector<int64_t>& phones, const Options& all, const gsv_info& info, double opening) {
+void bench(gsv_voice* voice, const std::vector<int64_t>& phones, const Options& all, const gsv_info& info,
+           double opening) {
     std::vector<double> factors, firsts;
     double sound = 0;
     char error[GSV_ERROR_SIZE];
     for (int run = 0; run < all.bench; ++run) {
         gsv_said said = {};
         said.size = sizeof said;
-        gsv_status status = gsv_say(voice, phones.data(), phones.size(), &all.say, drop, nullptr, &said, error, sizeof error);
+        gsv_status status =
+            gsv_say(voice, phones.data(), phones.size(), &all.say, drop, nullptr, &said, error, sizeof error);
         if (status) throw Failure{status, error};
         sound = static_cast<double>(said.samples) / info.rate;
         factors.push_back(said.seconds / sound);
         firsts.push_back(said.first_sound);
-        if (run == 0) std::printf("open_s %.3f  first_sound_s %.3f  (from the start %.3f)\n", opening, said.first_sound, opening + said.first_sound);
+        if (run == 0)
+            std::printf("open_s %.3f  first_sound_s %.3f  (from the start %.3f)\n", opening, said.first_sound,
+                        opening + said.first_sound);
     }
     auto middle = [](std::vector<double> from) {
         std::sort(from.begin(), from.end());
         return from[from.size() / 2];
     };
-    std::printf("sound_s %.2f  rtf %.4f  first_sound_s %.3f  n %d  peak_mb %.1f\n", sound, middle(factors), middle(firsts), all.bench,
-                peak_megabytes());
+    std::printf("sound_s %.2f  rtf %.4f  first_sound_s %.3f  n %d  peak_mb %.1f\n", sound, middle(factors),
+                middle(firsts), all.bench, peak_megabytes());
 }
 
 void work(const Options& all) {
     char error[GSV_ERROR_SIZE];
     auto began = std::chrono::steady_clock::now();
     gsv_voice* voice = nullptr;
-    if (gsv_status status = gsv_open(all.artifact.c_str(), &all.open, &voice, error, sizeof error)) throw Failure{status, error};
+    if (gsv_status status = gsv_open(all.artifact.c_str(), &all.open, &voice, error, sizeof error))
+        throw Failure{status, error};
     struct Closing {
         gsv_voice* voice;
         ~Closing() {
@@ -283,9 +330,11 @@ void work(const Options& all) {
     info.size = sizeof info;
     gsv_describe(voice, &info, nullptr, 0);
     if (all.info) {
-        std::printf("name %s\nlanguage %s\nversion %s\nsymbols %s\ntarget %s\nrate %d\nhop %d\nphones %d\nprompted %d\nstreams %d\n",
-                    info.name, info.language, info.version, info.symbols, info.target, info.rate, info.hop, info.phones,
-                    info.prompted, info.streams);
+        std::printf(
+            "name %s\nlanguage %s\nversion %s\nsymbols %s\ntarget %s\nrate %d\nhop %d\nphones %d\nprompted %d\nstreams "
+            "%d\n",
+            info.name, info.language, info.version, info.symbols, info.target, info.rate, info.hop, info.phones,
+            info.prompted, info.streams);
         return;
     }
     if (all.verify) {
@@ -294,15 +343,18 @@ void work(const Options& all) {
     }
     size_t count = 0;
     std::vector<int64_t> phones(all.phones.size());
-    if (gsv_status status = gsv_phones(voice, all.phones.c_str(), phones.data(), phones.size(), &count, error, sizeof error))
+    if (gsv_status status =
+            gsv_phones(voice, all.phones.c_str(), phones.data(), phones.size(), &count, error, sizeof error))
         throw Failure{status, error};
     phones.resize(count);
     if (all.bench) return bench(voice, phones, all, info, opening);
     if (all.codes) {
         std::vector<int64_t> codes(65536);
-        gsv_status status = gsv_tokens(voice, phones.data(), phones.size(), &all.say, codes.data(), codes.size(), &count, error, sizeof error);
+        gsv_status status = gsv_tokens(voice, phones.data(), phones.size(), &all.say, codes.data(), codes.size(),
+                                       &count, error, sizeof error);
         if (status) throw Failure{status, error};
-        for (size_t i = 0; i < std::min(count, codes.size()); ++i) std::printf("%s%lld", i ? " " : "", static_cast<long long>(codes[i]));
+        for (size_t i = 0; i < std::min(count, codes.size()); ++i)
+            std::printf("%s%lld", i ? " " : "", static_cast<long long>(codes[i]));
         std::puts("");
         return;
     }
@@ -311,20 +363,25 @@ void work(const Options& all) {
     if (all.raw == "-") heard.raw = STDOUT_FILENO;
     else if (!all.raw.empty()) {
         heard.raw = ::open(all.raw.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC | (all.force ? O_TRUNC : O_EXCL), 0666);
-        if (heard.raw < 0) throw Failure{errno == EEXIST ? GSV_INPUT : GSV_ENVIRONMENT, all.raw + " cannot be written: " + std::strerror(errno)};
+        if (heard.raw < 0)
+            throw Failure{errno == EEXIST ? GSV_INPUT : GSV_ENVIRONMENT,
+                          all.raw + " cannot be written: " + std::strerror(errno)};
     }
     gsv_said said = {};
     said.size = sizeof said;
-    gsv_status status = gsv_say(voice, phones.data(), phones.size(), &all.say, take, &heard, &said, error, sizeof error);
+    gsv_status status =
+        gsv_say(voice, phones.data(), phones.size(), &all.say, take, &heard, &said, error, sizeof error);
     if (heard.raw > STDERR_FILENO && ::close(heard.raw) != 0 && !status)
         throw Failure{GSV_ENVIRONMENT, all.raw + " cannot be written: " + std::strerror(errno)};
     if (heard.failure.code) throw heard.failure;
     if (status) throw Failure{interrupted ? GSV_CANCELLED : status, interrupted ? "interrupted" : error};
     if (!all.out.empty()) write_wav(all.out, heard.samples, info.rate, all.force, heard.clipped);
     std::string clipped = heard.clipped ? ", " + std::to_string(heard.clipped) + " samples clipped" : "";
-    std::fprintf(stderr, "%s  %.2f s at %d Hz, first sound after %.2f s%s\n", all.out.empty() ? heard.name.c_str() : all.out.c_str(),
-                 static_cast<double>(said.samples) / info.rate, info.rate, said.first_sound, clipped.c_str());
-    if (!said.ended) std::fprintf(stderr, "warning: it did not end by itself: the limit of %zu codes cut it off\n", said.codes);
+    std::fprintf(stderr, "%s  %.2f s at %d Hz, first sound after %.2f s%s\n",
+                 all.out.empty() ? heard.name.c_str() : all.out.c_str(), static_cast<double>(said.samples) / info.rate,
+                 info.rate, said.first_sound, clipped.c_str());
+    if (!said.ended)
+        std::fprintf(stderr, "warning: it did not end by itself: the limit of %zu codes cut it off\n", said.codes);
 }
 
 }  // namespace
@@ -338,7 +395,8 @@ int main(int count, char** words) {
     try {
         Options all;
         if (read_options(count, words, all)) work(all);
-        if (std::fflush(stdout) != 0) throw Failure{GSV_ENVIRONMENT, std::string("standard output cannot be written: ") + std::strerror(errno)};
+        if (std::fflush(stdout) != 0)
+            throw Failure{GSV_ENVIRONMENT, std::string("standard output cannot be written: ") + std::strerror(errno)};
         return 0;
     } catch (const Failure& one) {
         std::fprintf(stderr, "error: %s\n", one.text.c_str());

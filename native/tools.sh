@@ -4,7 +4,8 @@
 #
 #   native/tools.sh OUT PYTHON      OUT/onnxruntime/{include,lib}, OUT/include
 set -eu
-out=$1 python=$2
+out=$1 python=$(command -v "$2")
+case $python in /*) ;; *) python=$PWD/$python ;; esac
 for tool in apt-get dpkg; do
     command -v $tool >/dev/null || { echo "native/tools.sh needs $tool (Debian or Ubuntu)" >&2; exit 7; }
 done

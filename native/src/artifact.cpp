@@ -109,13 +109,20 @@ struct Feature {
 };
 // A target's word for a feature → the kernel's words for it in /proc/cpuinfo.
 const Feature FEATURES[] = {
-    {"x86-64", "avx2", "avx2"},         {"x86-64", "fma", "fma"},
-    {"x86-64", "f16c", "f16c"},         {"x86-64", "avx512", "avx512f avx512bw avx512dq avx512vl"},
-    {"x86-64", "avx512-vnni", "avx512_vnni"}, {"x86-64", "avx-vnni", "avx_vnni"},
-    {"x86-64", "amx", "amx_int8"},      {"aarch64", "neon", "asimd"},
-    {"aarch64", "dotprod", "asimddp"},  {"aarch64", "fp16", "fphp asimdhp"},
-    {"aarch64", "bf16", "bf16"},        {"aarch64", "i8mm", "i8mm"},
-    {"aarch64", "sve", "sve"},          {"aarch64", "sve2", "sve2"},
+    {"x86-64", "avx2", "avx2"},
+    {"x86-64", "fma", "fma"},
+    {"x86-64", "f16c", "f16c"},
+    {"x86-64", "avx512", "avx512f avx512bw avx512dq avx512vl"},
+    {"x86-64", "avx512-vnni", "avx512_vnni"},
+    {"x86-64", "avx-vnni", "avx_vnni"},
+    {"x86-64", "amx", "amx_int8"},
+    {"aarch64", "neon", "asimd"},
+    {"aarch64", "dotprod", "asimddp"},
+    {"aarch64", "fp16", "fphp asimdhp"},
+    {"aarch64", "bf16", "bf16"},
+    {"aarch64", "i8mm", "i8mm"},
+    {"aarch64", "sve", "sve"},
+    {"aarch64", "sve2", "sve2"},
     {"aarch64", "sme", "sme"},
 };
 
@@ -143,7 +150,9 @@ std::set<std::string> features(const std::string& arch, bool& known) {
         if (colon == std::string::npos || (line.rfind("flags", 0) != 0 && line.rfind("Features", 0) != 0)) continue;
         std::set<std::string> words = words_of(line.substr(colon + 1)), both;
         if (!known) both = words;
-        else std::set_intersection(common.begin(), common.end(), words.begin(), words.end(), std::inserter(both, both.end()));
+        else
+            std::set_intersection(common.begin(), common.end(), words.begin(), words.end(),
+                                  std::inserter(both, both.end()));
         common = both;
         known = true;
     }
@@ -154,7 +163,8 @@ std::set<std::string> features(const std::string& arch, bool& known) {
         if (std::includes(common.begin(), common.end(), needs.begin(), needs.end())) found.insert(one.name);
     }
     known = known && !found.empty();  // a list of another architecture's words (an emulator's) tells nothing
-    if (found.count("avx-vnni") || found.count("avx512-vnni")) found.insert({"avx-vnni", "avx512-vnni"});
+    for (const char* either : {"avx-vnni", "avx512-vnni"})  // VNNI comes in two encodings, and either does
+        if (found.count("avx-vnni") || found.count("avx512-vnni")) found.insert(either);
     return found;
 }
 
@@ -172,14 +182,16 @@ void check_machine(const Json& target, const std::string& where) {
     }
     if (wanted == here && missing.empty()) return;
     auto told = [&](const char* key, const char* otherwise) {
-        return target.contains(key) && target[key].is_string() ? target[key].get<std::string>() : std::string(otherwise);
+        return target.contains(key) && target[key].is_string() ? target[key].get<std::string>()
+                                                               : std::string(otherwise);
     };
-    throw Error(GSV_ARTIFACT, where + " was made for another machine: " + told("name", "?") + " (" +
-                                  told("title", "no title") + ")")
+    throw Error(GSV_ARTIFACT,
+                where + " was made for another machine: " + told("name", "?") + " (" + told("title", "no title") + ")")
         .problems({"it wants " + wanted + (list.empty() ? "" : " with " + list),
                    "this machine is " + here + (wanted == here ? " without " + missing : "")})
-        .fix("build it for this machine (gsvexport targets lists devices); to open it all the same: --any-machine, or "
-             "any_machine in C");
+        .fix(
+            "build it for this machine (gsvexport targets lists devices); to open it all the same: --any-machine, or "
+            "any_machine in C");
 }
 
 // Every member that the manifest lists has its size and SHA-256.
@@ -188,7 +200,9 @@ void check_members(const Json& manifest, const std::string& folder, bool sizes_o
     const Json& members = manifest.contains("members") ? manifest["members"] : Json();
     if (!members.is_object() || members.empty() || members.size() > 4096)
         throw Error(GSV_ARTIFACT, folder + "/manifest.json lists no members").fix("unpack the artifact again");
-    for (const auto& [name, told] : members.items()) {
+    Json all = members;
+    if (manifest.contains("report") && manifest["report"].is_object()) all["report.json"] = manifest["report"];
+    for (const auto& [name, told] : all.items()) {
         if (problems.size() > MOST_PROBLEMS) break;
         std::string first = name.substr(0, 200);
         std::vector<std::string> ignored;
@@ -211,8 +225,7 @@ void check_members(const Json& manifest, const std::string& folder, bool sizes_o
             problems.push_back(first + " " + error.text);
         }
     }
-    if (!problems.empty())
-        throw Error(GSV_ARTIFACT, folder + " is damaged").problems(problems).fix("unpack it again");
+    if (!problems.empty()) throw Error(GSV_ARTIFACT, folder + " is damaged").problems(problems).fix("unpack it again");
 }
 
 }  // namespace
@@ -222,7 +235,8 @@ Artifact read_artifact(const std::string& folder, bool any_machine, bool sizes_o
     if (::stat(folder.c_str(), &there) != 0)
         throw Error(GSV_INPUT, folder + " does not exist").fix("pass the folder of an unpacked artifact");
     if (!S_ISDIR(there.st_mode))
-        throw Error(GSV_INPUT, folder + " is no folder").fix("unpack the artifact first: gsvexport unpack A.gsv -o FOLDER");
+        throw Error(GSV_INPUT, folder + " is no folder")
+            .fix("unpack the artifact first: gsvexport unpack A.gsv -o FOLDER");
     Json manifest = json_of(folder, "manifest.json", LARGEST_MANIFEST, "pass the folder of an unpacked artifact");
     check_schema(manifest, 2, folder + "/manifest.json");
     check_members(manifest, folder, sizes_only);
@@ -247,10 +261,14 @@ Artifact read_artifact(const std::string& folder, bool any_machine, bool sizes_o
         int32_t& into;
         const char* key;
         int64_t most;
-    } const sizes[] = {{found.layers, "L", 256},           {found.heads, "H", 1024},
-                       {found.width, "D", 1 << 20},        {found.codes_and_end, "V", 1 << 20},
-                       {found.channels, "I", 1 << 20},     {found.phones, "phones", 1 << 20},
-                       {found.text_phones, "text_phones", 1 << 20}, {found.codes, "codes", 1 << 20},
+    } const sizes[] = {{found.layers, "L", 256},
+                       {found.heads, "H", 1024},
+                       {found.width, "D", 1 << 20},
+                       {found.codes_and_end, "V", 1 << 20},
+                       {found.channels, "I", 1 << 20},
+                       {found.phones, "phones", 1 << 20},
+                       {found.text_phones, "text_phones", 1 << 20},
+                       {found.codes, "codes", 1 << 20},
                        {found.positions, "positions", 1 << 20}};
     for (const auto& one : sizes) one.into = static_cast<int32_t>(dims.whole(one.key, 1, one.most));
     found.eos = static_cast<int32_t>(top.whole("eos", 0, found.codes_and_end - 1));
@@ -261,10 +279,13 @@ Artifact read_artifact(const std::string& folder, bool any_machine, bool sizes_o
     found.sampling.repetition_penalty = sampling.number("repetition_penalty", 0.01, 100);
     if (const Json& context = top.at("vocoder_context"); context.is_array() && context.size() == 2)
         for (int i = 0; i < 2; ++i)
-            if (context[i].is_number_integer() && context[i] >= 0 && context[i] <= (1 << 20)) found.context[i] = context[i];
+            if (context[i].is_number_integer() && context[i] >= 0 && context[i] <= (1 << 20))
+                found.context[i] = context[i];
     if (found.context[1] < 0) found.context[0] = -1;
     if (!problems.empty())
-        throw Error(GSV_ARTIFACT, folder + "/model.json cannot be right").problems(problems).fix("build the artifact again");
+        throw Error(GSV_ARTIFACT, folder + "/model.json cannot be right")
+            .problems(problems)
+            .fix("build the artifact again");
 
     if (std::find(std::begin(SPOKEN), std::end(SPOKEN), found.version) == std::end(SPOKEN))
         throw Error(GSV_VOICE, found.name + " is a " + found.version + " voice, which this runtime does not speak")

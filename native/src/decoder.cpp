@@ -6,7 +6,6 @@
 namespace gsv {
 
 constexpr size_t SPARE = 256;  // places beyond a prefill: 10 s of speech
-constexpr size_t BERT = 1024;
 
 Decoder::Decoder(Graph& prefill, Graph& step, const Artifact& artifact)
     : prefill_(prefill), step_(step), logits_(static_cast<size_t>(artifact.codes_and_end)) {
@@ -19,7 +18,8 @@ Decoder::Decoder(Graph& prefill, Graph& step, const Artifact& artifact)
         if (name.rfind("keys_", 0) == 0 || name.rfind("values_", 0) == 0) cache_.push_back({name, {}});
     for (const Layer& one : cache_) outputs_.push_back(place("new_" + one.name));
     logits_output_ = place("logits");
-    const std::vector<int64_t> shape = cache_.empty() ? std::vector<int64_t>() : prefill_.shape("new_" + cache_[0].name);
+    const std::vector<int64_t> shape =
+        cache_.empty() ? std::vector<int64_t>() : prefill_.shape("new_" + cache_[0].name);
     known = known && cache_.size() == 2 * static_cast<size_t>(artifact.layers) && shape.size() == 4 && shape[1] > 0 &&
             shape[3] > 0 && shape[1] * shape[3] == artifact.width &&
             *std::max_element(outputs_.begin(), outputs_.end()) < prefill_.outputs().size() &&
@@ -49,7 +49,8 @@ const float* Decoder::start(const std::vector<int64_t>& phones, const float* ber
     make_room(places + 1);
     for (size_t i = 0; i < cache_.size(); ++i) {
         if (found[outputs_[i]].GetTensorTypeAndShapeInfo().GetElementCount() != heads_ * row)
-            throw Error(GSV_BACKEND, "stage 'prefill' returned a cache of another size").fix("build the artifact again");
+            throw Error(GSV_BACKEND, "stage 'prefill' returned a cache of another size")
+                .fix("build the artifact again");
         const float* rows = found[outputs_[i]].GetTensorData<float>();
         for (size_t head = 0; head < heads_; ++head)
             std::memcpy(cache_[i].rows.data() + head * capacity_ * head_width_, rows + head * row, row * sizeof(float));

@@ -5,6 +5,8 @@
 
 namespace gsv {
 
+constexpr size_t BERT = 1024;  // width of the features of a text
+
 class Decoder {
 public:
     Decoder(Graph& prefill, Graph& step, const Artifact& artifact);

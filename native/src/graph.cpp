@@ -39,7 +39,8 @@ Graph::Graph(Ort::Env& env, const Artifact& artifact, const std::string& stage, 
     try {
         check_external(artifact.folder, file);
     } catch (const Refused& error) {
-        throw Error(GSV_ARTIFACT, artifact.folder + "/" + file + " " + error.text).fix("get it again, or build it again");
+        throw Error(GSV_ARTIFACT, artifact.folder + "/" + file + " " + error.text)
+            .fix("get it again, or build it again");
     }
     // As gsvexport/backends/onnxruntime/session.py sets them, so that both compute the same.
     Ort::SessionOptions options;

@@ -54,7 +54,8 @@ public:
     explicit Held(gsv_voice* voice) : voice_(voice) {
         if (!voice) throw gsv::Error(GSV_INPUT, "no voice was given").fix("open one with gsv_open");
         if (!voice->voice.enter())
-            throw gsv::Error(GSV_INPUT, "another call is using this voice").fix("wait for it, or open the artifact twice");
+            throw gsv::Error(GSV_INPUT, "another call is using this voice")
+                .fix("wait for it, or open the artifact twice");
     }
     ~Held() { voice_->voice.leave(); }
     Held(const Held&) = delete;
@@ -78,10 +79,15 @@ Options merged(const Options* given, void (*init)(Options*)) {
 }
 
 template <typename Result>
+void check_size(const Result* into) {
+    if (into && (into->size < sizeof(size_t) || into->size > 65536))
+        throw gsv::Error(GSV_INPUT, "the structure for the result has no size").fix("set its member size to sizeof");
+}
+
+template <typename Result>
 void hand_out(const Result& all, Result* into) {
     if (!into) return;
     size_t size = into->size;
-    if (size < sizeof(size_t) || size > 65536) throw gsv::Error(GSV_INPUT, "the structure for the result has no size").fix("set its member size to sizeof");
     std::memcpy(into, &all, std::min(size, sizeof all));
     into->size = size;
 }
@@ -150,7 +156,8 @@ gsv_status gsv_open(const char* folder, const gsv_open_options* options, gsv_voi
         if (!folder || !voice) throw gsv::Error(GSV_INPUT, "gsv_open needs a folder and a place for the voice");
         *voice = nullptr;
         gsv_open_options all = merged(options, gsv_open_options_init);
-        if (all.threads < 0) throw gsv::Error(GSV_INPUT, "threads is " + std::to_string(all.threads)).limit("0 (all) or more");
+        if (all.threads < 0)
+            throw gsv::Error(GSV_INPUT, "threads is " + std::to_string(all.threads)).limit("0 (all) or more");
         *voice = new gsv_voice(std::string(folder), all.threads, all.any_machine != 0, all.sizes_only != 0);
     });
 }
@@ -160,6 +167,7 @@ void gsv_close(gsv_voice* voice) { delete voice; }
 gsv_status gsv_describe(const gsv_voice* voice, gsv_info* info, char* error, size_t size) {
     return guarded(error, size, [&] {
         if (!voice || !info) throw gsv::Error(GSV_INPUT, "gsv_describe needs a voice and a place for what it says");
+        check_size(info);
         const gsv::Artifact& from = voice->voice.artifact();
         gsv_info all = {};
         all.name = from.name.c_str();
@@ -180,7 +188,8 @@ gsv_status gsv_describe(const gsv_voice* voice, gsv_info* info, char* error, siz
 gsv_status gsv_phones(const gsv_voice* voice, const char* text, int64_t* ids, size_t room, size_t* count, char* error,
                       size_t size) {
     return guarded(error, size, [&] {
-        if (!voice || !text || !count || (room && !ids)) throw gsv::Error(GSV_INPUT, "gsv_phones needs a voice, a text and a count");
+        if (!voice || !text || !count || (room && !ids))
+            throw gsv::Error(GSV_INPUT, "gsv_phones needs a voice, a text and a count");
         std::vector<int64_t> found = gsv::phone_ids(text, voice->voice.artifact().symbols);
         *count = found.size();
         std::copy_n(found.begin(), std::min(room, found.size()), ids);
@@ -191,10 +200,12 @@ gsv_status gsv_say(gsv_voice* voice, const int64_t* phones, size_t count, const 
                    void* user, gsv_said* said, char* error, size_t size) {
     return guarded(error, size, [&] {
         if (!sink) throw gsv::Error(GSV_INPUT, "gsv_say needs a callback for the sound");
+        check_size(said);
         Held held(voice);
         auto began = std::chrono::steady_clock::now();
-        gsv::Spoken spoken = voice->voice.say(phones_of(phones, count), manner_of(voice, options),
-                                              [&](const float* samples, size_t some) { return sink(user, samples, some) == 0; });
+        gsv::Spoken spoken =
+            voice->voice.say(phones_of(phones, count), manner_of(voice, options),
+                             [&](const float* samples, size_t some) { return sink(user, samples, some) == 0; });
         gsv_said all = {};
         all.codes = spoken.codes;
         all.samples = spoken.samples;
@@ -205,8 +216,8 @@ gsv_status gsv_say(gsv_voice* voice, const int64_t* phones, size_t count, const 
     });
 }
 
-gsv_status gsv_tokens(gsv_voice* voice, const int64_t* phones, size_t count, const gsv_say_options* options, int64_t* codes,
-                      size_t room, size_t* found, char* error, size_t size) {
+gsv_status gsv_tokens(gsv_voice* voice, const int64_t* phones, size_t count, const gsv_say_options* options,
+                      int64_t* codes, size_t room, size_t* found, char* error, size_t size) {
     return guarded(error, size, [&] {
         if (!found || (room && !codes)) throw gsv::Error(GSV_INPUT, "gsv_tokens needs a place for its results");
         Held held(voice);

@@ -5,7 +5,6 @@
 
 namespace gsv {
 
-constexpr size_t FRAMES_PER_CODE = 2;
 constexpr size_t BEHIND = 50;  // codes before a window's own that it looks at, too
 constexpr size_t BLEND = 4;    // frames over which two windows are blended
 constexpr size_t FIRST = 5;    // codes of the first piece

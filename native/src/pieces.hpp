@@ -9,6 +9,8 @@
 
 namespace gsv {
 
+constexpr size_t FRAMES_PER_CODE = 2;
+
 // Rows of channels, one frame after the other in each: [channels, frames].
 struct Track {
     size_t channels = 0, frames = 0;

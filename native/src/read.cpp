@@ -265,8 +265,7 @@ Array parse_array(const unsigned char* data, size_t size) {
     size_t start = data[6] == 1 ? 10 : 12;
     size_t length = data[8] | data[9] << 8;
     if (data[6] == 2) length |= static_cast<size_t>(data[10]) << 16 | static_cast<size_t>(data[11]) << 24;
-    if (length > std::min(LONGEST_HEADER, size - start))
-        throw Refused("is no .npy array: its description is too long");
+    if (length > std::min(LONGEST_HEADER, size - start)) throw Refused("is no .npy array: its description is too long");
     Header told = HeaderText(std::string(reinterpret_cast<const char*>(data) + start, length)).parse();
     start += length;
     const std::map<std::string, size_t> sizes = {{"<f4", 4}, {"<f2", 2}, {"<f8", 8}, {"<i8", 8}, {"<i4", 4},
@@ -276,7 +275,8 @@ Array parse_array(const unsigned char* data, size_t size) {
     bool empty = std::find(told.shape.begin(), told.shape.end(), 0) != told.shape.end();
     uint64_t count = empty ? 0 : 1, most = (size - start) / width->second;
     for (int64_t one : told.shape) {
-        if (!empty && count > most / static_cast<uint64_t>(one)) throw Refused("is damaged: it is shorter than its shape");
+        if (!empty && count > most / static_cast<uint64_t>(one))
+            throw Refused("is damaged: it is shorter than its shape");
         if (!empty) count *= static_cast<uint64_t>(one);
     }
     if (count * width->second != size - start) throw Refused("is damaged: its size is not that of its shape");
@@ -316,8 +316,8 @@ Message inner(Message message, uint64_t field) {
         case GRAPH: return field == 1 ? NODE : field == 5 ? TENSOR : field == 15 ? SPARSE : NOTHING;
         case NODE: return field == 5 ? ATTRIBUTE : NOTHING;
         case ATTRIBUTE:
-            return field == 5 || field == 10   ? TENSOR
-                   : field == 6 || field == 11 ? GRAPH
+            return field == 5 || field == 10    ? TENSOR
+                   : field == 6 || field == 11  ? GRAPH
                    : field == 22 || field == 23 ? SPARSE
                                                 : NOTHING;
         case FUNCTION: return field == 7 ? NODE : field == 11 ? ATTRIBUTE : NOTHING;

@@ -28,7 +28,8 @@ std::vector<int64_t> ids(const std::string& text, const char* const (&table)[N],
     std::istringstream stream(text);
     for (std::string word; stream >> word;) {
         auto place = known.find(word);
-        bool number = word.size() < 10 && std::all_of(word.begin(), word.end(), [](char c) { return c >= '0' && c <= '9'; });
+        bool number =
+            word.size() < 10 && std::all_of(word.begin(), word.end(), [](char c) { return c >= '0' && c <= '9'; });
         if (number && std::stol(word) < static_cast<long>(N)) found.push_back(std::stol(word));
         else if (!number && place != known.end()) found.push_back(place->second);
         else if (told.insert(word).second)

@@ -16,7 +16,8 @@ constexpr size_t MOST_CASES = 64;
 void out_of_range(const std::vector<int64_t>& ids, int64_t count) {
     for (int64_t one : ids)
         if (one < 0 || one >= count)
-            throw Error(GSV_ARTIFACT, "golden vectors: " + std::to_string(one) + " is no id that the voice knows").fix("build the artifact again");
+            throw Error(GSV_ARTIFACT, "golden vectors: " + std::to_string(one) + " is no id that the voice knows")
+                .fix("build the artifact again");
 }
 
 double scaled_error(const float* wanted, const float* found, size_t count) {
@@ -116,14 +117,17 @@ std::vector<Case> read_cases(const std::string& folder) {
         problems.push_back(error.what());
     }
     if (!problems.empty() || found.empty())
-        throw Error(GSV_ARTIFACT, where + " holds no golden vectors that could be read").problems(problems).fix("build the artifact again");
+        throw Error(GSV_ARTIFACT, where + " holds no golden vectors that could be read")
+            .problems(problems)
+            .fix("build the artifact again");
     return found;
 }
 
 const Array& port(const Case& one, const std::map<std::string, Array>& side, const char* name, bool whole) {
     auto found = side.find(name);
     if (found == side.end() || found->second.whole != whole)
-        throw Error(GSV_ARTIFACT, "golden vectors: case " + one.name + " of " + one.stage + " has no " + name + " of its kind")
+        throw Error(GSV_ARTIFACT,
+                    "golden vectors: case " + one.name + " of " + one.stage + " has no " + name + " of its kind")
             .fix("build the artifact again");
     return found->second;
 }
@@ -171,13 +175,15 @@ void Voice::verify(const Line& line) {
     Measures measures;
     for (const Case& one : read_cases(artifact_.folder)) {
         if (one.stage == "teacher") {
-            const Array &phones = port(one, one.inputs, "phones", true), &prompt = port(one, one.inputs, "prompt", true),
+            const Array &phones = port(one, one.inputs, "phones", true),
+                        &prompt = port(one, one.inputs, "prompt", true),
                         &tokens = port(one, one.inputs, "tokens", true), &bert = port(one, one.inputs, "bert", false),
                         &logits = port(one, one.outputs, "logits", false);
             size_t v = decoder_->codes(), count = tokens.ints.size();
             if (phones.ints.empty() || !count || logits.floats.size() != v * count ||
                 bert.floats.size() != 1024 * phones.ints.size())
-                throw Error(GSV_ARTIFACT, "golden vectors: case " + one.name + " of teacher has other sizes").fix("build the artifact again");
+                throw Error(GSV_ARTIFACT, "golden vectors: case " + one.name + " of teacher has other sizes")
+                    .fix("build the artifact again");
             out_of_range(phones.ints, artifact_.phones), out_of_range(prompt.ints, artifact_.codes_and_end);
             out_of_range(tokens.ints, artifact_.codes_and_end);
             std::vector<float> found;
@@ -193,7 +199,8 @@ void Voice::verify(const Line& line) {
             }
             measures.worst("prefill", "max_error", scaled_error(logits.floats.data(), found.data(), v));
             if (count > 1)
-                measures.worst("step", "max_error", scaled_error(logits.floats.data() + v, found.data() + v, v * (count - 1)));
+                measures.worst("step", "max_error",
+                               scaled_error(logits.floats.data() + v, found.data() + v, v * (count - 1)));
         } else if (one.stage == "acoustic" || one.stage == "vocoder") {
             bool sounds = one.stage == "vocoder";
             std::vector<Feed> feeds;
@@ -207,7 +214,8 @@ void Voice::verify(const Line& line) {
             auto found = values((sounds ? vocoder_ : acoustic_)->run(std::move(feeds), running_)[0]);
             const auto& wanted = port(one, one.outputs, sounds ? "audio" : "latent", false).floats;
             if (found.size() != wanted.size())
-                throw Error(GSV_BACKEND, "stage '" + one.stage + "' returned another size").fix("build the artifact again");
+                throw Error(GSV_BACKEND, "stage '" + one.stage + "' returned another size")
+                    .fix("build the artifact again");
             measures.worst(one.stage, "max_error", scaled_error(wanted.data(), found.data(), wanted.size()));
             measures.worst(one.stage, "snr_db", snr_db(wanted, found), true);
         }
@@ -218,8 +226,8 @@ void Voice::verify(const Line& line) {
         Judged told = judged(report, one);
         char text[256];
         if (!told.known) {
-            std::snprintf(text, sizeof text, "%-9s %-10s %12.6g  n %zu  not judged: the report does not tell", one.stage.c_str(),
-                          one.metric.c_str(), one.value, one.n);
+            std::snprintf(text, sizeof text, "%-9s %-10s %12.6g  n %zu  not judged: the report does not tell",
+                          one.stage.c_str(), one.metric.c_str(), one.value, one.n);
             line(text);
             continue;
         }
@@ -232,7 +240,8 @@ void Voice::verify(const Line& line) {
     }
     line("not run here: what compares sound as it is heard (gsvexport verify)");
     if (measures.all().size() < 9) missed.push_back("not every stage has golden vectors");
-    if (!missed.empty()) throw Error(GSV_GATE, artifact_.folder + " missed limits").problems(missed).fix("gsvexport verify tells more");
+    if (!missed.empty())
+        throw Error(GSV_GATE, artifact_.folder + " missed limits").problems(missed).fix("gsvexport verify tells more");
 }
 
 }  // namespace gsv

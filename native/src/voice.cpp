@@ -9,8 +9,6 @@ namespace gsv {
 namespace {
 
 constexpr int64_t EOS_SUPPRESSED_STEPS = 11;  // upstream cuts the end of the sentence off in steps 0 to 10
-constexpr size_t BERT = 1024;
-constexpr size_t FRAMES_PER_CODE = 2;
 constexpr int64_t MOST_AHEAD = 1000;
 
 std::string shown(double value) {
@@ -26,7 +24,8 @@ void outside(std::vector<std::string>& problems, const char* name, double value,
 }
 
 // Ids that a table with `count` rows does not have.
-void out_of_range(std::vector<std::string>& problems, const char* port, const std::vector<int64_t>& ids, int64_t count) {
+void out_of_range(std::vector<std::string>& problems, const char* port, const std::vector<int64_t>& ids,
+                  int64_t count) {
     size_t wrong = 0, first = 0;
     for (size_t i = ids.size(); i-- > 0;)
         if (ids[i] < 0 || ids[i] >= count) {
@@ -34,9 +33,9 @@ void out_of_range(std::vector<std::string>& problems, const char* port, const st
             first = i;
         }
     if (wrong)
-        problems.push_back(std::string(port) + ": " + std::to_string(ids[first]) + " at place " + std::to_string(first) +
-                           " is out of range, and " + std::to_string(wrong - 1) + " more; ids run from 0 to " +
-                           std::to_string(count - 1));
+        problems.push_back(std::string(port) + ": " + std::to_string(ids[first]) + " at place " +
+                           std::to_string(first) + " is out of range, and " + std::to_string(wrong - 1) +
+                           " more; ids run from 0 to " + std::to_string(count - 1));
 }
 
 }  // namespace
@@ -46,7 +45,8 @@ Voice::Voice(const std::string& folder, int threads, bool any_machine, bool size
     artifact_ = read_artifact(folder, any_machine, sizes_only);
     read_constants();
     env_ = Ort::Env(ORT_LOGGING_LEVEL_ERROR, "gsv");
-    // One arena for all graphs, which run one after another. Where another voice of this process has made it, it is there.
+    // One arena for all graphs, which run one after another. Where another voice of this process has made it, it is
+    // there.
     try {
         env_.CreateAndRegisterAllocator(Ort::MemoryInfo::CreateCpu(OrtArenaAllocator, OrtMemTypeDefault), nullptr);
     } catch (const Ort::Exception&) {
@@ -173,7 +173,8 @@ bool Voice::write(const std::vector<int64_t>& phones, const Manner& manner, Draw
         for (size_t i = 0; i < decoder_->codes(); ++i)
             if (!std::isfinite(logits[i]))
                 throw Error(GSV_BACKEND, std::string("stage '") + (count ? "step" : "prefill") +
-                                             "' returned logits that are NaN or infinite at step " + std::to_string(count))
+                                             "' returned logits that are NaN or infinite at step " +
+                                             std::to_string(count))
                     .fix("verify the artifact on this machine");
         auto [code, best] = chooser.choose(logits, count < EOS_SUPPRESSED_STEPS ? artifact_.eos : -1);
         if (code == artifact_.eos || best == artifact_.eos) return true;
@@ -196,13 +197,14 @@ std::vector<Feed> Voice::conditioned(std::vector<Feed> feeds) {
 Track Voice::latent(const int64_t* codes, size_t count, const std::vector<int64_t>& phones, Track noise, float scale) {
     for (size_t i = 0; i < count; ++i)
         if (codes[i] >= artifact_.codes)
-            throw Error(GSV_BACKEND, "T2S wrote code " + std::to_string(codes[i]) + ", which the codebook does not have")
+            throw Error(GSV_BACKEND,
+                        "T2S wrote code " + std::to_string(codes[i]) + ", which the codebook does not have")
                 .limit(std::to_string(artifact_.codes - 1))
                 .fix("verify the artifact");
     std::vector<Feed> feeds;
     feeds.push_back({"codes", ints(const_cast<int64_t*>(codes), count, {1, static_cast<int64_t>(count)})});
-    feeds.push_back({"phones", ints(const_cast<int64_t*>(phones.data()), phones.size(),
-                                    {1, static_cast<int64_t>(phones.size())})});
+    feeds.push_back(
+        {"phones", ints(const_cast<int64_t*>(phones.data()), phones.size(), {1, static_cast<int64_t>(phones.size())})});
     feeds.push_back({"noise", floats(noise.values.data(), noise.values.size(),
                                      {1, static_cast<int64_t>(noise.channels), static_cast<int64_t>(noise.frames)})});
     feeds.push_back({"noise_scale", floats(&scale, 1, {})});
@@ -217,8 +219,9 @@ Track Voice::latent(const int64_t* codes, size_t count, const std::vector<int64_
 
 std::vector<float> Voice::sound(const Track& latent) {
     std::vector<Feed> feeds;
-    feeds.push_back({"latent", floats(const_cast<float*>(latent.values.data()), latent.values.size(),
-                                      {1, static_cast<int64_t>(latent.channels), static_cast<int64_t>(latent.frames)})});
+    feeds.push_back(
+        {"latent", floats(const_cast<float*>(latent.values.data()), latent.values.size(),
+                          {1, static_cast<int64_t>(latent.channels), static_cast<int64_t>(latent.frames)})});
     auto found = vocoder_->run(conditioned(std::move(feeds)), running_);
     size_t count = found[0].GetTensorTypeAndShapeInfo().GetElementCount();
     const float* samples = found[0].GetTensorData<float>();

@@ -1,5 +1,6 @@
 // Every reader, on bytes from anywhere: the first byte chooses which. It may refuse, and nothing else.
-// clang: a libFuzzer target. Other compilers: a driver, fuzz_readers RUNS SEED FILE..., that damages the files in memory.
+// clang: a libFuzzer target. Other compilers: a driver, fuzz_readers RUNS SEED FILE..., that damages the files in
+// memory.
 #include <cstdio>
 #include <cstdlib>
 #include <fstream>
@@ -36,7 +37,10 @@ int main(int count, char** words) {
     for (int i = 3; i < count; ++i) {
         std::string name = words[i];
         std::ifstream stream(name, std::ios::binary);
-        std::vector<uint8_t> bytes(1, name.find(".json") != std::string::npos ? 0 : name.find(".npy") != std::string::npos ? 1 : name.find(".onnx") != std::string::npos ? 2 : 3);
+        std::vector<uint8_t> bytes(1, name.find(".json") != std::string::npos   ? 0
+                                      : name.find(".npy") != std::string::npos  ? 1
+                                      : name.find(".onnx") != std::string::npos ? 2
+                                                                                : 3);
         bytes.insert(bytes.end(), std::istreambuf_iterator<char>(stream), std::istreambuf_iterator<char>());
         if (bytes.size() > 1 << 18) bytes.resize(1 << 18);
         seeds.push_back(bytes);
@@ -45,7 +49,8 @@ int main(int count, char** words) {
     long runs = std::atol(words[1]);
     for (long run = 0; run < runs; ++run) {
         std::vector<uint8_t> bytes = seeds[random() % seeds.size()];
-        size_t most = std::min<size_t>(bytes.size(), random() % 2 ? 300 : bytes.size());  // half of the damage: at the start
+        size_t most =
+            std::min<size_t>(bytes.size(), random() % 2 ? 300 : bytes.size());  // half of the damage: at the start
         for (uint64_t change = 1 + random() % 8; change-- && bytes.size() > 1;) {
             size_t place = 1 + random() % (std::max<size_t>(most, 2) - 1);
             if (place >= bytes.size()) continue;
@@ -53,7 +58,9 @@ int main(int count, char** words) {
                 case 0: bytes[place] = static_cast<uint8_t>(random()); break;
                 case 1: bytes[place] = static_cast<uint8_t>(random() % 2 ? 255 : 0); break;
                 case 2: bytes.resize(place); break;
-                default: bytes.insert(bytes.begin() + static_cast<std::ptrdiff_t>(place), bytes[random() % bytes.size()]); break;
+                default:
+                    bytes.insert(bytes.begin() + static_cast<std::ptrdiff_t>(place), bytes[random() % bytes.size()]);
+                    break;
             }
         }
         LLVMFuzzerTestOneInput(bytes.data(), bytes.size());

@@ -14,7 +14,7 @@ from gsvexport.target.target import target_names
 
 DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted(DOCS.rglob("*.md"))]
-_PATH = r"(?:gsvexport|tests|docs|examples|targets|calibration)/[A-Za-z0-9_./-]*"
+_PATH = r"(?:gsvexport|tests|docs|examples|native|targets|calibration)/[A-Za-z0-9_./-]*"
 _LINK = re.compile(r"\[[^\]]*\]\(([^)#]+)(?:#[^)]*)?\)")
 
 

@@ -1,0 +1,95 @@
+"""The native runtime, built from `native/`, and a tiny voice for it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+BUILD, TOOLS = ROOT / "build" / "native-test", ROOT / "build" / "native-tools"
+PROGRAMS = ("cmake", "ninja", "gcc", "g++", "pkg-config")
+# The limits of FP32 targets, as a report names them; `gsvsay --verify` judges by those of the artifact's own.
+LIMITS = {
+    "prefill": {"max_error": 1e-4, "kl": 1e-5},
+    "step": {"max_error": 1e-4, "kl": 1e-5, "top1": 1.0},
+    "acoustic": {"max_error": 1e-4, "snr_db": 80.0},
+    "vocoder": {"max_error": 1e-4, "snr_db": 80.0},
+}
+
+
+@pytest.fixture(scope="session")
+def native() -> SimpleNamespace:
+    """`gsvsay`, `library`, `fuzz` and the folder `build`; made anew where sources changed."""
+    if missing := [name for name in PROGRAMS if shutil.which(name) is None]:
+        pytest.skip(f"the native runtime was not tested here: no {', '.join(missing)}")
+    if subprocess.run(["pkg-config", "--exists", "libcrypto"], check=False).returncode:
+        pytest.skip("the native runtime was not tested here: no libssl-dev")
+    if not (TOOLS / "onnxruntime/lib/libonnxruntime.so.1").exists():
+        tools = [ROOT / "native/tools.sh", TOOLS, sys.executable]
+        done = subprocess.run(tools, capture_output=True, text=True, timeout=300, check=False)
+        if done.returncode:
+            pytest.skip(f"the native runtime was not tested here: its headers are not to be had: {done.stderr[-500:]}")
+    options = {
+        "CMAKE_BUILD_TYPE": "None",
+        "CMAKE_CXX_FLAGS": "-O0 -g0 -D_GLIBCXX_ASSERTIONS",
+        "ONNXRUNTIME_ROOT": TOOLS / "onnxruntime",
+        "CMAKE_UNITY_BUILD": "ON",
+        "CMAKE_UNITY_BUILD_BATCH_SIZE": "0",  # headers are read once: a third of the time
+        "GSV_FUZZ": "ON",
+    }
+    given = [f"-D{name}={value}" for name, value in options.items()]
+    for line in (["-S", ROOT / "native", "-B", BUILD, "-G", "Ninja", *given], ["--build", BUILD, "-j", "1"]):
+        done = subprocess.run(["cmake", *line], capture_output=True, text=True, timeout=900, check=False)
+        assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    return SimpleNamespace(
+        build=BUILD, gsvsay=BUILD / "gsvsay", library=BUILD / "libgsv.so", fuzz=BUILD / "fuzz_readers"
+    )
+
+
+@pytest.fixture(scope="session")
+def voice(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An unpacked artifact of a tiny v2 voice, in FP32 as ONNX Runtime runs it, with golden vectors and a report."""
+    from gsvexport.artifact import container
+    from gsvexport.artifact.manifest import Manifest, StageEntry
+    from gsvexport.backends.onnxruntime.lower import lower
+    from gsvexport.compiler.source import write_source
+    from gsvexport.files import canonical_json
+    from gsvexport.synthetic import write_voice
+    from gsvexport.target.machine import this_machine
+    from gsvexport.verify import golden
+    from gsvexport.voice.voice import read_voice
+
+    folder = tmp_path_factory.mktemp("native")
+    source = write_source(read_voice(write_voice(folder / "voice", seed=3)), folder / "source")
+    model, files = source.model, folder / "files"
+    files.mkdir()
+    lower(source.path, model, dict.fromkeys(model.stages, "fp32"), files, device={"features": []})
+    for name in ("model.json", *model.baked.values()):
+        (files / name).parent.mkdir(exist_ok=True)
+        shutil.copy(source.path / name, files / name)
+    golden.make(source.path, files / "golden")
+    checks = [
+        {"stage": stage, "metric": metric, "against": "golden vectors", "value": limit, "limit": limit}
+        for stage, limits in LIMITS.items()
+        for metric, limit in limits.items()
+    ]
+    (files / "report.json").write_text(json.dumps({"checks": checks}))
+    stages = {stage: StageEntry(model.files[stage], "onnxruntime", "fp32") for stage in model.stages}
+    target = {"name": "here", "device": {"arch": this_machine().arch, "os": "linux", "features": []}}
+    manifest = Manifest("tiny", model.version, target, "s" * 64, None, {"onnx": "1"}, stages, {})
+    manifest = container.with_members(manifest, files)
+    (files / "manifest.json").write_text(canonical_json(manifest.to_json()))
+    return files
+
+
+@pytest.fixture
+def copied(voice: Path, tmp_path: Path) -> Path:
+    """A copy of the voice, to be damaged."""
+    return Path(shutil.copytree(voice, tmp_path / "copied", copy_function=os.link))
