@@ -28,6 +28,7 @@ BUILDS = (
     "gsvexport.emulate",
     "gsvexport.graphs",
     "gsvexport.runtime.pipeline.load",
+    "gsvexport.slim.run",
     "gsvexport.synthetic",
     "gsvexport.train",
     "gsvexport.verify.recogniser",

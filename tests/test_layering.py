@@ -22,7 +22,7 @@ LAYERS = (
     ("verify",),
     ("compiler",),
     ("device", "emulate", "bench", "report", "crosscheck", "train"),
-    ("release", "serve"),
+    ("release", "serve", "slim"),
     ("cli",),
 )
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
@@ -44,7 +44,7 @@ DEVICE = (
     *("backends/__init__.py", "backends/declaration.py", "signal/cloning.py", "signal/fbank.py"),
 )
 COMPILE_ONLY = {"onnx", "onnx_ir", "onnxscript", "safetensors", "torch", "soundfile", "click"}
-TORCH = ("voice/networks", "synthetic", "train")
+TORCH = ("voice/networks", "synthetic", "train", "slim")
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path.relative_to(PACKAGE).as_posix() not in FACADE)
 
 

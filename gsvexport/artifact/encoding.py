@@ -62,6 +62,19 @@ def compression(quality: int) -> str:
     return f"brotli {_brotli().__version__}, quality {quality}, window {1 << _WINDOW} bytes"
 
 
+def compressed_size(path: Path, quality: int = 5) -> int:
+    """Bytes of a file's Brotli stream, which is not kept.
+
+    Raises:
+        EnvironmentProblem: the package `brotli` is not installed.
+    """
+    compressor, size = _brotli().Compressor(quality=quality, lgwin=_WINDOW), 0
+    with open(path, "rb") as stream:
+        while chunk := stream.read(_CHUNK):
+            size += len(compressor.process(chunk))
+    return size + len(compressor.finish())
+
+
 def decoded(stream: IO[bytes], member: Member, where: str, *, crc: int | None = None) -> Iterator[bytes]:
     """A member's plain bytes in pieces, from a stream that stands at its stored bytes.
 

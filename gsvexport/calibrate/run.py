@@ -148,7 +148,7 @@ def calibrate(
         BackendError: a stage failed.
     """
     settings, say = settings or Settings(), progress or (lambda _: None)
-    voice = _Listener(source, threads)
+    voice = Listener(source, threads)
     mel = VERSIONS[voice.model.version].mel is not None
     if mel:
         settings = replace(settings, prompts=(BAKED,), noise_scale=1.0)
@@ -220,6 +220,15 @@ class Script:
     findings: tuple[Finding, ...]
 
 
+def known_phones(model: Model) -> set[str]:
+    """The phones that a voice can say, as symbols of the v2 table.
+
+    A GPT may know fewer phones than the SoVITS beside it, and has rows that no phone uses.
+    """
+    rows = min(model.dims.phones, model.dims.text_phones)
+    return set(symbols("v2")[: max((count for count in SYMBOL_COUNTS.values() if count <= rows), default=rows)])
+
+
 def write_script(settings: Settings, model: Model, *, baked_prompt: bool) -> Script:
     """Choose what to say with a voice.
 
@@ -227,9 +236,7 @@ def write_script(settings: Settings, model: Model, *, baked_prompt: bool) -> Scr
         InputError: no such corpus, or no sentence that the voice can say.
     """
     corpora = find_corpora(settings.corpus, model.language)
-    # A GPT may know fewer phones than the SoVITS beside it, and has rows that no phone uses.
-    rows = min(model.dims.phones, model.dims.text_phones)
-    known = set(symbols("v2")[: max((count for count in SYMBOL_COUNTS.values() if count <= rows), default=rows)])
+    known = known_phones(model)
     every = [sentence for corpus in corpora for sentence in corpus.sentences]
     can = [sentence for sentence in every if known.issuperset(sentence.phones)]
     inventory = tuple(dict.fromkeys(symbol for corpus in corpora for symbol in corpus.inventory))
@@ -248,7 +255,7 @@ def write_script(settings: Settings, model: Model, *, baked_prompt: bool) -> Scr
     )
 
 
-def _coverage(script: Script, voice: _Listener, spoken: list[Spoken], tracks: list[Floats], samples: int) -> Coverage:
+def _coverage(script: Script, voice: Listener, spoken: list[Spoken], tracks: list[Floats], samples: int) -> Coverage:
     said = script.utterances
     notes = ["one reference: its pitch and timbre are all that conditioning varies over"]
     if any(one.prompt == BAKED for one in said) and not any(one.prompt == FREE for one in said):
@@ -284,7 +291,7 @@ def _count(values: list[str]) -> dict[str, int]:
     return {value: values.count(value) for value in dict.fromkeys(values)}
 
 
-class _Listener(LoadedVoice):
+class Listener(LoadedVoice):
     """A voice that remembers what its stages were given last: `heard` by stage, `started` what T2S began with, `steps`
     every one of flow matching."""
 
@@ -310,7 +317,7 @@ class _Listener(LoadedVoice):
 class _ListeningDecoder:
     """A decoder that tells its voice what it starts with."""
 
-    def __init__(self, inner: Decoder, voice: _Listener) -> None:
+    def __init__(self, inner: Decoder, voice: Listener) -> None:
         self._voice, self._prefill, self.step = voice, inner.prefill, inner.step
 
     def prefill(self, phones: Ints, bert: Floats, prompt: Ints) -> Floats:

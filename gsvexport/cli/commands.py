@@ -24,6 +24,7 @@ from gsvexport.cli.registry import gc, publish, pull, withdraw
 from gsvexport.cli.release import release
 from gsvexport.cli.say import bench, say
 from gsvexport.cli.serve import serve
+from gsvexport.cli.slim import slim
 from gsvexport.cli.unpack import unpack
 from gsvexport.progress import Progress, note
 
@@ -163,6 +164,7 @@ def build(
 
 
 cli.add_command(init)
+cli.add_command(slim)
 
 
 @cli.command()

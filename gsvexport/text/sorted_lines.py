@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import lzma
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 _FILTER = {"id": lzma.FILTER_LZMA2, "preset": 9 | lzma.PRESET_EXTREME, "lc": 4, "lp": 0, "pb": 0}  # smallest of a few
@@ -19,6 +19,11 @@ class SortedLines:
         """The value of a key, or None where there is none."""
         found, value = self._first(key.encode("utf-8"))
         return value if found == key.encode("utf-8") else None
+
+    def __iter__(self) -> Iterator[str]:
+        """All keys, in the order of their bytes."""
+        for line in self._data[1:].splitlines():
+            yield line.partition(b"\t")[0].decode("utf-8")
 
     def find(self, key: str) -> tuple[bytes | None, bool]:
         """The value of a key, or None; and whether there is a key that begins with it."""

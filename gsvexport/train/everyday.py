@@ -7,7 +7,7 @@ names, questions, instructions and announcements. All of it was written for this
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -67,12 +67,12 @@ def mixed(count: int, seed: int) -> list[Text]:
 
 def everyday(random: np.random.Generator, count: int) -> list[str]:
     """`count` texts of the grammar, of 3 to 45 words."""
-    return _grown(random, count, _grammar()["long"])
+    return grown(random, count, "long", rare_words())
 
 
 def short(random: np.random.Generator, count: int) -> list[str]:
     """`count` texts of 1 to 4 words or so."""
-    return _grown(random, count, _grammar()["short"])
+    return grown(random, count, "short", rare_words())
 
 
 def lists(random: np.random.Generator, count: int) -> list[str]:
@@ -87,13 +87,15 @@ def lists(random: np.random.Generator, count: int) -> list[str]:
     return found
 
 
-def _grown(random: np.random.Generator, count: int, roots: list[str]) -> list[str]:
-    known, parts = rare_words(), _grammar()
+def grown(random: np.random.Generator, count: int, kind: str, known: Sequence[str]) -> list[str]:
+    """`count` texts of the grammar, "short" or "long", with words out of `known`."""
+    parts = _grammar()
+    roots = parts[kind]
 
     def put(match: re.Match[str]) -> str:
         kind = match[1]
         if kind == "word":
-            return known[random.integers(len(known))]
+            return known[int(random.integers(len(known)))]
         if kind in _DRAWN:
             return _DRAWN[kind](random)
         return parts[kind][int(random.integers(len(parts[kind])))]

@@ -117,8 +117,16 @@ def set_rate(optimiser: torch.optim.Optimizer, value: float) -> None:
 
 def update(optimiser: torch.optim.Optimizer, loss: Tensor, parameters: Iterable[nn.Parameter], limit: float) -> None:
     """One step down, the gradient's norm cut at `limit`; a gradient that is not finite changes nothing."""
+    update_by_parts(optimiser, (loss,), parameters, limit)
+
+
+def update_by_parts(
+    optimiser: torch.optim.Optimizer, losses: Iterable[Tensor], parameters: Iterable[nn.Parameter], limit: float
+) -> None:
+    """The same for the sum of several losses, of which one is in memory at a time."""
     optimiser.zero_grad(set_to_none=True)
-    loss.backward()  # type: ignore[no-untyped-call]
+    for loss in losses:
+        loss.backward()  # type: ignore[no-untyped-call]
     norm = torch.nn.utils.clip_grad_norm_(parameters, limit)
     if torch.isfinite(norm):
         optimiser.step()

@@ -54,6 +54,24 @@ class PretrainedTable:
 
 
 @dataclass(frozen=True)
+class SlimTable:
+    """`[slim]`, which `gsvexport slim` writes: whose student a voice is, and how it came about.
+
+    `teacher` is the teacher's folder as written, relative to this file; `teacher_gpt` and `teacher_sovits` are the
+    SHA-256 of its weights. `losses` are numbers as text, those of the held-out part.
+    """
+
+    teacher: str = key(str)
+    teacher_gpt: str = key(str)
+    teacher_sovits: str = key(str)
+    recipe: str = key(str)
+    recipe_digest: str = key(str)
+    data: str = key(str)
+    seed: int = key(int, low=0, high=1 << 62)
+    losses: dict[str, str] = key(dict)  # noqa: RUF009 - a field specifier
+
+
+@dataclass(frozen=True)
 class ReferenceTable:
     """`[reference]`: existing files; `phones` as written, ids or names."""
 
@@ -85,6 +103,7 @@ class Profile:
     speaker: Path | None = None
     notice: bytes | None = None
     front_end: str | None = None
+    slim: SlimTable | None = None
 
 
 def given_reference(audio: Sequence[Path | str], text: str | None, language: str | None) -> ReferenceTable:
@@ -130,11 +149,12 @@ def read_profile(path: Path) -> Profile:
     problems: list[str] = []
     lines = {name: f"{path}:{number}" for name, number in key_lines(text).items()}
     reader = _Files(Layers(values, lines), path, problems)
-    reader.unknown("", values, ("voice", "reference", "pretrained"))
+    reader.unknown("", values, ("voice", "reference", "pretrained", "slim"))
     voice = _voice(reader)
     networks = _pretrained(reader, reader.table(PretrainedTable, "pretrained"))
     reference = _reference(reader, voice.language if voice else "en") if "reference" in values else None
     notice = reader.notice(voice) if voice else None
+    slim = reader.table(SlimTable, "slim") if "slim" in values else None
     if problems or voice is None:
         raise VoiceError(f"{path} cannot be used", problems=problems, fix="correct voice.toml")
     gpt, sovits = path.parent / voice.gpt, path.parent / voice.sovits
@@ -154,6 +174,7 @@ def read_profile(path: Path) -> Profile:
         speaker=networks.get("speaker"),
         notice=notice,
         front_end=voice.front_end,
+        slim=slim,
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -76,12 +76,17 @@ def read_voice(path: Path | str, reference: ReferenceTable | None = None) -> Voi
         gpt.dims,
         sovits.dims,
         made,
-        {"gpt": gpt.provenance, **sovits.provenance, **pretrained.provenance},
+        {"gpt": gpt.provenance, **sovits.provenance, **pretrained.provenance, **_student(profile)},
         tuple(found.notes),
         sovits.vocoder,
         pretrained,
         profile.notice,
     )
+
+
+def _student(profile: Profile) -> dict[str, Any]:
+    """Whose student the voice is, without the place where the teacher lies."""
+    return {} if profile.slim is None else {"slim": {**asdict(profile.slim), "teacher": ""}}
 
 
 def _pretrained(profile: Profile, dims: SovitsDims | None, found: Findings) -> Pretrained:

@@ -48,6 +48,7 @@ def test_only_commands_that_work_are_listed(cache):
     assert cli_commands() == [
         "build",
         "init",
+        "slim",
         "targets",
         "plan",
         "source",

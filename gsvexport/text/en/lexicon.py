@@ -23,3 +23,8 @@ def pronounce(word: str) -> tuple[str, ...] | None:
     lines, phones = _dictionary()
     codes = lines.get(word) if word != PHONES else None
     return None if codes is None else tuple(phones[code - FIRST_CODE] for code in codes)
+
+
+def spellings() -> list[str]:
+    """Every word that is there, sorted."""
+    return [word for word in _dictionary()[0] if word != PHONES]

@@ -1,0 +1,152 @@
+"""What is asked for: a recipe, built in or in a file of one's own; strictly read, every problem with its line."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from gsvexport.errors import InputError
+from gsvexport.files import canonical_json, sha256_bytes
+from gsvexport.target.tables import LARGEST, Layers, Reader, key, key_lines, nearest
+from gsvexport.untrusted.reading import read_text, why
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+FOLDER = Path(__file__).parent / "recipes"
+
+
+@dataclass(frozen=True)
+class T2S:
+    """What stays of the GPT: up to 1 a share, above that a number of layers or channels."""
+
+    layers: float = key(float, default=1.0)
+    width: float = key(float, default=1.0)
+
+
+@dataclass(frozen=True)
+class Sovits:
+    """What stays of SoVITS: the vocoder's channels (all stages follow the first), and the text encoder's inner rows."""
+
+    channels: float = key(float, default=1.0)
+    filter: float = key(float, default=1.0)
+
+
+@dataclass(frozen=True)
+class Sparse:
+    """The share of every large matrix that becomes 0."""
+
+    share: float = key(float, default=0.0)
+
+
+@dataclass(frozen=True)
+class Data:
+    """How much the teacher says: texts to learn from, texts of a held-out part, and phones of one at most."""
+
+    texts: int = key(int, low=1, high=100_000, default=600)
+    held_out: int = key(int, low=1, high=1000, default=16)
+    longest: int = key(int, low=10, high=400, default=150, unit="phones")
+
+
+@dataclass(frozen=True)
+class Train:
+    """Steps and rates of the three trainings. `features` weighs the differences of inner layers, 0 leaves them out."""
+
+    t2s_steps: int = key(int, low=0, high=10_000_000, default=2000)
+    vocoder_steps: int = key(int, low=0, high=10_000_000, default=3000)
+    prior_steps: int = key(int, low=0, high=10_000_000, default=1000)
+    t2s_rate: float = key(float, low=1e-7, high=0.1, default=3e-4)
+    vocoder_rate: float = key(float, low=1e-7, high=0.1, default=5e-4)
+    prior_rate: float = key(float, low=1e-7, high=0.1, default=5e-4)
+    t2s_batch: int = key(int, low=1, high=1024, default=8)
+    vocoder_batch: int = key(int, low=1, high=1024, default=4)
+    features: float = key(float, low=0, high=100, default=0.5)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A whole recipe."""
+
+    name: str
+    title: str
+    t2s: T2S
+    sovits: Sovits
+    sparse: Sparse
+    data: Data
+    train: Train
+
+    def scaled(self, factor: float) -> Recipe:
+        """The same with another number of steps and texts, at least one of each that there is."""
+
+        def part(count: int) -> int:
+            return count if count == 0 else max(1, round(count * factor))
+
+        train = replace(
+            self.train,
+            t2s_steps=part(self.train.t2s_steps),
+            vocoder_steps=part(self.train.vocoder_steps),
+            prior_steps=part(self.train.prior_steps),
+        )
+        return replace(self, train=train, data=replace(self.data, texts=part(self.data.texts)))
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over what it asks for, not over what it is called."""
+        return sha256_bytes(canonical_json({**asdict(self), "name": "", "title": ""}).encode())
+
+
+_PARTS: dict[str, type[Any]] = {"t2s": T2S, "sovits": Sovits, "sparse": Sparse, "data": Data, "train": Train}
+
+
+def names() -> list[str]:
+    """The built-in recipes, sorted."""
+    return sorted(path.stem for path in FOLDER.glob("*.toml"))
+
+
+def read_recipe(name: str) -> Recipe:
+    """A built-in recipe by its name, or a TOML file.
+
+    Raises:
+        InputError: no such recipe; or every unknown key and wrong value, each with its line.
+    """
+    path = FOLDER / f"{name}.toml" if name in names() else Path(name)
+    if path.suffix != ".toml" or not path.is_file():
+        raise InputError(
+            f"there is no recipe '{name}'{nearest(name, names())}", limit=f"{', '.join(names())}, or a .toml file"
+        )
+    try:
+        text = read_text(path, LARGEST, mark=True)
+        values = tomllib.loads(text)
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"{path} cannot be read as TOML: {why(error)}", fix="correct it") from error
+    problems: list[str] = []
+    lines = {one: f"{path}:{number}" for one, number in key_lines(text).items()}
+    reader = Reader(Layers(values, lines), path, problems)
+    reader.unknown("", values, ("title", *_PARTS))
+    title = values.get("title", path.stem)
+    if not isinstance(title, str):
+        reader.problem("title", f"'title' takes a string, not {title!r}")
+    parts = {one: reader.table(kind, one) for one, kind in _PARTS.items()}
+    if not problems:
+        _refuse_all(reader, parts)
+    if problems:
+        raise InputError(f"{path} is not a recipe", problems=problems, fix="see docs/slim.md")
+    return Recipe(path.stem, title, **parts)
+
+
+def _refuse_all(reader: Reader, parts: dict[str, Any]) -> None:
+    """Note what would leave nothing of a part."""
+    for one in ("t2s.layers", "t2s.width", "sovits.channels", "sovits.filter"):
+        table, last = one.split(".")
+        value = getattr(parts[table], last)
+        if value <= 0:
+            reader.problem(one, f"'{last}' = {value:g} leaves nothing; it is the share that stays, above 0 and up to 1")
+        elif value > 1 and (table != "t2s" or value != int(value)):
+            allowed = "a share up to 1" + (" or a whole number above it" if table == "t2s" else "")
+            reader.problem(one, f"'{last}' = {value:g} is not {allowed}")
+    if not 0 <= parts["sparse"].share < 1:
+        reader.problem("sparse.share", f"'share' = {parts['sparse'].share:g} leaves nothing; it is below 1")
