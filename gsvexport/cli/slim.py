@@ -48,8 +48,8 @@ def slim(
     """Make a smaller VOICE: prune it, or distil it, by a recipe.
 
     The teacher, VOICE, says what the student learns from; no recordings are needed. NEWVOICE is a voice in upstream's
-    own file formats, with other sizes in its config: every command takes it. What was begun is kept: the same command goes on
-    where it was interrupted, and ends with the same numbers.
+    own file formats, with other sizes in its config: every command takes it. What was begun is kept: the same
+    command goes on where it was interrupted, and ends with the same numbers.
 
     \b
     Examples:
