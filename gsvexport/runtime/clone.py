@@ -12,7 +12,7 @@ import numpy as np
 from gsvexport.errors import ArtifactError, InputError
 from gsvexport.runtime.loaded import LoadedStages
 from gsvexport.runtime.ports import Array, as_array, outside
-from gsvexport.stages import POSITIONS, VERSIONS
+from gsvexport.stages import POSITIONS, VERSIONS, odd_pace
 from gsvexport.text.features import LANGUAGE, LARGEST_VOCABULARY, text_features, vocabulary
 from gsvexport.text.phonemise import Sentence, read
 from gsvexport.text.symbols import phone_ids
@@ -46,6 +46,10 @@ def cloned(
     if problems:
         raise InputError("this cannot be cloned", problems=problems)
     prompted = text is not None or phones is not None
+    sizes = voice.model.spectrogram
+    if prompted and "ssl" not in voice.stages and (odd := odd_pace(sizes.rate, sizes.hop)):
+        fix = "leave out its text: the recording gives the speaker then, and no prompt"
+        raise InputError(f"no prompt can be made of the recording: {odd}", fix=fix)
     for name in ("reference", *(("ssl", "prompt") if prompted else ())):
         voice.stage(name)
     said = read(text, language, voice.model.symbols, limit=POSITIONS, prompt=True) if text is not None else []

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,11 @@ class HubertDims:
     inner: int
     positions: tuple[int, int]
     epsilon: float
+
+    @property
+    def pace(self) -> float:
+        """Features a second, of audio at 16 kHz."""
+        return 16000 / prod(stride for _, _, stride in self.conv)
 
 
 @dataclass(frozen=True)

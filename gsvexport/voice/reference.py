@@ -14,7 +14,7 @@ import numpy.typing as npt
 from gsvexport.errors import InputError, VoiceError
 from gsvexport.model import Spectrogram
 from gsvexport.signal.audio import clipped_share, decode, loudness, spectrogram_frames
-from gsvexport.stages import POSITIONS, SPEAKER_WIDTH, VERSIONS
+from gsvexport.stages import POSITIONS, SPEAKER_WIDTH, VERSIONS, odd_pace
 from gsvexport.text.phonemise import phonemise
 from gsvexport.text.symbols import phone_ids
 from gsvexport.untrusted.reading import read_array, why
@@ -102,9 +102,13 @@ def _prompt(
         found.notes.append("no text, phones or prompt_codes in [reference]: a prompt-free voice")
         return None, None
     if table.prompt_codes is None and "ssl" not in makes:
+        odd = odd_pace(dims.rate, dims.hop) if dims is not None else None
         found.problems.append(
-            '[reference] has no prompt_codes, and no HuBERT to make them: give prompt_codes = "codes.npy", or hubert '
-            '= "chinese-hubert-base/" in [pretrained], or leave out text and phones for a prompt-free voice'
+            f"[reference] has no prompt_codes, and they cannot be made: {odd}; leave out its text and phones for a "
+            "prompt-free voice"
+            if odd
+            else '[reference] has no prompt_codes, and no HuBERT to make them: give prompt_codes = "codes.npy", or '
+            'hubert = "chinese-hubert-base/" in [pretrained], or leave out text and phones for a prompt-free voice'
         )
     phones = _prompt_phones(table, dims, found) if dims is not None else None
     if phones is not None and len(phones) >= POSITIONS:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from gsvexport.errors import VoiceError
-from gsvexport.stages import SYMBOL_COUNTS, VERSIONS
+from gsvexport.stages import SYMBOL_COUNTS, VERSIONS, keeps_pace
 from gsvexport.voice.checkpoint import Checkpoint
 from gsvexport.voice.dims import SovitsDims, T2SDims
 from gsvexport.voice.findings import Findings
@@ -93,8 +93,15 @@ def _pretrained(profile: Profile, dims: SovitsDims | None, found: Findings) -> P
     """The networks that the voice is given; a speaker network only for a version that takes it."""
     takes = dims is None or VERSIONS[dims.version].speaker
     hubert, bert, speaker = profile.hubert, profile.bert, profile.speaker if takes else None
+    content = found.collect(lambda: read_hubert(hubert)) if hubert else None
+    if content is not None and dims is not None and not keeps_pace(content.dims.pace, dims.rate, dims.hop):
+        found.problems.append(
+            f"{hubert} makes {content.dims.pace:.1f} features a second, this voice takes {dims.rate / dims.hop:.1f} "
+            f"({dims.hop} samples at {dims.rate} Hz each): its codes would say other sounds; leave out hubert, and the "
+            "text of a reference that has no prompt_codes"
+        )
     return Pretrained(
-        found.collect(lambda: read_hubert(hubert)) if hubert else None,
+        content,
         found.collect(lambda: read_bert(bert)) if bert else None,
         found.collect(lambda: read_speaker(speaker)) if speaker else None,
     )

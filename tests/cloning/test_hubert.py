@@ -2,16 +2,26 @@ from __future__ import annotations
 
 import json
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from stage import built
+from test_bake import record
 
-from gsvexport.errors import VoiceError
+from gsvexport.demo.weights import SOVITS
+from gsvexport.errors import InputError, VoiceError
 from gsvexport.graphs.hubert import ssl
 from gsvexport.graphs.layers import Tensors
+from gsvexport.model import Spectrogram
+from gsvexport.runtime.clone import cloned
+from gsvexport.stages import keeps_pace, odd_pace
+from gsvexport.synthetic import write_voice
 from gsvexport.synthetic.pretrained import write_pretrained
 from gsvexport.voice.pretrained import read_hubert
+from gsvexport.voice.profile import given_reference
+from gsvexport.voice.reference import read_reference
+from gsvexport.voice.voice import read_voice
 
 
 def stage(folder):
@@ -100,3 +110,30 @@ def test_a_folder_without_weights_or_with_a_pickle_is_refused(copy):
     (folder / "config.json").write_text("[" * 100_000)
     with pytest.raises(VoiceError, match="at most 65536 are read"):
         read_hubert(folder)
+
+
+def test_one_of_another_pace_is_refused(copy, tmp_path):
+    folder = write_voice(tmp_path / "voice", reference=False)
+    with open(folder / "voice.toml", "a", encoding="utf-8") as file:
+        file.write(f'\n[pretrained]\nhubert = "{copy(conv_stride=[5, 2, 2, 2, 2, 2, 1]).as_posix()}"\n')
+    with pytest.raises(VoiceError, match=r"makes 100\.0 features a second, this voice takes 50\.0 \(640 samples"):
+        read_voice(folder)
+
+
+def test_the_pace_of_a_code():
+    assert odd_pace(32000, 640) is None
+    assert odd_pace(44100, 882) is None
+    assert "lasts 23.2 ms, and HuBERT, which makes them of recordings, gives one each 40 ms" in odd_pace(22050, 256)
+    assert keeps_pace(16000 / (31 * 3 * 2), 22050, 256)  # what a network for the real demo voice's codes could have
+    assert not keeps_pace(50, 32000, 625)
+
+
+def test_a_voice_of_another_pace_says_that_no_prompt_can_be_made(tmp_path):
+    record(tmp_path / "one.wav")
+    table = given_reference([tmp_path / "one.wav"], "Hello there, how are you?", None)
+    with pytest.raises(VoiceError, match=r"cannot be made: a code of this voice lasts 23\.2 ms"):
+        read_reference(table, "en", SOVITS, ())
+    spectrogram = Spectrogram(SOVITS.rate, SOVITS.n_fft, SOVITS.hop, SOVITS.window_length)
+    model = SimpleNamespace(language="en", version="v2", spectrogram=spectrogram)
+    with pytest.raises(InputError, match=r"(?s)no prompt can be made of the recording.*leave out its text"):
+        cloned(SimpleNamespace(model=model, stages={}), np.zeros(22050), 22050, "Hello there.", None, None)
