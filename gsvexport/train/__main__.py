@@ -1,8 +1,9 @@
 """Train a demo voice: `python -m gsvexport.train --work FOLDER`. Every part continues where it was stopped.
 
 `--voice real` (the default) learns the GPT of the voice that the package of the extra "demo-voice" holds the rest of;
-`--voice small` learns all of the one that travels in the wheel. Parts that need each other's results come in order;
-`--only` runs one of them, so that the small voice's "vocoder", "encoder" and "gpt" can be trained at the same time.
+`--voice small` that of the one that travels in the wheel. Both go on from what was shipped. With `--from-nothing` they
+begin anew, the small one with all of its networks. Parts that need each other come in order; `--only` runs one
+of them, so that the small voice's "vocoder", "encoder" and "gpt" can be trained at the same time.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ def main() -> int:
     )
     parser.add_argument("--work", type=Path, required=True, help="folder for corpus, checkpoints and voice")
     parser.add_argument("--voice", choices=VOICES, default="real", help="which voice")
-    parser.add_argument("--from-nothing", action="store_true", help="real: a new codebook, and no GPT to begin with")
+    parser.add_argument("--from-nothing", action="store_true", help="do not go on from what was shipped")
     parser.add_argument("--only", help="run one part; all those before it have to be done")
     parser.add_argument("--device", default="cpu", help="torch device, such as cpu or cuda")
     parser.add_argument("--steps-scale", type=float, default=1.0, help="share of the full number of steps")
@@ -39,16 +40,16 @@ def main() -> int:
     parser.add_argument("--out", type=Path, help="the archive (default: VOICE-voice.tar.xz in the work folder)")
     given = parser.parse_args()
     recipe = VOICES[given.voice]
-    if given.only not in (None, *recipe.PARTS):
-        parser.error(f"--only {given.only}: the {given.voice} voice has {', '.join(recipe.PARTS)}")
+    parts = recipe.parts(given.from_nothing)
+    if given.only not in (None, *parts):
+        parser.error(f"--only {given.only}: the {given.voice} voice has {', '.join(parts)}")
     texts, scale = (250, 0.001) if given.quick else (given.texts or recipe.TEXTS, given.steps_scale)
     out = given.out or given.work / f"{given.voice}-voice.tar.xz"
-    fresh = given.from_nothing or recipe is small
-    job = Job(given.work, given.device, scale, texts, given.acoustic, given.workers, out, _say, fresh)
+    job = Job(given.work, given.device, scale, texts, given.acoustic, given.workers, out, _say, given.from_nothing)
     try:
         _require_packages(recipe.PACKAGES)
-        for part in [given.only] if given.only else recipe.PARTS:
-            recipe.PARTS[part](job)
+        for part in [given.only] if given.only else parts:
+            parts[part](job)
     except GsvError as error:
         print(f"gsvexport.train: {error}", file=sys.stderr)  # noqa: T201
         return 2

@@ -16,6 +16,12 @@ POLISH = Course(
     "polish", 4e-4, warm=150, alone=0.12, after_any=0.18, wrong=0.1, positions=1600,
     lengths=((40, 90, 0.1), (90, 330, 0.3)),
 )  # fmt: skip
+# From the GPT that was shipped, which knew texts of up to 13 words.
+AGAIN_SMALL_STEPS = Schedule(4000, save=200, report=50, evaluate=500)
+AGAIN_SMALL = Course(
+    "again", 8e-4, warm=100, alone=0.2, after_any=0.2, wrong=0.1, positions=2000,
+    lengths=((0, 45, 0.0), (45, 110, 0.2), (110, 220, 0.5), (220, 420, 0.7)), seed=33,
+)  # fmt: skip
 
 # The real voice, 43 codes a second. Each goes on from the average of the one before.
 REAL_LENGTHS = ((0, 45, 0.0), (45, 110, 0.1), (110, 230, 0.25), (230, 560, 0.35))

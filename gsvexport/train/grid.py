@@ -32,6 +32,7 @@ _LEAD, _TAIL = 2, 4  # tokens of silence before and after
 _PAUSES = (2, 6)  # fewest and most tokens of a pause inside
 _TAIL_SECONDS = 0.16
 _PLACES = {True: 5, False: 3}  # the last place told apart, in vowels and in other phones
+PLACES = max(_PLACES.values()) + 1  # that are told apart
 
 _CONSONANTS = "B CH D DH F G HH JH K L M N NG P R S SH T TH V W Y Z ZH"
 LABELS = (PAUSE, *_CONSONANTS.split(), *(vowel + stress for vowel in sorted(VOWELS) for stress in "01"))

@@ -60,20 +60,40 @@ def write(
 
     `sharpness` multiplies the GPT's scores: at the default temperature 1 it then draws as at 1 / sharpness.
     """
-    weights = {f"{T2S_PREFIX}{name}": array(value) for name, value in t2s.state_dict().items()}
-    weights[f"{T2S_PREFIX}ar_predict_layer.weight"] *= sharpness
-    _tidy_gpt(weights, known)
     acoustic = {name: array(value) for name, value in synthesizer.state_dict().items()}
     _tidy_sovits(acoustic)
     told = " ".join(f"{name} {count}" for name, count in steps.items())
     with atomic_directory(folder, force=True) as work:
-        gpt = {"weight": halves(weights), "config": gpt_config(GPT), "info": f"demo: {told}"}
-        write_checkpoint(work / "gpt.ckpt", gpt, root=_ROOT)
+        write_gpt(work / "gpt.ckpt", t2s, known, sharpness, told)
         sovits = {"weight": halves(acoustic), "config": hparams(SOVITS), "info": f"demo: {told}"}
         write_checkpoint(work / "sovits.pth", sovits, root=_ROOT)
         _write_reference(work, data.reference, known)
         tests = [_sentence(one, known) for one in data.test]
         (work / "tests.json").write_bytes(json.dumps(tests, indent=0).encode())
+
+
+def write_gpt(path: Path, network: Text2Semantic, known: Vocabulary, sharpness: float, told: str) -> None:
+    """Write gpt.ckpt; `told` says in it how the network came about."""
+    weights = {f"{T2S_PREFIX}{name}": array(value) for name, value in network.state_dict().items()}
+    weights[f"{T2S_PREFIX}ar_predict_layer.weight"] *= sharpness
+    _tidy_gpt(weights, known)
+    write_checkpoint(path, {"weight": halves(weights), "config": gpt_config(GPT), "info": f"demo: {told}"}, root=_ROOT)
+
+
+def unpacked_gpt(path: Path, sharpness: float) -> dict[str, torch.Tensor]:
+    """The weights of a packed GPT as a network takes them to be trained on.
+
+    Raises:
+        VoiceError: the file cannot be used.
+    """
+    from gsvexport.voice.checkpoint import read_checkpoint
+
+    tensors = read_checkpoint(path).tensors
+    state = {
+        name.removeprefix(T2S_PREFIX): torch.from_numpy(value.astype(np.float32)) for name, value in tensors.items()
+    }
+    state["ar_predict_layer.weight"] /= sharpness
+    return state
 
 
 def archive(folder: Path, path: Path, names: Sequence[str] = FILES) -> None:

@@ -120,23 +120,19 @@ def unpack_gpt(network: Text2Semantic, path: Path) -> None:
     Raises:
         VoiceError: the file cannot be used.
     """
-    import torch
+    from gsvexport.train import pack
 
-    from gsvexport.voice.checkpoint import read_checkpoint
-
-    tensors = read_checkpoint(path).tensors
-    state = {name.removeprefix(T2S_PREFIX): torch.from_numpy(value.copy()) for name, value in tensors.items()}
+    state = pack.unpacked_gpt(path, SHARPNESS)
     rows = [*range(LEARNED.eos), PACKED.eos]
     for name in ("ar_audio_embedding.word_embeddings.weight", "ar_predict_layer.weight"):
         state[name] = state[name][rows]
-    state["ar_predict_layer.weight"] = state["ar_predict_layer.weight"] / SHARPNESS
     names, text = symbols("v2"), state["ar_text_embedding.word_embeddings.weight"]
     known = [bool(row.any()) for row in text]
     for place, name in enumerate(names):
         others = [names.index(other) for level in "012" if (other := name[:-1] + level) in names]
         if name[-1] in "012" and not known[place] and (met := [other for other in others if known[other]]):
             text[place] = text[met[0]]
-    network.load_state_dict({name: value.to(torch.float32) for name, value in state.items()})
+    network.load_state_dict(state)
 
 
 def packed_gpt(network: Text2Semantic, lines: Lines) -> dict[str, np.ndarray]:
@@ -168,6 +164,11 @@ def _courses(job: Job) -> tuple[tuple[Course, Schedule], ...]:
 
 def _codebook(job: Job) -> units.Codebook:
     return real.codebook(package.TextHalf(), read_array(job.work / "units.npy"))
+
+
+def parts(_fresh: bool) -> dict[str, Part]:
+    """What is done, in order; each part looks itself whether it begins from nothing."""
+    return PARTS
 
 
 PARTS: dict[str, Part] = {

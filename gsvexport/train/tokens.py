@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from gsvexport.train.grid import LABELS
+from gsvexport.train.grid import LABELS, MOST_CYCLES, PLACES
 from gsvexport.train.shape import SOVITS
 
 Key = tuple[int, int, int]
@@ -40,10 +40,8 @@ class Vocabulary:
 
     def codebook(self) -> NDArray[np.float32]:
         """Rows of ±1 [1024, 768], one random pattern for each label, place and number of cycles; unused rows are 0."""
-        random = np.random.default_rng(_SEED)
-        patterns = [
-            random.choice([-1.0, 1.0], (self.keys[:, part].max() + 1, width)) for part, width in enumerate(_PARTS)
-        ]
+        label, place, cycles = (self.keys.max(axis=0) + 1).tolist()
+        patterns = _patterns((label, place, cycles))
         rows = np.zeros((SOVITS.codes, SOVITS.ssl), np.float32)
         rows[: len(self.keys)] = np.concatenate(
             [pattern[self.keys[:, part]] for part, pattern in enumerate(patterns)], axis=1
@@ -60,6 +58,28 @@ class Vocabulary:
             raise ValueError(f"no code stands for {name}")
         away = np.abs(self.keys[same, 1:] - key[1:]) @ [2, 1]
         return int(same[away.argmin()])
+
+
+def of_codebook(rows: NDArray[np.float32]) -> Vocabulary:
+    """The vocabulary that has this codebook [1024, 768]; it has to know every label, place and number of cycles.
+
+    Raises:
+        ValueError: no such vocabulary has.
+    """
+    used = rows[rows.any(axis=1)]
+    pieces = np.split(used, np.cumsum(_PARTS)[:-1], axis=1)
+    patterns = _patterns((len(LABELS), PLACES, MOST_CYCLES + 1))
+    keys = [(piece @ pattern.T).argmax(axis=1) for piece, pattern in zip(pieces, patterns, strict=True)]
+    known = Vocabulary(np.stack(keys, axis=1))
+    if not np.array_equal(known.codebook(), rows):
+        raise ValueError("no vocabulary has this codebook")
+    return known
+
+
+def _patterns(counts: tuple[int, int, int]) -> list[NDArray[np.float64]]:
+    """Random ±1 for so many labels, places and cycles."""
+    random = np.random.default_rng(_SEED)
+    return [random.choice([-1.0, 1.0], (count, width)) for count, width in zip(counts, _PARTS, strict=True)]
 
 
 def vocabulary(found: Iterable[NDArray[np.int64]], rarest: int = 5) -> Vocabulary:
