@@ -25,7 +25,7 @@ from gsvexport.untrusted.reading import parse_array
 
 ARCHIVE = Path(__file__).parent / "real-voice.tar.xz"
 NOTICE = Path(__file__).parent / "NOTICE-real"
-SHA256 = "bc21d105d417a0b75665d3f50302883bb2035bdf127e81240225bf19e17ce676"
+SHA256 = "3c7318e5de5db661c3dc495630286e6581dd48261187b069d4671862601be7ba"
 PARTS = ("gpt.ckpt", "reference.json", "tests.json", "units.npy")
 MADE = ("gpt.ckpt", "reference.json", "reference.wav", "reference_codes.npy", "sovits.pth", "tests.json", "voice.toml")
 REMARK = (

@@ -12,9 +12,9 @@ from gsvexport.files import sha256_file, sha256_once
 
 ARCHIVE = Path(__file__).parent / "demo-voice.tar.xz"
 NOTICE = Path(__file__).parent / "NOTICE"
-SHA256 = "0ba51aba74ec2dd0d4b333fc89f27e159c83a5d4563a72692c27b29ae5ebe432"
+SHA256 = "e9178f68eee930a4d92114482c29f16d638b2ea9b9a37c09223072d7a451600d"
 FILES = {
-    "gpt.ckpt": "88f80e942fa2787d529896c4161e40072013c40efad13a1f124963b2861b876c",
+    "gpt.ckpt": "0a1d5ad44542c578881b96eee12815c9dc0de10901749837c6634fd66ebbb651",
     "reference.json": "54f12f8647351b614b88d85db06a47c7ce8d438e19e3873d97a77fd0a9044d54",
     "reference.wav": "902e305d559dcbe82dfb4a88cb207b9a9d3f29f2b1b78267ff1f432759bbc9af",
     "reference_codes.npy": "1614e4116615169087d4a91b177b4ddf48b88cde6ac2a5c58395f35aedddf431",
