@@ -43,7 +43,7 @@ class Server:
 
     def __init__(self, voices: Sequence[str], *options: str) -> None:
         line = [sys.executable, "-m", "gsvexport", "serve", *voices, "--port", "0", "--watch", "0", *options]
-        self._process = subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        self._process = subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, encoding="utf-8")
         assert self._process.stdout is not None
         url = urlsplit(self._process.stdout.readline().strip())
         if url.hostname is None or url.port is None:

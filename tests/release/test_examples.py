@@ -102,7 +102,7 @@ def shown(pattern):
         for number, line in code_lines(path.read_text(encoding="utf-8")):
             if found := pattern.match(line):
                 yield pytest.param(found[1], id=f"{path.name}:{number}")
-    for path in sorted(EXAMPLES.iterdir()):
+    for path in sorted(path for path in EXAMPLES.rglob("*") if path.is_file() and path.suffix != ".pyc"):
         for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
             if found := pattern.match(re.sub(r"^(?:    | *- run: |\$\()", "", line)):
                 yield pytest.param(found[1], id=f"{path.name}:{number}")
