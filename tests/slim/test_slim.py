@@ -92,6 +92,7 @@ def test_a_smaller_voice_is_a_voice(made, teacher, tmp_path):
         assert np.isfinite(small.synthesize(phones=[20, 30, 40], max_tokens=12).samples).all()
 
 
+@pytest.mark.thorough  # tests/train kills the loop itself
 def test_a_run_that_is_killed_anywhere_ends_with_equal_numbers(made, teacher, recipe, monkeypatch, tmp_path):
     _, folder = made
     monkeypatch.setenv("GSVEXPORT_CACHE", str(folder / "cache"))
