@@ -46,7 +46,7 @@ class Page:
         assert "exceptionDetails" not in found, found["exceptionDetails"]
         return found["result"].get("value")
 
-    def wait(self, code, seconds=10.0):
+    def wait(self, code, seconds=60.0):
         """Until an expression is true."""
         end = time.monotonic() + seconds
         while not self.value(code):
