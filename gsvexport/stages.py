@@ -24,24 +24,6 @@ FEATURE_WIDTH = 512  # of what their flow matching is conditioned on
 MEL_POSITIONS = 1024  # mel frames, prompt included, that one flow-matching step takes; upstream's chunks stay below
 
 
-def keeps_pace(features: float, rate: int, hop: int) -> bool:
-    """Whether a HuBERT that makes `features` a second can make codes for a voice that has a frame each `hop` samples.
-
-    Both are two a code. At 1 % a prompt of 10 s ends 0.1 s off; codes of another pace say other sounds.
-    """
-    return abs(features * hop / rate - 1) <= 0.01
-
-
-def odd_pace(rate: int, hop: int) -> str | None:
-    """Why upstream's HuBERT makes no prompt codes for a voice of such frames, or None where it does."""
-    if keeps_pace(SSL_RATE, rate, hop):
-        return None
-    return (
-        f"a code of this voice lasts {1000 * FRAMES_PER_CODE * hop / rate:.1f} ms, and HuBERT, which makes them of "
-        f"recordings, gives one each {1000 * FRAMES_PER_CODE / SSL_RATE:.0f} ms"
-    )
-
-
 @dataclass(frozen=True)
 class Port:
     """One named array that enters or leaves a stage.

@@ -17,8 +17,9 @@ work=$(mktemp -d "$out/work.XXXXXX")
 trap 'rm -rf "$work"' EXIT
 mkdir -p "$work/lists/partial" "$work/cache/archives/partial"
 # Debian 12 has no libonnxruntime-dev; the headers of 13 compile everywhere. The same mirror as the system's.
-mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Identifier: Packages' 2>/dev/null | grep '/debian/\?$' | head -n 1)
-echo "deb [signed-by=$keys] ${mirror:-http://deb.debian.org/debian/} trixie main" > "$work/trixie.list"
+mirror=$(apt-get indextargets --no-release-info --format '$(REPO_URI)' 'Identifier: Packages' 2>/dev/null | grep '/debian/\?$' | head -n 1)
+[ -n "$mirror" ] || { echo "native/tools.sh finds no mirror of Debian among this system's sources: apt-get update" >&2; exit 7; }
+echo "deb [signed-by=$keys] $mirror trixie main" > "$work/trixie.list"
 cd "$work"
 get() {
     LC_ALL=C apt-get -q -y -o Dir::Etc::sourcelist="$work/trixie.list" -o Dir::Etc::sourceparts=/dev/null \

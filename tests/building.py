@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -32,3 +33,21 @@ def start(cache: Path, *arguments: object) -> subprocess.Popen[str]:
 def left(folder: Path) -> list[str]:
     """Everything in a folder, hidden files included; empty when it does not exist."""
     return sorted(path.name for path in folder.iterdir()) if folder.exists() else []
+
+
+def runnable(folder):
+    """The files of a tiny voice as ONNX Runtime runs them, in `folder`/files, with its source in `folder`/source:
+    (files, source)."""
+    from gsvexport.backends.onnxruntime.lower import lower
+    from gsvexport.compiler.source import write_source
+    from gsvexport.synthetic import write_voice
+    from gsvexport.voice.voice import read_voice
+
+    source = write_source(read_voice(write_voice(folder / "voice", seed=3)), folder / "source")
+    model, files = source.model, folder / "files"
+    files.mkdir()
+    lower(source.path, model, dict.fromkeys(model.stages, "fp32"), files, device={"features": []})
+    for name in ("model.json", *model.baked.values()):
+        (files / name).parent.mkdir(exist_ok=True)
+        shutil.copy(source.path / name, files / name)
+    return files, source

@@ -12,7 +12,7 @@ import numpy as np
 from gsvexport.errors import ArtifactError, InputError
 from gsvexport.runtime.loaded import LoadedStages
 from gsvexport.runtime.ports import Array, as_array, outside
-from gsvexport.stages import POSITIONS, VERSIONS, odd_pace
+from gsvexport.stages import POSITIONS, VERSIONS
 from gsvexport.text.features import LANGUAGE, LARGEST_VOCABULARY, text_features, vocabulary
 from gsvexport.text.phonemise import Sentence, read
 from gsvexport.text.symbols import phone_ids
@@ -26,7 +26,7 @@ def cloned(
     voice: LoadedStages, samples: Any, rate: int, text: str | None, phones: Any, language: str | None
 ) -> dict[str, Array]:
     """What takes the place of a baked reference; see `LoadedVoice.clone`."""
-    from gsvexport.signal.cloning import take  # what speaks alone needs no filterbank and no resampler
+    from gsvexport.signal.cloning import odd_pace, take  # what speaks alone needs no filterbank and no resampler
 
     language, mel = language or voice.model.language, VERSIONS[voice.model.version].mel
     values = as_array(samples)

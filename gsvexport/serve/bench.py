@@ -11,6 +11,8 @@ import asyncio
 import contextlib
 import hashlib
 import json
+import mmap
+import os
 import random
 import shlex
 import subprocess
@@ -25,7 +27,6 @@ from urllib.parse import urlsplit
 
 _SEEDS = 8
 _LONGEST = 600.0  # s that an answer may take
-_TICK = 100  # of a second, that Linux counts processor time in
 
 
 @dataclass(frozen=True)
@@ -53,13 +54,13 @@ class Server:
     @property
     def resident(self) -> float:
         """Its resident memory in MB."""
-        return int(self._read("statm").split()[1]) * 4096 / 1e6
+        return int(self._read("statm").split()[1]) * mmap.PAGESIZE / 1e6
 
     @property
     def processor(self) -> float:
         """The processor time that it took, in s."""
         fields = self._read("stat").rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / _TICK
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")  # type: ignore[attr-defined,unused-ignore]
 
     def _read(self, name: str) -> str:
         return Path(f"/proc/{self._process.pid}/{name}").read_text(encoding="ascii")

@@ -15,7 +15,7 @@ from gsvexport.errors import InputError
 from gsvexport.model import Model
 from gsvexport.signal.audio import mel_spectrogram, resample, spectrogram
 from gsvexport.signal.fbank import RATE, fbank
-from gsvexport.stages import VERSIONS, mel_mask, normalised
+from gsvexport.stages import FRAMES_PER_CODE, SSL_RATE, VERSIONS, mel_mask, normalised
 
 Array = npt.NDArray[Any]
 Run = Callable[[str, Mapping[str, Any]], Mapping[str, Array]]
@@ -24,6 +24,24 @@ Samples = npt.NDArray[np.floating]
 SECONDS = (3.0, 10.0)  # what upstream makes codes of
 SILENCE = 9600  # samples at 16 kHz after the recording: 0.6 s (upstream counts 0.3 s of 32 kHz)
 _SPECTROGRAM_RATE = 32000  # at which upstream has the recording before the speaker network
+
+
+def keeps_pace(features: float, rate: int, hop: int) -> bool:
+    """Whether a HuBERT that makes `features` a second can make codes for a voice that has a frame each `hop` samples.
+
+    Both are two a code. At 1 % a prompt of 10 s ends 0.1 s off; codes of another pace say other sounds.
+    """
+    return abs(features * hop / rate - 1) <= 0.01
+
+
+def odd_pace(rate: int, hop: int) -> str | None:
+    """Why upstream's HuBERT makes no prompt codes for a voice of such frames, or None where it does."""
+    if keeps_pace(SSL_RATE, rate, hop):
+        return None
+    return (
+        f"a code of this voice lasts {1000 * FRAMES_PER_CODE * hop / rate:.1f} ms, and HuBERT, which makes them of "
+        f"recordings, gives one each {1000 * FRAMES_PER_CODE / SSL_RATE:.0f} ms"
+    )
 
 
 def take(

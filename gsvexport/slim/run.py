@@ -27,7 +27,7 @@ from gsvexport.voice.voice import read_voice
 from gsvexport.voice.written import written_path
 
 _MEASURED = 16  # utterances that the choice of channels looks at
-_LISTENED = 4  # of the held-out part, for the choice of layers
+_LISTENED = 4  # utterances that the choice of layers looks at
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from gsvexport.runtime.speech import Manner, latents, whole
 from gsvexport.runtime.text import sentences
 from gsvexport.slim.recipe import Data
 from gsvexport.slim.texts import Line, script
+from gsvexport.stages import CODES_PER_SECOND
 
 TEMPERATURES = (1.0, 0.7, 1.2)  # one after the other
 _PROMPT_FREE = 4  # every fourth utterance
@@ -60,7 +61,7 @@ class Lesson:
     @property
     def seconds(self) -> float:
         """Of codes to learn from."""
-        return sum(len(one.codes) for one in self.train) / 25
+        return sum(len(one.codes) for one in self.train) / CODES_PER_SECOND
 
 
 def make(source: Path, digest: str, data: Data, own: Sequence[str], where: Path, say: Progress) -> tuple[Lesson, str]:

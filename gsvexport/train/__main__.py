@@ -40,7 +40,7 @@ def main() -> int:
     parser.add_argument("--out", type=Path, help="the archive (default: VOICE-voice.tar.xz in the work folder)")
     given = parser.parse_args()
     recipe = VOICES[given.voice]
-    parts = recipe.parts(given.from_nothing)
+    parts = recipe.FROM_NOTHING if given.from_nothing else recipe.ON
     if given.only not in (None, *parts):
         parser.error(f"--only {given.only}: the {given.voice} voice has {', '.join(parts)}")
     texts, scale = (250, 0.001) if given.quick else (given.texts or recipe.TEXTS, given.steps_scale)

@@ -166,14 +166,11 @@ def _codebook(job: Job) -> units.Codebook:
     return real.codebook(package.TextHalf(), read_array(job.work / "units.npy"))
 
 
-def parts(_fresh: bool) -> dict[str, Part]:
-    """What is done, in order; each part looks itself whether it begins from nothing."""
-    return PARTS
-
-
-PARTS: dict[str, Part] = {
+# What is done, in order; each part looks itself whether it begins from nothing.
+ON: dict[str, Part] = {
     "codebook": make_codebook,
     "corpus": make_corpus,
     "gpt": train_gpt,
     "pack": pack_voice,
 }
+FROM_NOTHING = ON

@@ -178,6 +178,7 @@ def _archive(job: Job, voice: Path) -> None:
     job.say(f"for gsvexport/demo/small.py: SHA256 = {sha256_file(job.out)!r}, FILES = {sums}")
 
 
+# What is done, in order: its GPT once more, or all of the voice.
 ON: dict[str, Part] = {
     "corpus": make_longer_corpus,
     "gpt": train_gpt_on,
@@ -193,8 +194,3 @@ FROM_NOTHING: dict[str, Part] = {
     "adversarial": refine_vocoder,
     "pack": pack_voice,
 }
-
-
-def parts(fresh: bool) -> dict[str, Part]:
-    """What is done, in order: all of the voice, or its GPT once more."""
-    return FROM_NOTHING if fresh else ON

@@ -14,7 +14,8 @@ import numpy.typing as npt
 from gsvexport.errors import InputError, VoiceError
 from gsvexport.model import Spectrogram
 from gsvexport.signal.audio import clipped_share, decode, loudness, spectrogram_frames
-from gsvexport.stages import POSITIONS, SPEAKER_WIDTH, VERSIONS, odd_pace
+from gsvexport.signal.cloning import odd_pace
+from gsvexport.stages import POSITIONS, SPEAKER_WIDTH, VERSIONS
 from gsvexport.text.phonemise import phonemise
 from gsvexport.text.symbols import phone_ids
 from gsvexport.untrusted.reading import read_array, why

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from gsvexport.errors import VoiceError
-from gsvexport.stages import SYMBOL_COUNTS, VERSIONS, keeps_pace
+from gsvexport.signal.cloning import keeps_pace
+from gsvexport.stages import SYMBOL_COUNTS, VERSIONS
 from gsvexport.voice.checkpoint import Checkpoint
 from gsvexport.voice.dims import SovitsDims, T2SDims
 from gsvexport.voice.findings import Findings

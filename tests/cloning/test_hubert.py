@@ -15,7 +15,7 @@ from gsvexport.graphs.hubert import ssl
 from gsvexport.graphs.layers import Tensors
 from gsvexport.model import Spectrogram
 from gsvexport.runtime.clone import cloned
-from gsvexport.stages import keeps_pace, odd_pace
+from gsvexport.signal.cloning import keeps_pace, odd_pace
 from gsvexport.synthetic import write_voice
 from gsvexport.synthetic.pretrained import write_pretrained
 from gsvexport.voice.pretrained import read_hubert

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from building import runnable
 
 ROOT = Path(__file__).resolve().parents[2]
 BUILD, TOOLS = ROOT / "build" / "native-test", ROOT / "build" / "native-tools"
@@ -58,22 +59,12 @@ def voice(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An unpacked artifact of a tiny v2 voice, in FP32 as ONNX Runtime runs it, with golden vectors and a report."""
     from gsvexport.artifact import container
     from gsvexport.artifact.manifest import Manifest, StageEntry
-    from gsvexport.backends.onnxruntime.lower import lower
-    from gsvexport.compiler.source import write_source
     from gsvexport.files import canonical_json
-    from gsvexport.synthetic import write_voice
     from gsvexport.target.machine import this_machine
     from gsvexport.verify import golden
-    from gsvexport.voice.voice import read_voice
 
-    folder = tmp_path_factory.mktemp("native")
-    source = write_source(read_voice(write_voice(folder / "voice", seed=3)), folder / "source")
-    model, files = source.model, folder / "files"
-    files.mkdir()
-    lower(source.path, model, dict.fromkeys(model.stages, "fp32"), files, device={"features": []})
-    for name in ("model.json", *model.baked.values()):
-        (files / name).parent.mkdir(exist_ok=True)
-        shutil.copy(source.path / name, files / name)
+    files, source = runnable(tmp_path_factory.mktemp("native"))
+    model = source.model
     golden.make(source.path, files / "golden")
     checks = [
         {"stage": stage, "metric": metric, "against": "golden vectors", "value": limit, "limit": limit}

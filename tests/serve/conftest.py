@@ -6,12 +6,12 @@ import asyncio
 import contextlib
 import io
 import json
-import shutil
 import threading
 import time
 
 import httpx
 import pytest
+from building import runnable
 from shelved import PRIVATE, make
 
 from gsvexport.artifact.keys import TrustedKey, trust
@@ -25,20 +25,8 @@ from gsvexport.serve.settings import Settings
 @pytest.fixture(scope="session")
 def parts(tmp_path_factory):
     """The files of a tiny voice as ONNX Runtime runs them, and its model."""
-    from gsvexport.backends.onnxruntime.lower import lower
-    from gsvexport.compiler.source import write_source
-    from gsvexport.synthetic import write_voice
-    from gsvexport.voice.voice import read_voice
-
-    folder = tmp_path_factory.mktemp("serve")
-    source = write_source(read_voice(write_voice(folder / "voice", seed=3)), folder / "source")
-    model, files = source.model, folder / "files"
-    files.mkdir()
-    lower(source.path, model, dict.fromkeys(model.stages, "fp32"), files, device={"features": []})
-    for name in ("model.json", *model.baked.values()):
-        (files / name).parent.mkdir(exist_ok=True)
-        shutil.copy(source.path / name, files / name)
-    return files, model
+    files, source = runnable(tmp_path_factory.mktemp("serve"))
+    return files, source.model
 
 
 @pytest.fixture(scope="session")

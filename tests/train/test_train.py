@@ -5,18 +5,20 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from gsvexport.demo import small
 from gsvexport.text.phonemise import SIGNS, phonemise
 from gsvexport.text.symbols import phone_ids
 from gsvexport.train import corpus
 from gsvexport.train.festival import PAUSE, Segment, festival_phone
 from gsvexport.train.grid import plan, units
 from gsvexport.train.speech import CHANNELS
+from gsvexport.voice.checkpoint import read_checkpoint
 from gsvexport.voice.voice import read_voice
 
 torch = pytest.importorskip("torch")
-courses, data, encoder, loop, pack, shape, t2s, vocoder, evaluate = (
+courses, data, encoder, loop, pack, shape, t2s, tokens, vocoder, evaluate, recipe = (
     pytest.importorskip(f"gsvexport.train.{name}")
-    for name in ("courses", "data", "encoder", "loop", "pack", "shape", "t2s", "vocoder", "evaluate")
+    for name in ("courses", "data", "encoder", "loop", "pack", "shape", "t2s", "tokens", "vocoder", "evaluate", "small")
 )
 
 TEXTS = {
@@ -191,3 +193,20 @@ def test_true_codes_have_no_phone_errors(made):
         codes = made.known.codes(line.keys)
         assert evaluate.phone_errors(codes, line.phones.tolist(), made.known)[0] == 0
         assert evaluate.phone_errors(codes[len(codes) // 2 :], line.phones.tolist(), made.known)[0] > 0
+
+
+def test_the_voice_that_travels_can_be_trained_on(tmp_path):
+    """Its vocabulary is found in its codebook, and its GPT comes out of training and packing as it went in."""
+    shipped = small.folder()
+    rows = read_checkpoint(shipped / "sovits.pth").tensors["quantizer.vq.layers.0._codebook.embed"].astype(np.float32)
+    known = tokens.of_codebook(rows)
+    codes = np.load(shipped / "reference_codes.npy")
+    assert np.array_equal(known.codes(known.keys[codes]), codes)
+    with pytest.raises(ValueError, match="no vocabulary"):
+        tokens.of_codebook(-rows)
+    network = t2s.untrained(shape.GPT)
+    network.load_state_dict(pack.unpacked_gpt(shipped / "gpt.ckpt", recipe.SHARPNESS))
+    pack.write_gpt(tmp_path / "gpt.ckpt", network, known, recipe.SHARPNESS, "")
+    before, after = (read_checkpoint(path / "gpt.ckpt").tensors for path in (shipped, tmp_path))
+    assert before.keys() == after.keys()
+    assert all(np.array_equal(before[name], after[name]) for name in before)
