@@ -1,6 +1,5 @@
 // gsvsay: speaks an unpacked artifact. Exit codes are those of gsvexport's command line.
 #include <fcntl.h>
-#include <getopt.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -10,39 +9,13 @@
 #include <chrono>
 #include <csignal>
 #include <cstdio>
-#include <cstdlib>
 #include <cstring>
 #include <string>
 #include <vector>
 
-#include "gsv.h"
+#include "options.hpp"
 
 namespace {
-
-const char USAGE[] =
-    "usage: gsvsay ARTIFACT --phones \"HH AH0 L OW1 .\" -o out.wav\n"
-    "       gsvsay ARTIFACT --phones \"...\" --raw - | aplay -f S16_LE -r 32000\n"
-    "       gsvsay ARTIFACT --verify | --info | --phones \"...\" --bench N\n"
-    "\n"
-    "ARTIFACT is the folder of an unpacked artifact.\n"
-    "  --phones TEXT          what to say, by name or number\n"
-    "  -o FILE                write a WAV file; --force replaces it\n"
-    "  --raw FILE             write 16-bit little-endian samples as they come; - is standard output\n"
-    "  --stream               begin before the sentence is written; --window S, --ahead CODES (0: all)\n"
-    "  --seed N --speed X --noise-scale X --greedy --top-k N --top-p X --temperature X --repetition-penalty X\n"
-    "  --max-tokens N --no-prompt --threads N --any-machine --sizes-only\n"
-    "  --bench N              say it N times and print figures\n"
-    "  --verify               run the golden vectors\n"
-    "  --info                 what the artifact says of itself\n"
-    "  --codes                print the codes instead of speaking\n"
-    "  --version --help\n";
-
-struct Failure {
-    int code;
-    std::string text;
-};
-
-[[noreturn]] void wrong(const std::string& text) { throw Failure{GSV_INPUT, text}; }
 
 gsv_voice* volatile speaking = nullptr;  // for the signal handler alone
 volatile std::sig_atomic_t interrupted = 0;
@@ -50,32 +23,6 @@ volatile std::sig_atomic_t interrupted = 0;
 void interrupt(int) {
     interrupted = 1;
     gsv_cancel(speaking);
-}
-
-double number(const char* name, const char* text) {
-    char* end = nullptr;
-    double value = std::strtod(text, &end);
-    if (!*text || *end) wrong(std::string(name) + " is '" + text + "'; it must be a number");
-    return value;
-}
-
-long long whole(const char* name, const char* text, long long low, long long high) {
-    char* end = nullptr;
-    errno = 0;
-    long long value = std::strtoll(text, &end, 10);
-    if (!*text || *end || errno || value < low || value > high)
-        wrong(std::string(name) + " is '" + text + "'; it must be a whole number from " + std::to_string(low) + " to " +
-              std::to_string(high));
-    return value;
-}
-
-uint64_t seed_of(const char* text) {
-    char* end = nullptr;
-    errno = 0;
-    uint64_t value = std::strtoull(text, &end, 10);
-    if (!*text || *end || errno || *text == '-' || *text == '+' || *text == ' ')
-        wrong(std::string("--seed is '") + text + "'; it must be a whole number from 0 to 18446744073709551615");
-    return value;
 }
 
 void write_all(int handle, const void* data, size_t size, const std::string& where) {
@@ -127,125 +74,6 @@ void write_wav(const std::string& path, const std::vector<float>& samples, int32
         ::unlink(work.c_str());
         throw;
     }
-}
-
-struct Options {
-    std::string artifact, phones, out, raw;
-    bool force = false, verify = false, info = false, codes = false;
-    int bench = 0;
-    gsv_open_options open;
-    gsv_say_options say;
-};
-
-enum Long {
-    PHONES = 256,
-    RAW,
-    STREAM,
-    WINDOW,
-    AHEAD,
-    SEED,
-    SPEED,
-    NOISE,
-    GREEDY,
-    TOP_K,
-    TOP_P,
-    TEMPERATURE,
-    PENALTY,
-    MOST,
-    NO_PROMPT,
-    THREADS,
-    ANY,
-    SIZES,
-    BENCH,
-    VERIFY,
-    INFO,
-    CODES,
-    VERSION,
-    HELP,
-    FORCE
-};
-
-const option OPTIONS[] = {{"phones", 1, nullptr, PHONES},
-                          {"output", 1, nullptr, 'o'},
-                          {"raw", 1, nullptr, RAW},
-                          {"stream", 0, nullptr, STREAM},
-                          {"window", 1, nullptr, WINDOW},
-                          {"ahead", 1, nullptr, AHEAD},
-                          {"seed", 1, nullptr, SEED},
-                          {"speed", 1, nullptr, SPEED},
-                          {"noise-scale", 1, nullptr, NOISE},
-                          {"greedy", 0, nullptr, GREEDY},
-                          {"top-k", 1, nullptr, TOP_K},
-                          {"top-p", 1, nullptr, TOP_P},
-                          {"temperature", 1, nullptr, TEMPERATURE},
-                          {"repetition-penalty", 1, nullptr, PENALTY},
-                          {"max-tokens", 1, nullptr, MOST},
-                          {"no-prompt", 0, nullptr, NO_PROMPT},
-                          {"threads", 1, nullptr, THREADS},
-                          {"any-machine", 0, nullptr, ANY},
-                          {"sizes-only", 0, nullptr, SIZES},
-                          {"bench", 1, nullptr, BENCH},
-                          {"verify", 0, nullptr, VERIFY},
-                          {"info", 0, nullptr, INFO},
-                          {"codes", 0, nullptr, CODES},
-                          {"version", 0, nullptr, VERSION},
-                          {"help", 0, nullptr, HELP},
-                          {"force", 0, nullptr, FORCE},
-                          {nullptr, 0, nullptr, 0}};
-
-double within(const char* name, const char* text, double low, double high) {
-    double value = number(name, text);
-    if (!(low <= value && value <= high)) wrong(std::string(name) + " is '" + text + "'; it is out of range");
-    return value;
-}
-
-// False where there is nothing more to do.
-bool read_options(int count, char** words, Options& all) {
-    gsv_open_options_init(&all.open);
-    gsv_say_options_init(&all.say);
-    bool pieces = false, window = false;
-    for (int one; (one = getopt_long(count, words, "o:", OPTIONS, nullptr)) != -1;) {
-        switch (one) {
-            case PHONES: all.phones = optarg; break;
-            case 'o': all.out = optarg; break;
-            case RAW: all.raw = optarg; break;
-            case STREAM: pieces = true; break;
-            case WINDOW: all.say.window = within("--window", optarg, 0.02, 60), window = true; break;
-            case AHEAD: all.say.ahead = static_cast<int32_t>(whole("--ahead", optarg, 0, 1000)); break;
-            case SEED: all.say.seed = seed_of(optarg); break;
-            case SPEED: all.say.speed = number("--speed", optarg); break;
-            case NOISE: all.say.noise_scale = within("--noise-scale", optarg, 0, 4); break;
-            case GREEDY: all.say.greedy = 1; break;
-            case TOP_K: all.say.top_k = static_cast<int32_t>(whole("--top-k", optarg, 1, 1 << 30)); break;
-            case TOP_P: all.say.top_p = within("--top-p", optarg, 0, 1); break;
-            case TEMPERATURE: all.say.temperature = within("--temperature", optarg, 0, 100); break;
-            case PENALTY: all.say.repetition_penalty = within("--repetition-penalty", optarg, 0.01, 100); break;
-            case MOST: all.say.max_tokens = static_cast<int32_t>(whole("--max-tokens", optarg, 1, 1 << 30)); break;
-            case NO_PROMPT: all.say.no_prompt = 1; break;
-            case THREADS: all.open.threads = static_cast<int32_t>(whole("--threads", optarg, 0, 4096)); break;
-            case ANY: all.open.any_machine = 1; break;
-            case SIZES: all.open.sizes_only = 1; break;
-            case BENCH: all.bench = static_cast<int>(whole("--bench", optarg, 1, 1000000)); break;
-            case VERIFY: all.verify = true; break;
-            case INFO: all.info = true; break;
-            case CODES: all.codes = true; break;
-            case FORCE: all.force = true; break;
-            case VERSION: std::printf("gsvsay %s, ABI %u\n", GSV_VERSION, gsv_abi_version()); return false;
-            case HELP: std::fputs(USAGE, stdout); return false;
-            default: throw Failure{GSV_INPUT, "gsvsay --help tells the options"};
-        }
-    }
-    if (pieces && !window) all.say.window = 0.4;
-    if (window && !pieces) wrong("--window is for speech in pieces\n  fix:   add --stream");
-    if (optind + 1 != count) wrong("name one artifact\n  fix:   gsvsay --help");
-    all.artifact = words[optind];
-    int aims = !all.out.empty() + !all.raw.empty() + all.verify + all.info + all.codes + (all.bench > 0);
-    if (aims != 1) wrong("say what to do: one of -o, --raw, --bench, --codes, --verify and --info");
-    if (all.phones.empty() && !all.verify && !all.info)
-        wrong("nothing to say\n  fix:   give --phones \"HH AH0 L OW1 .\"");
-    if (!all.out.empty() && !all.force && ::access(all.out.c_str(), F_OK) == 0)
-        wrong(all.out + " exists\n  fix:   choose another name, or add --force");
-    return true;
 }
 
 struct Heard {
@@ -310,6 +138,24 @@ void bench(gsv_voice* voice, const std::vector<int64_t>& phones, const Options& 
                 middle(firsts), all.bench, peak_megabytes());
 }
 
+// The pack that --pack names, closed when it goes out of scope.
+class Pack {
+public:
+    explicit Pack(const Options& all) {
+        char error[GSV_ERROR_SIZE];
+        if (all.pack.empty()) return;
+        if (gsv_status status = gsv_pack_open(all.pack.c_str(), &pack_, error, sizeof error))
+            throw Failure{status, error};
+    }
+    ~Pack() { gsv_pack_close(pack_); }
+    Pack(const Pack&) = delete;
+    Pack& operator=(const Pack&) = delete;
+    const gsv_pack* get() const { return pack_; }
+
+private:
+    gsv_pack* pack_ = nullptr;
+};
+
 void work(const Options& all) {
     char error[GSV_ERROR_SIZE];
     auto began = std::chrono::steady_clock::now();
@@ -341,12 +187,21 @@ void work(const Options& all) {
         if (gsv_status status = gsv_verify(voice, print, nullptr, error, sizeof error)) throw Failure{status, error};
         return;
     }
+    Pack pack(all);
+    if (all.list) {
+        for (size_t i = 0; const char* name = gsv_pack_phrase(pack.get(), i); ++i) std::puts(name);
+        return;
+    }
+    std::vector<gsv_slot> slots;
+    for (const auto& [name, value] : all.slots) slots.push_back({name.c_str(), value.c_str()});
     size_t count = 0;
-    std::vector<int64_t> phones(all.phones.size());
-    if (gsv_status status =
-            gsv_phones(voice, all.phones.c_str(), phones.data(), phones.size(), &count, error, sizeof error))
-        throw Failure{status, error};
-    phones.resize(count);
+    std::vector<int64_t> phones(pack.get() ? 4096 : all.phones.size());
+    gsv_status read = pack.get() ? gsv_pack_phones(pack.get(), voice, all.phrase.c_str(), slots.data(), slots.size(),
+                                                   phones.data(), phones.size(), &count, error, sizeof error)
+                                 : gsv_phones(voice, all.phones.c_str(), phones.data(), phones.size(), &count, error,
+                                              sizeof error);
+    if (read) throw Failure{read, error};
+    phones.resize(std::min(count, phones.size()));
     if (all.bench) return bench(voice, phones, all, info, opening);
     if (all.codes) {
         std::vector<int64_t> codes(65536);
@@ -370,7 +225,9 @@ void work(const Options& all) {
     gsv_said said = {};
     said.size = sizeof said;
     gsv_status status =
-        gsv_say(voice, phones.data(), phones.size(), &all.say, take, &heard, &said, error, sizeof error);
+        pack.get() ? gsv_pack_say(pack.get(), voice, all.phrase.c_str(), slots.data(), slots.size(),
+                                  all.as_it_is ? nullptr : &all.say, take, &heard, &said, error, sizeof error)
+                   : gsv_say(voice, phones.data(), phones.size(), &all.say, take, &heard, &said, error, sizeof error);
     if (heard.raw > STDERR_FILENO && ::close(heard.raw) != 0 && !status)
         throw Failure{GSV_ENVIRONMENT, all.raw + " cannot be written: " + std::strerror(errno)};
     if (heard.failure.code) throw heard.failure;

@@ -22,7 +22,7 @@ LAYERS = (
     ("verify",),
     ("compiler",),
     ("device", "emulate", "bench", "report", "crosscheck", "train"),
-    ("release", "serve", "slim"),
+    ("release", "serve", "slim", "phrases"),
     ("cli",),
 )
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}

@@ -19,6 +19,7 @@ from gsvexport.cli.keys import key, sign
 from gsvexport.cli.listen import listen
 from gsvexport.cli.numbers import Finite
 from gsvexport.cli.onboard import onboard
+from gsvexport.cli.phrases import phrases
 from gsvexport.cli.progress import shows_progress
 from gsvexport.cli.registry import gc, publish, pull, withdraw
 from gsvexport.cli.release import release
@@ -422,6 +423,7 @@ def compare(
 
 cli.add_command(listen)
 cli.add_command(say)
+cli.add_command(phrases)
 cli.add_command(serve)
 cli.add_command(bench)
 

@@ -26,6 +26,9 @@ _any_machine = click.option("--any-machine", is_flag=True, help="Also what was m
 @click.argument("text", required=False)
 @click.option("--text-file", type=_PATH, metavar="FILE", help="Say what is in FILE, UTF-8; - is standard input.")
 @click.option("--phones", help='Phone names or ids, separated by spaces: "HH AH0 L OW1 ."')
+@click.option("--pack", type=_PATH, metavar="FILE", help="Say a phrase of a pack (gsvexport phrases).")
+@click.option("--phrase", metavar="NAME", help="Which one, with --pack.")
+@click.option("--slot", "slots", multiple=True, metavar="SLOT=VALUE", help="What a slot of it is filled with.")
 @click.option(
     "-o",
     "--out",
@@ -64,13 +67,16 @@ def say(
     text: str | None,
     text_file: Path | None,
     phones: str | None,
+    pack: Path | None,
+    phrase: str | None,
+    slots: tuple[str, ...],
     out: Path,
     force: bool,
     threads: int | None,
     progress: Progress,
     **options: Any,
 ) -> None:
-    """Speak TEXT, or one sentence given as phones, into a sound file.
+    """Speak TEXT, one sentence given as phones, or a phrase of a pack, into a sound file.
 
     TEXT is read in the voice's language. English and Mandarin are built in; Japanese, Korean and Cantonese are the
     extras ja, ko and yue. Its sentences are spoken one after the other. It has at most 10,000 characters, and 200,000
@@ -82,10 +88,11 @@ def say(
       gsvexport say dist/demo-x86-64.gsv --phones "G UH1 D M AO1 R N IH0 NG ." -o morning.wav
       gsvexport say dist/demo-x86-64.gsv "Good morning." --stream -o - | aplay -f S16_LE -r 32000
     """
-    from gsvexport.cli.speak import speak, text_of
+    from gsvexport.cli.speak import chosen_phrase, speak, text_of
 
     text = text_of(text, text_file)
-    told = speak(artifact, text, phones, out, force=force, threads=threads, progress=progress, **options)
+    chosen = chosen_phrase(pack, phrase, slots, text if text is not None else phones)
+    told = speak(artifact, text, phones, out, phrase=chosen, force=force, threads=threads, progress=progress, **options)
     echo(told, err=str(out) == "-")
 
 

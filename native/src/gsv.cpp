@@ -6,6 +6,7 @@
 #include <cstring>
 #include <new>
 
+#include "pack.hpp"
 #include "symbols.hpp"
 #include "voice.hpp"
 
@@ -13,6 +14,11 @@ struct gsv_voice {
     gsv::Voice voice;
     template <typename... Arguments>
     explicit gsv_voice(Arguments... arguments) : voice(arguments...) {}
+};
+
+struct gsv_pack {
+    gsv::Pack pack;
+    explicit gsv_pack(const std::string& file) : pack(file) {}
 };
 
 namespace {
@@ -116,6 +122,25 @@ std::vector<int64_t> phones_of(const int64_t* phones, size_t count) {
     if (!phones && count) throw gsv::Error(GSV_INPUT, "no phones were given");
     if (count > 1u << 20) throw gsv::Error(GSV_INPUT, "these are more phones than any sentence has");
     return std::vector<int64_t>(phones, phones + count);
+}
+
+const gsv::Phrase& phrase_of(const gsv_pack* pack, const gsv_voice* voice, const char* phrase) {
+    if (!pack || !voice || !phrase) throw gsv::Error(GSV_INPUT, "a phrase needs a pack, a voice and its name");
+    const std::string &wanted = pack->pack.symbols, &has = voice->voice.artifact().symbols;
+    if (wanted != has)
+        throw gsv::Error(GSV_INPUT, "the pack is for voices of phone table " + wanted + "; this one has " + has)
+            .fix("make a pack for this voice: gsvexport phrases");
+    return pack->pack.phrase(phrase);
+}
+
+gsv::Values values_of(const gsv_slot* slots, size_t count) {
+    gsv::Values found;
+    if ((count && !slots) || count > 64) throw gsv::Error(GSV_INPUT, "these are no slots").limit("64");
+    for (size_t i = 0; i < count; ++i) {
+        if (!slots[i].name || !slots[i].value) throw gsv::Error(GSV_INPUT, "a slot needs a name and a value");
+        found[slots[i].name] = slots[i].value;
+    }
+    return found;
 }
 
 }  // namespace
@@ -225,6 +250,67 @@ gsv_status gsv_tokens(gsv_voice* voice, const int64_t* phones, size_t count, con
         *found = all.size();
         std::copy_n(all.begin(), std::min(room, all.size()), codes);
     });
+}
+
+gsv_status gsv_pack_open(const char* file, gsv_pack** pack, char* error, size_t size) {
+    return guarded(error, size, [&] {
+        if (!file || !pack) throw gsv::Error(GSV_INPUT, "gsv_pack_open needs a file and a place for the pack");
+        *pack = nullptr;
+        *pack = new gsv_pack(file);
+    });
+}
+
+void gsv_pack_close(gsv_pack* pack) { delete pack; }
+
+const char* gsv_pack_phrase(const gsv_pack* pack, size_t index) {
+    if (!pack || index >= pack->pack.phrases.size()) return nullptr;
+    return std::next(pack->pack.phrases.begin(), static_cast<std::ptrdiff_t>(index))->first.c_str();
+}
+
+gsv_status gsv_pack_phones(const gsv_pack* pack, const gsv_voice* voice, const char* phrase, const gsv_slot* slots,
+                           size_t slot_count, int64_t* ids, size_t room, size_t* count, char* error, size_t size) {
+    return guarded(error, size, [&] {
+        if (!count || (room && !ids)) throw gsv::Error(GSV_INPUT, "gsv_pack_phones needs a place for its results");
+        std::string phones = phrase_of(pack, voice, phrase).filled(values_of(slots, slot_count));
+        std::vector<int64_t> found = gsv::phone_ids(phones, pack->pack.symbols);
+        *count = found.size();
+        std::copy_n(found.begin(), std::min(room, found.size()), ids);
+    });
+}
+
+gsv_status gsv_pack_say(const gsv_pack* pack, gsv_voice* voice, const char* phrase, const gsv_slot* slots,
+                        size_t slot_count, const gsv_say_options* options, gsv_sink sink, void* user, gsv_said* said,
+                        char* error, size_t size) {
+    std::vector<int64_t> phones;
+    bool played = false;
+    gsv_status status = guarded(error, size, [&] {
+        if (!sink) throw gsv::Error(GSV_INPUT, "gsv_pack_say needs a callback for the sound");
+        check_size(said);
+        auto began = std::chrono::steady_clock::now();
+        const gsv::Phrase& chosen = phrase_of(pack, voice, phrase);
+        std::string names = chosen.filled(values_of(slots, slot_count));
+        const gsv::Artifact& from = voice->voice.artifact();
+        std::vector<int16_t> sound;
+        if (!options && pack->pack.voice == from.name && pack->pack.rate == from.rate) sound = pack->pack.sound(chosen);
+        if (sound.empty()) {
+            phones = gsv::phone_ids(names, pack->pack.symbols);
+            return;
+        }
+        Held held(voice);
+        std::vector<float> samples(sound.size());
+        std::transform(sound.begin(), sound.end(), samples.begin(),
+                       [](int16_t one) { return static_cast<float>(one) / 32767.0f; });
+        gsv_said all = {};
+        all.first_sound = std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
+        if (sink(user, samples.data(), samples.size()) != 0) throw gsv::Error(GSV_CANCELLED, "cancelled");
+        all.samples = samples.size();
+        all.ended = 1;
+        all.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
+        hand_out(all, said);
+        played = true;
+    });
+    if (status || played) return status;
+    return gsv_say(voice, phones.data(), phones.size(), options, sink, user, said, error, size);
 }
 
 void gsv_cancel(gsv_voice* voice) {

@@ -112,23 +112,45 @@ Bytes read_bytes(const std::string& path, uint64_t limit) {
     return data;
 }
 
+namespace {
+
+class Sha256 {
+public:
+    Sha256() : context_(EVP_MD_CTX_new(), EVP_MD_CTX_free) {
+        if (!context_ || EVP_DigestInit_ex(context_.get(), EVP_sha256(), nullptr) != 1)
+            throw Error(GSV_ENVIRONMENT, "libcrypto cannot make SHA-256");
+    }
+    void add(const unsigned char* data, size_t size) { EVP_DigestUpdate(context_.get(), data, size); }
+    std::string hexadecimal() {
+        unsigned char digest[EVP_MAX_MD_SIZE];
+        unsigned size = 0;
+        EVP_DigestFinal_ex(context_.get(), digest, &size);
+        std::string text;
+        for (unsigned i = 0; i < size; ++i) {
+            text += "0123456789abcdef"[digest[i] >> 4];
+            text += "0123456789abcdef"[digest[i] & 15];
+        }
+        return text;
+    }
+
+private:
+    std::unique_ptr<EVP_MD_CTX, void (*)(EVP_MD_CTX*)> context_;
+};
+
+}  // namespace
+
 std::string sha256_file(const std::string& path) {
     File file(path);
-    std::unique_ptr<EVP_MD_CTX, void (*)(EVP_MD_CTX*)> context(EVP_MD_CTX_new(), EVP_MD_CTX_free);
-    if (!context || EVP_DigestInit_ex(context.get(), EVP_sha256(), nullptr) != 1)
-        throw Error(GSV_ENVIRONMENT, "libcrypto cannot make SHA-256");
+    Sha256 sum;
     Bytes piece(1 << 18);
-    for (size_t got; (got = file.read(piece.data(), piece.size())) != 0;)
-        EVP_DigestUpdate(context.get(), piece.data(), got);
-    unsigned char digest[EVP_MAX_MD_SIZE];
-    unsigned size = 0;
-    EVP_DigestFinal_ex(context.get(), digest, &size);
-    std::string text;
-    for (unsigned i = 0; i < size; ++i) {
-        text += "0123456789abcdef"[digest[i] >> 4];
-        text += "0123456789abcdef"[digest[i] & 15];
-    }
-    return text;
+    for (size_t got; (got = file.read(piece.data(), piece.size())) != 0;) sum.add(piece.data(), got);
+    return sum.hexadecimal();
+}
+
+std::string sha256_bytes(const unsigned char* data, size_t size) {
+    Sha256 sum;
+    sum.add(data, size);
+    return sum.hexadecimal();
 }
 
 Json parse_json(const unsigned char* data, size_t size) {

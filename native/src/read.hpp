@@ -42,6 +42,7 @@ bool safe_name(const std::string& name);
 std::string inside(const std::string& folder, const std::string& name);
 Bytes read_bytes(const std::string& path, uint64_t limit);
 std::string sha256_file(const std::string& path);
+std::string sha256_bytes(const unsigned char* data, size_t size);
 
 Json parse_json(const unsigned char* data, size_t size);
 Json read_json(const std::string& path, uint64_t limit);

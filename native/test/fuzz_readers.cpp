@@ -8,12 +8,13 @@
 #include <nlohmann/json.hpp>
 #include <random>
 
+#include "pack.hpp"
 #include "read.hpp"
 #include "symbols.hpp"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     if (size < 1) return 0;
-    int reader = data[0] % 4;
+    int reader = data[0] % 5;
     ++data, --size;
     try {
         if (reader == 0) gsv::parse_json(data, size);
@@ -23,6 +24,14 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
             std::string text(reinterpret_cast<const char*>(data), size);
             gsv::safe_name(text);
             gsv::phone_ids(text, "v2");
+        }
+        if (reader == 4) {
+            gsv::Pack pack(data, size);
+            for (const auto& [name, phrase] : pack.phrases) {
+                gsv::Values values;
+                for (const gsv::Slot& slot : phrase.slots) values[slot.name] = slot.values.back();
+                phrase.filled(values);
+            }
         }
     } catch (const gsv::Refused&) {
     } catch (const gsv::Error&) {
@@ -40,6 +49,7 @@ int main(int count, char** words) {
         std::vector<uint8_t> bytes(1, name.find(".json") != std::string::npos   ? 0
                                       : name.find(".npy") != std::string::npos  ? 1
                                       : name.find(".onnx") != std::string::npos ? 2
+                                      : name.find(".gsvp") != std::string::npos ? 4
                                                                                 : 3);
         bytes.insert(bytes.end(), std::istreambuf_iterator<char>(stream), std::istreambuf_iterator<char>());
         if (bytes.size() > 1 << 18) bytes.resize(1 << 18);

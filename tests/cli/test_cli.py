@@ -58,6 +58,7 @@ def test_only_commands_that_work_are_listed(cache):
         "compare",
         "listen",
         "say",
+        "phrases",
         "serve",
         "bench",
         "cache",

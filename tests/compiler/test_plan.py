@@ -7,7 +7,16 @@ import pytest
 from test_layering import PACKAGE, arrows, modules
 
 from gsvexport.compiler.explain import FULL_V2, explain
-from gsvexport.compiler.plan import CODE, Subject, artifact_name, building, code_versions, make_plan, missing_backends
+from gsvexport.compiler.plan import (
+    CODE,
+    Subject,
+    artifact_name,
+    building,
+    code_versions,
+    make_plan,
+    missing_backends,
+    sound_gates,
+)
 from gsvexport.errors import InputError
 from gsvexport.target.target import Limits, read_target, target_names
 
@@ -172,3 +181,13 @@ def test_pretrained_networks_go_where_a_target_takes_them():
     assert "left out, because the voice is baked: ssl, prompt, speaker, reference" in text
     text = make_plan(board, replace(given, baked=True)).text()
     assert "left out, because the target's 'pretrained' does not name them: bert" in text
+
+
+def test_noise_before_the_vocoder_leaves_room_for_the_vocoders_own():
+    """Without a ruler the whole has one limit of noise, which both together have to keep."""
+    gates = {
+        stage: sound_gates(read_target("x86-64-int8"), stage)["absolute"]["snr_db"] for stage in ("acoustic", "vocoder")
+    }
+    noise = sum(10 ** (-limit / 10) for limit in gates.values())
+    assert gates["acoustic"] > gates["vocoder"]
+    assert 10 ** (-gates["vocoder"] / 10) < noise < 1.3 * 10 ** (-gates["vocoder"] / 10)
