@@ -158,6 +158,11 @@ private:
 
 void work(const Options& all) {
     char error[GSV_ERROR_SIZE];
+    if (!all.unpack.empty()) {
+        if (gsv_status status = gsv_unpack(all.artifact.c_str(), all.unpack.c_str(), error, sizeof error))
+            throw Failure{status, error};
+        return;
+    }
     auto began = std::chrono::steady_clock::now();
     gsv_voice* voice = nullptr;
     if (gsv_status status = gsv_open(all.artifact.c_str(), &all.open, &voice, error, sizeof error))

@@ -18,6 +18,7 @@ const char USAGE[] =
     "       gsvsay ARTIFACT --phones \"...\" --raw - | aplay -f S16_LE -r 32000\n"
     "       gsvsay ARTIFACT --pack car.gsvp --phrase turn-left --slot metres=250 -o left.wav\n"
     "       gsvsay ARTIFACT --verify | --info | --phones \"...\" --bench N\n"
+    "       gsvsay FILE.gsv --unpack FOLDER\n"
     "\n"
     "ARTIFACT is the folder of an unpacked artifact.\n"
     "  --phones TEXT          what to say, by name or number\n"
@@ -67,7 +68,7 @@ inline uint64_t seed_of(const char* text) {
 }
 
 struct Options {
-    std::string artifact, phones, pack, phrase, out, raw;
+    std::string artifact, unpack, phones, pack, phrase, out, raw;
     std::map<std::string, std::string> slots;
     bool as_it_is = true;  // nothing was said about how to speak
     bool force = false, verify = false, info = false, codes = false, list = false;
@@ -78,6 +79,7 @@ struct Options {
 
 enum Long {
     PHONES = 256,
+    UNPACK,
     PACK,
     PHRASE,
     SLOT,
@@ -108,6 +110,7 @@ enum Long {
 };
 
 const option OPTIONS[] = {{"phones", 1, nullptr, PHONES},
+                          {"unpack", 1, nullptr, UNPACK},
                           {"pack", 1, nullptr, PACK},
                           {"phrase", 1, nullptr, PHRASE},
                           {"slot", 1, nullptr, SLOT},
@@ -153,6 +156,7 @@ inline bool read_options(int count, char** words, Options& all) {
         all.as_it_is = all.as_it_is && (one < STREAM || one > NO_PROMPT);
         switch (one) {
             case PHONES: all.phones = optarg; break;
+            case UNPACK: all.unpack = optarg; break;
             case PACK: all.pack = optarg; break;
             case PHRASE: all.phrase = optarg; break;
             case SLOT: {
@@ -193,6 +197,7 @@ inline bool read_options(int count, char** words, Options& all) {
     if (window && !pieces) wrong("--window is for speech in pieces\n  fix:   add --stream");
     if (optind + 1 != count) wrong("name one artifact\n  fix:   gsvsay --help");
     all.artifact = words[optind];
+    if (!all.unpack.empty()) return true;
     if (!all.pack.empty() && !all.phones.empty()) wrong("both --phones and --pack were given\n  fix:   give one of them");
     if (all.pack.empty() && (!all.phrase.empty() || !all.slots.empty()))
         wrong("--phrase and --slot are of a pack\n  fix:   add --pack FILE");

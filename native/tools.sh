@@ -1,6 +1,6 @@
 #!/bin/sh
 # Gets what `native/` is built with and this machine lacks: the headers of ONNX Runtime and nlohmann's JSON, from Debian's
-# packages, ONNX Runtime's library out of the Python package, and libFLAC. No root, and nothing of the system changes.
+# packages, ONNX Runtime's library out of the Python package, libFLAC and libbrotlidec. No root, and nothing of the system changes.
 #
 #   native/tools.sh OUT PYTHON      OUT/onnxruntime/{include,lib}, OUT/include
 set -eu
@@ -29,24 +29,25 @@ get() {
 get update
 get download libonnxruntime-dev nlohmann-json3-dev
 for package in *.deb; do dpkg -x "$package" "$work/root"; done
-# libFLAC is a library of this system's own release, because it is run. Without it rendered phrases are spoken.
+# Libraries of this system's own release, because they are run. Without them rendered phrases are spoken, and compressed
+# artifacts are not unpacked.
 codename=$(. /etc/os-release && echo "${VERSION_CODENAME:-}")
 (
     rm -f *.deb
     echo "deb [signed-by=$keys] $mirror $codename main" > "$work/release.list"
     get update
-    get download libflac-dev libogg0
+    get download libflac-dev libogg0 libbrotli-dev libbrotli1
     get download "$(dpkg-deb -f libflac-dev_*.deb Depends | grep -o 'libflac[0-9]*' | head -n 1)"
-    for package in *.deb; do dpkg -x "$package" "$work/flac"; done
-) || echo "native/tools.sh: no libFLAC for '$codename'; rendered phrases will be spoken" >&2
+    for package in *.deb; do dpkg -x "$package" "$work/own"; done
+) || echo "native/tools.sh: no libFLAC and libbrotlidec for '$codename'" >&2
 library=$("$python" -c 'import importlib.util, pathlib
 print(*pathlib.Path(importlib.util.find_spec("onnxruntime").origin).parent.glob("capi/libonnxruntime.so.*"))')
 [ -n "$library" ] || { echo "$python has no onnxruntime: pip install onnxruntime" >&2; exit 7; }
 mkdir -p "$out/onnxruntime/lib"
 cp -r "$work/root/usr/include" "$out/"
-if [ -d "$work/flac" ]; then
-    cp -r "$work/flac/usr/include/FLAC" "$out/include/"
-    cp -d "$work"/flac/usr/lib/*/libFLAC.so* "$work"/flac/usr/lib/*/libogg.so* "$out/onnxruntime/lib/"
+if [ -d "$work/own" ]; then
+    cp -r "$work"/own/usr/include/FLAC "$work"/own/usr/include/brotli "$out/include/"
+    cp -d "$work"/own/usr/lib/*/lib*.so* "$out/onnxruntime/lib/"
 fi
 ln -sfn "$out/include" "$out/onnxruntime/include"
 ln -sf "$library" "$out/onnxruntime/lib/libonnxruntime.so.1"

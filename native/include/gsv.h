@@ -10,7 +10,8 @@
  *   - It returns GSV_OK or what went wrong, and then writes a text for people into `error`, cut to `error_size`
  *     bytes with its final zero. `error` may be NULL. The statuses are the exit codes of gsvexport's command line.
  *   - No C++ exception leaves it, also when memory ends.
- *   - There is no global state, no thread but those of ONNX Runtime, and nothing is written to a disk.
+ *   - There is no global state, no thread but those of ONNX Runtime, and nothing but gsv_unpack writes to
+ *     a disk.
  *   - Voices may be used from several threads, each by one call at a time; a second call at the same time is refused
  *     with GSV_INPUT. gsv_cancel alone may come at any time, from any thread or signal handler.
  *   - Structures begin with their size, so that one that grows stays readable for programs compiled before: make them
@@ -64,7 +65,11 @@ typedef struct gsv_open_options {
 
 GSV_API void gsv_open_options_init(gsv_open_options *options);
 
-/* Opens an unpacked artifact: the folder that `gsvexport unpack` or `pull` made. `options` may be NULL.
+/* Unpacks an artifact, a `.gsv` file, into `folder`, which must not exist. Every member is compared with its size and
+ * SHA-256; the folder appears complete or not at all. Signatures are not looked at. This alone writes to a disk. */
+GSV_API gsv_status gsv_unpack(const char *file, const char *folder, char *error, size_t error_size);
+
+/* Opens an unpacked artifact: the folder that gsv_unpack or `gsvexport unpack` made. `options` may be NULL.
  * Every graph is loaded, and every file is compared with its size and SHA-256 in the manifest. */
 GSV_API gsv_status gsv_open(const char *folder, const gsv_open_options *options, gsv_voice **voice, char *error,
                             size_t error_size);

@@ -236,7 +236,7 @@ Artifact read_artifact(const std::string& folder, bool any_machine, bool sizes_o
         throw Error(GSV_INPUT, folder + " does not exist").fix("pass the folder of an unpacked artifact");
     if (!S_ISDIR(there.st_mode))
         throw Error(GSV_INPUT, folder + " is no folder")
-            .fix("unpack the artifact first: gsvexport unpack A.gsv -o FOLDER");
+            .fix("unpack the artifact first: gsvsay A.gsv --unpack FOLDER");
     Json manifest = json_of(folder, "manifest.json", LARGEST_MANIFEST, "pass the folder of an unpacked artifact");
     check_schema(manifest, 2, folder + "/manifest.json");
     check_members(manifest, folder, sizes_only);

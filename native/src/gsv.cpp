@@ -8,6 +8,7 @@
 
 #include "pack.hpp"
 #include "symbols.hpp"
+#include "unpack.hpp"
 #include "voice.hpp"
 
 struct gsv_voice {
@@ -174,6 +175,13 @@ void gsv_say_options_init(gsv_say_options* options) {
     options->top_p = options->temperature = options->repetition_penalty = options->noise_scale = -1;
     options->speed = 1;
     options->ahead = 8;
+}
+
+gsv_status gsv_unpack(const char* file, const char* folder, char* error, size_t size) {
+    return guarded(error, size, [&] {
+        if (!file || !folder) throw gsv::Error(GSV_INPUT, "gsv_unpack needs a file and a folder");
+        gsv::unpack(file, folder);
+    });
 }
 
 gsv_status gsv_open(const char* folder, const gsv_open_options* options, gsv_voice** voice, char* error, size_t size) {

@@ -13,14 +13,14 @@ namespace {
 constexpr uint64_t LARGEST_PACK = 1 << 30;
 const char MAGIC[] = "gsvexport phrases ";
 
-[[noreturn]] void damaged(const std::string& what) { throw Refused("is a damaged phrase pack: " + what); }
+[[noreturn]] void wrong_pack(const std::string& what) { throw Refused("is a damaged phrase pack: " + what); }
 
 const Json& member(const Json& table, const char* name, Json::value_t kind) {
     auto found = table.is_object() ? table.find(name) : table.end();
-    if (!table.is_object() || found == table.end()) damaged(std::string("'") + name + "' is missing");
+    if (!table.is_object() || found == table.end()) wrong_pack(std::string("'") + name + "' is missing");
     bool whole = kind == Json::value_t::number_unsigned;
     if (found->type() != kind && !(whole && found->is_number_integer() && *found >= 0))
-        damaged(std::string("'") + name + "' is wrong");
+        wrong_pack(std::string("'") + name + "' is wrong");
     return *found;
 }
 
@@ -35,7 +35,7 @@ uint64_t whole(const Json& table, const char* name) {
 std::vector<std::string> texts(const Json& table, const char* name) {
     std::vector<std::string> found;
     for (const Json& one : member(table, name, Json::value_t::array)) {
-        if (!one.is_string()) damaged(std::string("'") + name + "' is wrong");
+        if (!one.is_string()) wrong_pack(std::string("'") + name + "' is wrong");
         found.push_back(one.get<std::string>());
     }
     return found;
@@ -57,7 +57,7 @@ Phrase phrase_of(const Json& table, uint64_t sound_size) {
     if (table.contains("slots"))
         for (const Json& one : member(table, "slots", Json::value_t::array)) {
             found.slots.push_back({text(one, "name"), texts(one, "values")});
-            if (found.slots.back().values.empty()) damaged("a slot has no value");
+            if (found.slots.back().values.empty()) wrong_pack("a slot has no value");
         }
     for (const Json& one : member(table, "pieces", Json::value_t::array)) {
         Filling piece;
@@ -66,14 +66,14 @@ Phrase phrase_of(const Json& table, uint64_t sound_size) {
             uint64_t slot = whole(one, "slot");
             piece.phones = texts(one, "phones");
             if (slot >= found.slots.size() || piece.phones.size() != found.slots[slot].values.size())
-                damaged("a piece has no slot, or not all of its values");
+                wrong_pack("a piece has no slot, or not all of its values");
             piece.slot = static_cast<int>(slot);
         }
         found.pieces.push_back(std::move(piece));
     }
     if (table.contains("others"))
         for (const auto& [key, phones] : member(table, "others", Json::value_t::object).items()) {
-            if (!phones.is_string()) damaged("'others' is wrong");
+            if (!phones.is_string()) wrong_pack("'others' is wrong");
             found.others[key] = phones.get<std::string>();
         }
     if (table.contains("sound")) {
@@ -155,7 +155,7 @@ void Pack::parse(const unsigned char* data, size_t size) {
     language = text(told, "language");
     symbols = text(told, "symbols");
     uint64_t hertz = whole(told, "rate");
-    if (hertz < 1000 || hertz > 768000) damaged("'rate' is wrong");
+    if (hertz < 1000 || hertz > 768000) wrong_pack("'rate' is wrong");
     rate = static_cast<int32_t>(hertz);
     data_ = data + place + length;
     for (const auto& [name, table] : member(told, "phrases", Json::value_t::object).items())

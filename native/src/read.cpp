@@ -11,6 +11,7 @@
 #include <cmath>
 #include <cstring>
 #include <memory>
+#include <new>
 #include <nlohmann/json.hpp>
 #include <set>
 
@@ -25,7 +26,10 @@ constexpr size_t LONGEST_HEADER = 4096;
 constexpr uint64_t MOST_FIELDS = 5000000;
 constexpr int MOST_MESSAGES = 64;
 
-[[noreturn]] void refuse_errno() { throw Refused(std::string("cannot be read: ") + std::strerror(errno)); }
+[[noreturn]] void refuse_errno() {
+    if (errno == ENOMEM) throw std::bad_alloc();  // no fault of the file
+    throw Refused(std::string("cannot be read: ") + std::strerror(errno));
+}
 
 bool is_letter(char one) { return (one >= 'a' && one <= 'z') || (one >= 'A' && one <= 'Z'); }
 bool is_digit(char one) { return one >= '0' && one <= '9'; }
@@ -112,32 +116,24 @@ Bytes read_bytes(const std::string& path, uint64_t limit) {
     return data;
 }
 
-namespace {
+Sha256::Sha256() : context_(EVP_MD_CTX_new(), EVP_MD_CTX_free) {
+    if (!context_ || EVP_DigestInit_ex(context_.get(), EVP_sha256(), nullptr) != 1)
+        throw Error(GSV_ENVIRONMENT, "libcrypto cannot make SHA-256");
+}
 
-class Sha256 {
-public:
-    Sha256() : context_(EVP_MD_CTX_new(), EVP_MD_CTX_free) {
-        if (!context_ || EVP_DigestInit_ex(context_.get(), EVP_sha256(), nullptr) != 1)
-            throw Error(GSV_ENVIRONMENT, "libcrypto cannot make SHA-256");
+void Sha256::add(const unsigned char* data, size_t size) { EVP_DigestUpdate(context_.get(), data, size); }
+
+std::string Sha256::hexadecimal() {
+    unsigned char digest[EVP_MAX_MD_SIZE];
+    unsigned size = 0;
+    EVP_DigestFinal_ex(context_.get(), digest, &size);
+    std::string text;
+    for (unsigned i = 0; i < size; ++i) {
+        text += "0123456789abcdef"[digest[i] >> 4];
+        text += "0123456789abcdef"[digest[i] & 15];
     }
-    void add(const unsigned char* data, size_t size) { EVP_DigestUpdate(context_.get(), data, size); }
-    std::string hexadecimal() {
-        unsigned char digest[EVP_MAX_MD_SIZE];
-        unsigned size = 0;
-        EVP_DigestFinal_ex(context_.get(), digest, &size);
-        std::string text;
-        for (unsigned i = 0; i < size; ++i) {
-            text += "0123456789abcdef"[digest[i] >> 4];
-            text += "0123456789abcdef"[digest[i] & 15];
-        }
-        return text;
-    }
-
-private:
-    std::unique_ptr<EVP_MD_CTX, void (*)(EVP_MD_CTX*)> context_;
-};
-
-}  // namespace
+    return text;
+}
 
 std::string sha256_file(const std::string& path) {
     File file(path);

@@ -4,11 +4,14 @@
 
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <vector>
 
 #include "error.hpp"
+
+struct evp_md_ctx_st;  // libcrypto's EVP_MD_CTX
 
 namespace gsv {
 
@@ -41,6 +44,16 @@ private:
 bool safe_name(const std::string& name);
 std::string inside(const std::string& folder, const std::string& name);
 Bytes read_bytes(const std::string& path, uint64_t limit);
+class Sha256 {
+public:
+    Sha256();
+    void add(const unsigned char* data, size_t size);
+    std::string hexadecimal();  // once, at the end
+
+private:
+    std::unique_ptr<evp_md_ctx_st, void (*)(evp_md_ctx_st*)> context_;
+};
+
 std::string sha256_file(const std::string& path);
 std::string sha256_bytes(const unsigned char* data, size_t size);
 
