@@ -305,6 +305,33 @@ def test_readers_refuse_damaged_files_and_do_nothing_else(native, voice, pack):
     assert done.stdout == b"4000 inputs\n"
 
 
+@pytest.mark.parametrize(("name", "compiler"), [("say.rs", "rustc"), ("say.go", "go")])
+def test_the_examples_in_other_languages_speak(native, voice, tmp_path, name, compiler):
+    if shutil.which(compiler) is None:
+        pytest.skip(f"examples/{name} was not tested here: no {compiler}")
+    program, flags = tmp_path / "say", f"-Wl,-rpath,{native.build} -Wl,--allow-shlib-undefined"
+    (tmp_path / "gsv.pc").write_text(
+        f"Name: gsv\nDescription: .\nVersion: 1\nCflags: -I{ROOT / 'native/include'}\n"
+        f"Libs: -L{native.build} -lgsv {flags}\n"
+    )
+    lines = {
+        "rustc": ["rustc", ROOT / "examples" / name, "-L", f"native={native.build}", "-l", "gsv", "-o", program],
+        "go": ["go", "build", "-o", program, ROOT / "examples" / name],
+    }
+    lines["rustc"] += ["-C", f"link-args={flags}"]
+    places = {"PKG_CONFIG_PATH": str(tmp_path), "CGO_LDFLAGS_ALLOW": ".*", "GOCACHE": str(tmp_path / "cache")}
+    built = subprocess.run(
+        lines[compiler], env={**os.environ, **places}, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert built.returncode == 0, built.stderr
+    done = subprocess.run([program, voice, PHONES], capture_output=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == run(native, voice, "--phones", PHONES, "--raw", "-").stdout
+    wrong = subprocess.run([program, voice, "XX"], capture_output=True, check=False)
+    assert wrong.returncode == 2
+    assert b"unknown phone" in wrong.stderr
+
+
 @pytest.fixture(scope="module")
 def pack(voice, tmp_path_factory):
     folder = tmp_path_factory.mktemp("pack")
