@@ -67,7 +67,11 @@ def test_layers_from_codes_to_the_latent_by_what_they_do(source):
     assert set(found) == {"scores", "values", "feed-forward", "flow", "others"}
     tables = dynamic.tables(plain)
     assert len(tables) == 8  # keys and values of 4 layers
-    assert not set(tables) & {name for group in found.values() for name in group.outputs}
+    apart = dynamic.exact(plain)
+    [prior] = set(apart) - set(tables)  # its means and deviations
+    assert not set(apart) & {name for group in found.values() for name in group.outputs}
     nodes = [name for group in found.values() for name in group.nodes]
-    after = run_passes(plain, dynamic.dynamic("acoustic", ["avx2"], nodes, tables)).model
+    after = run_passes(plain, dynamic.dynamic("acoustic", ["avx2"], nodes, apart)).model
     assert not {"Conv", "MatMulNBits", "DequantizeLinear"} & set(operators(after))
+    [product] = [node for node in after.graph if prior in [str(value.name) for value in node.outputs]]
+    assert product.op_type == "MatMul"

@@ -32,6 +32,9 @@ Feeds = Mapping[str, Array]
 
 _PROBES = 3
 _FRAMES = 256  # of a mel: noise in a row is what it is however many follow
+# What gives the prior's means and deviations, 0.6 % of the arithmetic: nothing behind it weakens its error. With 8 bits
+# a trained voice's latent was 32.5 dB from the source's, with this in float 34.4 (24 utterances; equal with 7 bits).
+_PRIOR = "prior/"
 # Parts of the names of weights, and the group that they put a product in; the first that fits.
 _GROUPS = {
     "text": ("text_embed",),
@@ -58,7 +61,7 @@ def groups(model: ir.Model) -> dict[str, Group]:
     """The products of rows with constant weights, and the convolutions of frames, by what they do; "others" have
     another name."""
     found: dict[str, dict[tuple[str, str], int]] = {}
-    products, apart = set(many_rows(model, SINGLE)), tables(model)
+    products, apart = set(many_rows(model, SINGLE)), exact(model)
     for node in model.graph:
         if not (node in products and node.outputs[0].name not in apart) and not fits(node):
             continue
@@ -70,6 +73,15 @@ def groups(model: ir.Model) -> dict[str, Group]:
         name: Group(tuple(node for node, _ in costs), tuple(out for _, out in costs), sum(costs.values()))
         for name, costs in found.items()
     }
+
+
+def exact(model: ir.Model) -> list[str]:
+    """Outputs of the products with constants that are float whatever is measured: tables, and the prior's."""
+    return tables(model) + [
+        str(node.outputs[0].name)
+        for node in model.graph
+        if node.op_type == "MatMul" and str(node.name).startswith(_PRIOR)
+    ]
 
 
 def tables(model: ir.Model) -> list[str]:
@@ -92,7 +104,7 @@ def quantise(
     the gates. `damage` is `Calibration.damage` of the stage."""
     given = probes(feeds)
     expected = _run(plain, given)
-    layers, apart = groups(model), tables(model)
+    layers, apart = groups(model), exact(model)
 
     def attempt(integers: Sequence[str]) -> Attempt:
         nodes = [node for name in integers for node in layers[name].nodes]
