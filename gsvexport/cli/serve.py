@@ -34,8 +34,10 @@ _PATH = click.Path(path_type=Path)
 @click.option("--queue", type=int, help="Callers of a voice who wait beyond those. [default: 32]")
 @click.option("--deadline", type=Finite(), metavar="SECONDS", help="For a request, to its end. [default: 120]")
 @click.option("--longest-text", type=int, metavar="CHARACTERS", help="Of one request. [default: 4096]")
+@click.option("--ray", is_flag=True, help="On the Ray cluster of RAY_ADDRESS, or of this machine.")
+@click.option("--most-replicas", type=int, help="On Ray: at most so many processes that speak. [default: 4]")
 @click.option("--log-text", is_flag=True, default=None, help="Write into the log what callers let it say.")
-def serve(voices: tuple[str, ...], config: Path | None, aliases: tuple[str, ...], **given: Any) -> None:
+def serve(voices: tuple[str, ...], config: Path | None, aliases: tuple[str, ...], ray: bool, **given: Any) -> None:
     """Speak for others: a server with OpenAI's speech API, for many voices within one memory.
 
     Serves artifacts that a trusted key signed and whose verification passed: files, all in a folder, or the latest
@@ -70,8 +72,20 @@ def serve(voices: tuple[str, ...], config: Path | None, aliases: tuple[str, ...]
     named = os.environ.get(f"{PREFIX}CONFIG")
     settings = read_settings(given, config or (Path(named) if named else None), os.environ)
     log = Log()
+
+    def listening(host: str, port: int) -> None:
+        echo(f"http://{f'[{host}]' if ':' in host else host}:{port}")
+
+    if ray:
+        from gsvexport.system.cluster import join
+
+        join()
+        from gsvexport.serve.cluster import run as run_on_ray
+
+        run_on_ray(settings, log, listening)
+        return
     gatherer = Gatherer(settings, lambda what: log("gathering", what=what))
-    run(settings, gatherer, log, lambda host, port: echo(f"http://{f'[{host}]' if ':' in host else host}:{port}"))
+    run(settings, gatherer, log, listening)
 
 
 def _pairs(aliases: tuple[str, ...]) -> dict[str, str] | None:

@@ -16,6 +16,7 @@ from starlette.routing import Route, Router, WebSocketRoute
 from gsvexport.errors import GsvError
 from gsvexport.runtime.audio import Audio
 from gsvexport.serve.catalogue import Catalogue
+from gsvexport.serve.far import FarDesk
 from gsvexport.serve.faults import Fault
 from gsvexport.serve.front import front, report
 from gsvexport.serve.gather import Gatherer
@@ -37,12 +38,14 @@ _MOST_NOTES = 10  # sentences that ran away, told of in a header
 class Service:
     """One server: its voices, its pool and its application, `guard`. It has to be made inside of the event loop."""
 
-    def __init__(self, settings: Settings, gatherer: Gatherer, log: Log, **pool: Any) -> None:
+    def __init__(
+        self, settings: Settings, gatherer: Gatherer, log: Log, desk: FarDesk | None = None, **pool: Any
+    ) -> None:
         self.settings, self.log, self.metrics = settings, log, Metrics()
         self.catalogue = gatherer.look()
         self.watch = Watch(gatherer.look, self.change, settings.watch, log)
         self.watch.begun(self.catalogue)
-        self.desk = Desk(settings, Pool(settings, told=self._told, **pool))
+        self.desk: Desk | FarDesk = desk or Desk(settings, Pool(settings, told=self._told, **pool))
         self.ready = False
         self.guard = Guard(self._app(), settings, log, self.metrics)
 
@@ -53,8 +56,7 @@ class Service:
             ArtifactError, BackendError: one cannot be opened.
         """
         for name in self.settings.pin:
-            async with self.desk.pool.lease(self.catalogue.offers[name]):
-                pass
+            await self.desk.open(self.catalogue.offers[name])
         self.ready = True
 
     async def change(self, catalogue: Catalogue) -> None:
@@ -65,12 +67,11 @@ class Service:
             if old is None or new is None or old.key != new.key:
                 what = "voice_new" if old is None else "voice_gone" if new is None else "voice_replaced"
                 self.log(what, voice=name, digest=(new or before.offers[name]).manifest.digest)
-        self.desk.pool.keep(one.key for one in catalogue.offers.values())
+        self.desk.keep(one.key for one in catalogue.offers.values())
         for name in self.settings.pin:
             if name in catalogue.offers:
                 try:
-                    async with self.desk.pool.lease(catalogue.offers[name]):
-                        pass
+                    await self.desk.open(catalogue.offers[name])
                 except GsvError as error:  # told of again to whoever asks for it
                     self.log("not_opened", voice=name, error=str(error))
 
@@ -115,8 +116,11 @@ class Service:
         return JSONResponse(_model(name))
 
     async def _voices(self, _: Request) -> Response:
-        opened = self.desk.pool.open
-        rows = [{**one.to_json(), "open": one.key in opened} for one in self.catalogue.offers.values()]
+        opened = self.desk.opened
+        rows = [
+            {**one.to_json(), **({} if opened is None else {"open": one.key in opened})}
+            for one in self.catalogue.offers.values()
+        ]
         return JSONResponse({"voices": rows, "aliases": dict(self.catalogue.aliases)})
 
     async def _report(self, request: Request) -> Response:
@@ -130,8 +134,8 @@ class Service:
         return JSONResponse({"ready": self.ready}, 200 if self.ready else 503)
 
     async def _measured(self, _: Request) -> Response:
-        self.metrics.open.set(len(self.desk.pool.open))
-        self.metrics.grown.set(self.desk.pool.growth)
+        self.metrics.open.set(len(self.desk.opened or ()))
+        self.metrics.grown.set(self.desk.growth or 0)
         self.metrics.waiting.set(self.desk.waiting)
         self.metrics.active.set(self.guard.active)
         return Response(self.metrics.page(), headers={"content-type": METRICS_MEDIA})

@@ -19,6 +19,7 @@ from typing import Any, NoReturn
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from gsvexport.serve.catalogue import Catalogue
+from gsvexport.serve.far import FarDesk
 from gsvexport.serve.faults import Fault, fault_of
 from gsvexport.serve.guard import request_id, told
 from gsvexport.serve.metrics import Metrics
@@ -34,7 +35,9 @@ _AHEAD = 8  # sentences that wait to be spoken; then the caller's next message i
 class Live:
     """The WebSocket's endpoint is `run`."""
 
-    def __init__(self, settings: Settings, voices: Callable[[], Catalogue], desk: Desk, metrics: Metrics) -> None:
+    def __init__(
+        self, settings: Settings, voices: Callable[[], Catalogue], desk: Desk | FarDesk, metrics: Metrics
+    ) -> None:
         self._settings, self._voices, self._desk, self._metrics = settings, voices, desk, metrics
 
     async def run(self, socket: WebSocket) -> None:

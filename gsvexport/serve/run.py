@@ -15,6 +15,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from gsvexport.errors import EnvironmentProblem
 from gsvexport.serve.app import Service
+from gsvexport.serve.far import FarDesk
 from gsvexport.serve.gather import Gatherer
 from gsvexport.serve.logs import Handler, Log
 from gsvexport.serve.memory import resident
@@ -25,25 +26,37 @@ _BACKLOG = 2048
 _SEND_BUFFER = 1 << 16  # bytes in the kernel for each connection: what a caller does not take must not pile up there
 
 
-def serve(settings: Settings, gatherer: Gatherer, log: Log, listening: Callable[[str, int], None]) -> None:
+def serve(
+    settings: Settings,
+    gatherer: Gatherer,
+    log: Log,
+    listening: Callable[[str, int], None],
+    desk: FarDesk | None = None,
+) -> None:
     """Answer until SIGTERM or SIGINT; SIGHUP looks for new voices at once.
 
-    `listening` is told host and port once the server answers.
+    `listening` is told host and port once the server answers. With a `desk` the voices are open elsewhere.
 
     Raises: as `Gatherer.look`, and
         EnvironmentProblem: the address cannot be had.
         ArtifactError, BackendError: a pinned voice cannot be opened.
     """
-    asyncio.run(_serve(settings, gatherer, log, listening))
+    asyncio.run(_serve(settings, gatherer, log, listening, desk))
 
 
-async def _serve(settings: Settings, gatherer: Gatherer, log: Log, listening: Callable[[str, int], None]) -> None:
+async def _serve(
+    settings: Settings,
+    gatherer: Gatherer,
+    log: Log,
+    listening: Callable[[str, int], None],
+    desk: FarDesk | None,
+) -> None:
     resident()  # where memory cannot be measured, that is told before anything is begun
     loop, stopping = asyncio.get_running_loop(), asyncio.Event()
     for number in (int(signal.SIGTERM), int(signal.SIGINT)):
         loop.add_signal_handler(number, stopping.set)
     try:
-        async with running(settings, gatherer, log) as (service, host, port):
+        async with running(settings, gatherer, log, desk=desk) as (service, host, port):
             loop.add_signal_handler(_HANG_UP, service.watch.now)
             listening(host, port)
             log("listening", host=host, port=port, voices=len(service.catalogue.offers))

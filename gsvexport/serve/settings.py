@@ -56,6 +56,9 @@ class Settings:
     connections: int = 1000
     grace: float = 30.0  # for what is being spoken when the server is told to stop
     log_text: bool = False
+    replicas: int = 1  # on Ray: the fewest
+    most_replicas: int = 4
+    fronts: int = 1  # on Ray: what callers reach
     key: str = field(default="", repr=False)
 
     @property
@@ -81,6 +84,9 @@ _BOUNDS: dict[str, tuple[float, float]] = {
     "idle": (0.05, 3600),
     "connections": (1, 10**6),
     "grace": (0, 86_400),
+    "replicas": (1, 10_000),
+    "most_replicas": (1, 10_000),
+    "fronts": (1, 1000),
 }
 
 

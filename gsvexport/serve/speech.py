@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -103,6 +103,29 @@ class Desk:
     def waiting(self) -> int:
         """Callers who wait for a turn, of all voices."""
         return sum(one.waiting for one in self._lines.values())
+
+    @property
+    def opened(self) -> tuple[str, ...]:
+        """Keys of the open voices."""
+        return self.pool.open
+
+    @property
+    def growth(self) -> int:
+        """Bytes of the budget that are taken."""
+        return self.pool.growth
+
+    async def open(self, offer: Offer) -> None:
+        """Open a voice before anybody asks for it.
+
+        Raises:
+            ArtifactError, BackendError: it cannot be opened.
+        """
+        async with self.pool.lease(offer):
+            pass
+
+    def keep(self, keys: Iterable[str]) -> None:
+        """As `Pool.keep`."""
+        self.pool.keep(keys)
 
     def speech(self, wish: Wish) -> Speech:
         """What is said to one caller; `async with` it."""

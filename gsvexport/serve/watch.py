@@ -21,6 +21,7 @@ class Watch:
         self._look, self._change, self._seconds, self._log = look, change, seconds, log
         self._now = asyncio.Event()
         self._failed = ""
+        self._looking: asyncio.Future[None] | None = None
         self._refused: dict[str, str] = {}
 
     def begun(self, catalogue: Catalogue) -> None:
@@ -37,18 +38,27 @@ class Watch:
             with contextlib.suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(self._now.wait(), self._seconds or None)
             self._now.clear()
-            try:
-                found = await _in_thread(self._look)
-                self._tell(found)
-                await self._change(found)
-            except Exception as error:  # also a defect of ours: what is served now goes on being served
-                known = isinstance(error, (GsvError, OSError))
-                failed = " ".join(str(error).split()) if known else repr(error)
-                if failed != self._failed:
-                    self._log("look_failed", error=failed)
-                self._failed = failed
-            else:
-                self._failed = ""
+            await self.look()
+
+    async def look(self) -> None:
+        """Look once, now, unless somebody does: then that look is waited for."""
+        if self._looking is None or self._looking.done():
+            self._looking = asyncio.ensure_future(self._once())
+        await asyncio.shield(self._looking)
+
+    async def _once(self) -> None:
+        try:
+            found = await _in_thread(self._look)
+            self._tell(found)
+            await self._change(found)
+        except Exception as error:  # also a defect of ours: what is served now goes on being served
+            known = isinstance(error, (GsvError, OSError))
+            failed = " ".join(str(error).split()) if known else repr(error)
+            if failed != self._failed:
+                self._log("look_failed", error=failed)
+            self._failed = failed
+        else:
+            self._failed = ""
 
     def _tell(self, found: Catalogue) -> None:
         """Log what is passed over now and was not before."""

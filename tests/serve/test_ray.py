@@ -1,0 +1,125 @@
+"""The server on Ray: two nodes on this machine, replicas and a node that are killed."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+from building import command
+
+pytest.importorskip("ray", reason="the extra ray is not installed")
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the server runs under Linux")
+
+BODY = {"model": "gsvexport", "voice": "alice", "input": "Good morning.", "response_format": "wav"}
+
+
+def children(pid, name):
+    """Processes of a node's raylet whose title has `name` in it."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError, IndexError):
+            parent = int((path / "stat").read_text().rpartition(")")[2].split()[1])
+            if parent == pid and name in (path / "cmdline").read_bytes().decode("utf-8", "replace"):
+                found.append(int(path.name))
+    return found
+
+
+def raylet(node):
+    return node.all_processes["raylet"][0].process.pid
+
+
+@pytest.fixture(scope="module")
+def cluster(shelf):
+    from ray.cluster_utils import Cluster
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in {**shelf[1], "RAY_USAGE_STATS_ENABLED": "0", "OMP_NUM_THREADS": "1"}.items():
+            patch.setenv(name, value)
+        made = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+        made.add_node(num_cpus=1)
+        yield made
+        made.shutdown()
+
+
+@pytest.fixture(scope="module")
+def served(cluster, shelf, tmp_path_factory):
+    """`gsvexport serve --ray` with two replicas, one on each node: a client of it, and its process."""
+    work = tmp_path_factory.mktemp("ray")
+    line, environment = command(work, "serve", shelf[0], "--ray", "--port", 0, "--most-replicas", 2, "--rows", 2)
+    environment |= shelf[1] | {"RAY_ADDRESS": cluster.address, "GSVEXPORT_SERVE_REPLICAS": "2"}
+    log = work / "log"
+    with (
+        log.open("wb") as out,
+        subprocess.Popen(line, env=environment, stdout=subprocess.PIPE, stderr=out, text=True) as process,
+    ):
+        address = process.stdout.readline().strip()
+        assert address.startswith("http://127.0.0.1:"), log.read_text()
+        with httpx.Client(base_url=address, timeout=120) as client:
+            yield client, process
+        process.terminate()
+        assert process.wait(60) == 0, log.read_text()
+
+
+def test_the_same_application_answers(served, server):
+    client, _ = served
+    here = server.say().content
+    assert client.post("/v1/audio/speech", json=BODY).content == here
+    assert client.post("/v1/audio/speech", json={**BODY, "voice": "bob"}).status_code == 200
+    wrong = client.post("/v1/audio/speech", json={**BODY, "voice": "nobody"})
+    assert (wrong.status_code, wrong.json()["error"]["code"]) == (404, "voice_not_found")
+    wrong = client.post("/v1/audio/speech", json={**BODY, "input": "\u0e01"})  # the replica says so
+    assert (wrong.status_code, wrong.json()["error"]["code"]) == (400, "cannot_be_spoken")
+    with client.stream("POST", "/v1/audio/speech", json={**BODY, "stream": True}) as answer:
+        pieces = [one for one in answer.iter_raw() if one]
+    assert len(pieces) > 1
+    assert client.get("/").headers["content-type"].startswith("text/html")
+    assert [one["id"] for one in client.get("/voices").json()["voices"]] == ["alice", "bob", "carol"]
+
+
+def test_what_is_killed_under_load_loses_nobody(served, cluster, server):
+    client, _ = served
+    (other,) = cluster.worker_nodes
+    expected = {seed: server.say(seed=seed).content for seed in range(4)}
+    url, found, end = str(client.base_url), [], threading.Event()
+
+    def caller(seed):
+        with httpx.Client(base_url=url, timeout=120) as own:
+            while not end.is_set():
+                answer = own.post("/v1/audio/speech", json={**BODY, "seed": seed})
+                found.append((time.monotonic(), answer.status_code, answer.content == expected[seed]))
+
+    callers = [threading.Thread(target=caller, args=(seed,)) for seed in range(4)]
+    for one in callers:
+        one.start()
+
+    def more(count):
+        until, have = time.monotonic() + 60, len(found)
+        while len(found) < have + count:
+            assert time.monotonic() < until
+            time.sleep(0.02)
+
+    try:
+        more(8)
+        replicas = [pid for node in cluster.list_all_nodes() for pid in children(raylet(node), "gsvexport:Speaker")]
+        assert len(replicas) == 2
+        os.kill(replicas[0], signal.SIGKILL)
+        more(8)
+        cluster.remove_node(other, allow_graceful=False)
+        gone = time.monotonic()
+        more(8)
+    finally:
+        end.set()
+        for one in callers:
+            one.join()
+    assert {status for _, status, _ in found} <= {200, 503}
+    assert all(same for _, status, same in found if status == 200)
+    assert client.post("/v1/audio/speech", json=BODY).content == expected[0]
+    Path("/tmp/h/s22-kill").write_text(f"{found}")
