@@ -181,6 +181,19 @@ def test_torch_stays_where_it_belongs():
             assert not [line for line, name in imports(path) if name.split(".")[0] == "torch"], f"{path} imports torch"
 
 
+def test_ray_is_imported_where_it_is_asked_for():
+    found = {path for path in MODULES if "ray" in {name.split(".")[0] for _, name in imports(path)}}
+    assert {path.relative_to(PACKAGE).as_posix() for path in found} == {
+        "serve/cluster.py",
+        "serve/replica.py",
+        "system/cluster.py",
+    }
+    wanted = {"gsvexport.serve.cluster", "gsvexport.serve.replica"}
+    for path in set(MODULES) - found:
+        names = {name.rpartition(".")[0] for _, name in imports(path, top_level=True)}
+        assert not names & wanted, f"{path} imports Ray although nobody asked for it"
+
+
 def test_there_are_no_circles():
     to = arrows(modules())
     assert circles(to) == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import click
@@ -28,6 +29,8 @@ from gsvexport.progress import Progress
     help="Of the files; release takes minutes for new weights.",
 )
 @click.option("--bench", "measure", is_flag=True, help="Measure the speed of those that this machine can run.")
+@click.option("--ray", is_flag=True, help="Build on the Ray cluster of RAY_ADDRESS, or of this machine.")
+@click.option("--meet", metavar="REPOSITORY", help="With --ray: where the artifacts are brought together.")
 @shows_progress
 def release(
     targets: tuple[str, ...],
@@ -38,6 +41,8 @@ def release(
     strict: bool,
     compress: str,
     measure: bool,
+    ray: bool,
+    meet: str | None,
     progress: Progress,
 ) -> None:
     """Build each of VOICES for each target into one folder, with sums, an index and an overview.
@@ -50,11 +55,23 @@ def release(
       gsvexport release voices/alice voices/bob -t raspberry-pi-5 -t jetson-orin -o dist/release
       cd dist/release && sha256sum --check SHA256SUMS
 
+    With --ray each build runs where the cluster has room, and --meet names a repository that all of its machines reach
+    (a folder, s3://…). Keep it apart from those that devices pull from: it holds what is not signed, and no
+    release yet. The folders of VOICES have to be there on every machine.
+
     Exit code 5 when an artifact missed a limit and nothing else went wrong; another failure's own code comes first.
     """
     from gsvexport.release.run import OVERVIEW
     from gsvexport.release.run import release as make
 
+    builder = None
+    if ray or meet:
+        if not (ray and meet):
+            raise click.UsageError("--ray and --meet REPOSITORY are given together")
+        from gsvexport.release import cluster
+        from gsvexport.system.cluster import join
+
+        builder = partial(cluster.build, ray=join(), meet=meet)
     for row in make(
         voices,
         targets,
@@ -65,6 +82,7 @@ def release(
         compress=compress,
         measure=measure,
         progress=progress,
+        builder=builder,
     ):
         echo(f"{out / row.file}  {row.bytes / 1e6:.1f} MB  {row.verdict}")
     echo(out / OVERVIEW)

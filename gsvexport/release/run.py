@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,7 +32,7 @@ from gsvexport.system.locks import FOREVER, acquire
 from gsvexport.target.target import read_targets
 
 _MEMORY_OF_A_BUILD = 3e9  # bytes; a full-size voice takes 1.7 to 2.3 GB
-_ATTEMPTS_LEFT = "*.report.json"
+ATTEMPTS_LEFT = "*.report.json"
 
 
 @dataclass(frozen=True)
@@ -63,6 +63,9 @@ class Outcome:
     message: str = ""
 
 
+Builder = Callable[[Sequence[Job], Path, int | None, list[str], Progress], list[Outcome]]
+
+
 def release(
     voices: Sequence[str],
     targets: Sequence[str],
@@ -74,11 +77,13 @@ def release(
     compress: str = "release",
     measure: bool = False,
     progress: Progress | None = None,
+    builder: Builder | None = None,
 ) -> list[Row]:
     """Build each of `voices` (none: the demo voice) for each of `targets` into the folder `out`; what it holds then.
 
-    `jobs` builds run at once, by default as many as processors and free memory allow. `level`, `strict` and
-    `compress` are those of `gsvexport.compiler.build`. What has not changed since the last time comes from the store.
+    `jobs` builds run at once, by default as many as processors and free memory allow; a `builder` has them run
+    elsewhere. `level`, `strict` and `compress` are those of `gsvexport.compiler.build`. What has not changed since the
+    last time comes from the store.
 
     Raises:
         InputError: two voices have one name, or `out` is no folder.
@@ -96,7 +101,7 @@ def release(
             disk.remove_tree(left)
         staging = Path(tempfile.mkdtemp(prefix=f"{TEMPORARY_PREFIX}release-", dir=out))
         try:
-            outcomes = _build(todo, staging, jobs or _at_once(), options, say)
+            outcomes = (builder or _build)(todo, staging, jobs, options, say)
             _refuse_collisions(outcomes)
             rows = [row_of(one.artifact) for one in outcomes if one.artifact]
             failed = [one for one in outcomes if one.artifact is None]
@@ -107,7 +112,7 @@ def release(
             measured = _measure([one.artifact for one in outcomes if one.artifact], say) if measure else {}
             for row in rows:
                 _place(next(staging.glob(f"*/{row.file}")), out / row.file)
-            for path in out.glob(_ATTEMPTS_LEFT):  # of an attempt that failed
+            for path in out.glob(ATTEMPTS_LEFT):  # of an attempt that failed
                 disk.remove(path)
             write_index(out, rows, measured)
             _write_overview(out, rows, (), measured)
@@ -143,15 +148,17 @@ def _at_once() -> int:
     return max(1, min(cores, int(free / _MEMORY_OF_A_BUILD)))
 
 
-def _build(todo: Sequence[Job], staging: Path, count: int, options: list[str], say: Progress) -> list[Outcome]:
+def _build(todo: Sequence[Job], staging: Path, jobs: int | None, options: list[str], say: Progress) -> list[Outcome]:
     """Every job's outcome, in the order of `todo`; an interruption ends the processes that run."""
     running: set[subprocess.Popen[str]] = set()
+    count = jobs or _at_once()
     phase = f"{len(todo)} artifacts, {min(count, len(todo))} at a time"
     say(Step(phase, phase, 0, len(todo), unit="done"))
     with ThreadPoolExecutor(count) as pool:
         try:
             found = [
-                pool.submit(_one, job, staging / str(number), options, running, say) for number, job in enumerate(todo)
+                pool.submit(build_one, job, staging / str(number), options, running, say)
+                for number, job in enumerate(todo)
             ]
             for one in found:
                 one.add_done_callback(
@@ -165,7 +172,10 @@ def _build(todo: Sequence[Job], staging: Path, count: int, options: list[str], s
             raise
 
 
-def _one(job: Job, folder: Path, options: list[str], running: set[subprocess.Popen[str]], say: Progress) -> Outcome:
+def build_one(
+    job: Job, folder: Path, options: list[str], running: set[subprocess.Popen[str]], say: Progress
+) -> Outcome:
+    """Build one artifact into `folder`, in a process of its own, which is in `running` meanwhile."""
     begin = time.monotonic()
     command = [sys.executable, "-m", "gsvexport", "build", "--json-progress", "--target", job.target]
     process = subprocess.Popen(
@@ -219,7 +229,7 @@ def _failure(failed: Sequence[Outcome], count: int, out: Path) -> GsvError:
 
 
 def _keep_reports(staging: Path, out: Path) -> None:
-    for path in staging.glob(f"*/{_ATTEMPTS_LEFT}"):
+    for path in staging.glob(f"*/{ATTEMPTS_LEFT}"):
         disk.replace(path, out / path.name)
 
 

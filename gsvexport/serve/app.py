@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -171,8 +170,7 @@ class Service:
         line |= {"voice": wish.offer.id, "characters": len(wish.text), "format": one.format}
         if self.settings.log_text:
             line["text"] = wish.text
-        async with contextlib.AsyncExitStack() as stack:
-            speech = await stack.enter_async_context(self.desk.speech(wish))
+        async with self.desk.speech(wish) as speech:
             line["waited"] = time.monotonic() - began
             first = await speech.next()
             assert first is not None

@@ -17,6 +17,7 @@ import random
 import shlex
 import subprocess
 import sys
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Awaitable, Iterator, Sequence
@@ -44,7 +45,8 @@ class Server:
 
     def __init__(self, voices: Sequence[str], *options: str) -> None:
         line = [sys.executable, "-m", "gsvexport", "serve", *voices, "--port", "0", "--watch", "0", *options]
-        self._process = subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, encoding="utf-8")
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115  # closed with the server
+        self._process = subprocess.Popen(line, stdout=subprocess.PIPE, stderr=self._log, encoding="utf-8")
         assert self._process.stdout is not None
         url = urlsplit(self._process.stdout.readline().strip())
         if url.hostname is None or url.port is None:
@@ -65,10 +67,18 @@ class Server:
     def _read(self, name: str) -> str:
         return Path(f"/proc/{self._process.pid}/{name}").read_text(encoding="ascii")
 
+    def events(self, name: str) -> list[dict[str, Any]]:
+        """What it has logged by that name."""
+        size = os.fstat(self._log.fileno()).st_size
+        lines = os.pread(self._log.fileno(), size, 0).splitlines()
+        return [one for one in map(json.loads, lines) if one["event"] == name]
+
     def close(self) -> int:
         """End it as systemd would; its exit code."""
         self._process.terminate()
-        return self._process.wait(60)
+        code = self._process.wait(60)
+        self._log.close()
+        return code
 
     async def say(self, voice: str, text: str, seed: int = 0, *, stream: bool = False) -> Answer:
         """One request, on a connection of its own."""
@@ -212,20 +222,41 @@ async def pooled(voices: Sequence[str], options: Sequence[str], memory: str, cou
         names = [one["id"] for one in (await server.get("/voices"))["voices"]]
         started = server.resident
         chosen, peak = random.Random(1), 0.0
-        answers: list[Answer | BaseException] = [await server.say(name, text) for name in names]
-        before = await _loads(server)
+        expected = {name: await server.say(name, text) for name in names}
+        first, false, most = len(server.events("opened")), 0, 0
+        answers: list[Answer | BaseException] = []
         for _ in range(count):
-            answers += await together([server.say(chosen.choice(names), text) for _ in range(2)])
+            asked = [chosen.choice(names) for _ in range(2)]
+            found = await together([server.say(name, text) for name in asked])
+            false += sum(
+                isinstance(one, Answer) and one.body != expected[name].body
+                for name, one in zip(asked, found, strict=True)
+            )
+            answers += found
             peak = max(peak, server.resident - started)
-        after = await _loads(server)
-        loads, seconds = after[0] - before[0], after[1] - before[1]
-        told(f"{len(names)} voices under {memory}", answers, loads=loads, mean_load=seconds / max(1, loads), peak=peak)
+            most = max(most, sum(one["open"] for one in (await server.get("/voices"))["voices"]))
+        opened = server.events("opened")
+        again = opened[first:]
+        told(
+            f"{len(names)} voices under {memory}",
+            answers,
+            wrong=false,
+            open_at_most=most,
+            loads=len(again),
+            hits=len(answers) - len(again),
+            **{
+                f"load_{group}": _parts([one["seconds"] for one in again if one["voice"].startswith(group)])
+                for group in dict.fromkeys(name.rstrip("0123456789") for name in names)
+            },
+            peak=peak,
+            largest_voice=max(one.get("grown", 0) for one in opened) / 1e6,
+        )
 
 
-async def _loads(server: Server) -> tuple[int, float]:
-    """How many voices were opened, and the seconds that took."""
-    page = dict(line.rsplit(" ", 1) for line in (await server.get("/metrics")).splitlines() if not line.startswith("#"))
-    return int(float(page["gsvexport_load_seconds_count"])), float(page["gsvexport_load_seconds_sum"])
+def _parts(values: Sequence[float]) -> list[float]:
+    """How many, the median, and what 95 % do not exceed."""
+    ordered = sorted(values)
+    return [len(ordered), *(round(ordered[part * (len(ordered) - 1) // 100], 3) for part in (50, 95) if ordered)]
 
 
 async def in_a_row(voices: Sequence[str], options: Sequence[str], count: int, text: str) -> None:

@@ -1,7 +1,7 @@
 """The application over replicas of Ray Serve, each with a pool of its own.
 
-`gsvexport serve --ray` is a server as ever, with all of its limits, whose voices are spoken by replicas. KubeRay has the
-same application behind Ray's proxies, as `application`.
+`gsvexport serve --ray` is a server as ever, with all of its limits, whose voices are spoken by replicas. KubeRay has
+the same application behind Ray's proxies, as `application`.
 
 A caller's voice is Ray's multiplexed model, so a request goes where that voice is open. When all who have it are
 speaking to as many as they may, it goes to another replica, and Ray adds replicas where that lasts.
@@ -25,13 +25,14 @@ from gsvexport.serve.run import serve as answer
 from gsvexport.serve.settings import Settings, read_settings
 
 NAME = "gsvexport"
+_deployment: Any = serve.deployment  # its own types know only the decorator
 
 
 def speakers(settings: Settings) -> Any:
     """The replicas that speak, `threads` (or one) cores each, as Ray Serve deploys them."""
     cores = settings.threads or 1
     return (
-        serve.deployment(Speaker)
+        _deployment(Speaker)
         .options(
             ray_actor_options={"num_cpus": cores},
             max_ongoing_requests=settings.rows,
@@ -55,7 +56,7 @@ def application(args: dict[str, Any]) -> Any:
         InputError: settings that cannot be.
     """
     settings = read_settings(args, None, os.environ)
-    front = serve.deployment(serve.ingress()(Front)).options(
+    front = _deployment(serve.ingress()(Front)).options(
         name="Front",
         ray_actor_options={"num_cpus": 0},
         num_replicas=settings.fronts,

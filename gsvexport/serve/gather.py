@@ -6,6 +6,8 @@ are the same. Whatever cannot be looked at for a moment takes nothing away.
 
 from __future__ import annotations
 
+import contextlib
+import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -13,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from gsvexport.artifact import container
+from gsvexport.artifact.held import alone, hold, release
 from gsvexport.artifact.keys import TrustedKey, trusted_keys
 from gsvexport.errors import ArtifactError, EnvironmentProblem, GsvError, InputError
 from gsvexport.files import cache_directory
@@ -21,10 +24,12 @@ from gsvexport.registry.places import FolderPlace, Place, open_place
 from gsvexport.registry.pull import pull
 from gsvexport.serve.catalogue import Catalogue, Offer, judged
 from gsvexport.serve.settings import Settings
+from gsvexport.system import disk
 from gsvexport.target.detect import Candidate, probe, rank
 
 MOST_VOICES = 10_000
 _AGAIN = 300.0  # s after which what a repository holds and may not be served is tried again
+_KEPT = 86_400.0  # s that what was pulled stays after its last use
 _Stamp = tuple[object, ...]
 
 
@@ -39,6 +44,7 @@ class Gatherer:
         self._tried: dict[str, tuple[_Stamp, float, GsvError]] = {}  # what was refused of a repository, when and why
         self._last: dict[str, list[Offer]] = {}  # by the word that named them
         self._repositories: set[str] = set()
+        self._held: set[Path] = set()  # folders of what was pulled
 
     def look(self) -> Catalogue:
         """Find and judge every voice that the settings name. What a repository has for this machine is pulled first.
@@ -73,10 +79,30 @@ class Gatherer:
                 raise InputError("too many voices", limit=MOST_VOICES, fix="serve them with several servers")
         served = [one.path for one in found.values() if one.path in self._known]
         self._judged = {**{path: self._known[path] for path in served}, **self._judged}
+        self._leave()
         offers_by_name = _named(list(found.values()))
         if first:
             _check(settings, offers_by_name, refused)
         return Catalogue(offers_by_name, refused, settings.aliases)
+
+    def _leave(self) -> None:
+        """Give up what was pulled and is not served any more. What no server has held for a day is removed: a version
+        that comes back is put together again from the members in the cache."""
+        for folder in [one for one in self._held if not any(path.parent == one for path in self._judged)]:
+            self._held.discard(folder)
+            with contextlib.suppress(OSError):
+                os.utime(folder)  # from now on it is not used
+            release(folder)
+        limit = time.time() - _KEPT
+        for folder in cache_directory("served").glob("*"):
+            with contextlib.suppress(OSError):
+                if folder.stat().st_mtime < limit:
+                    if folder.is_dir() and not folder.is_symlink():
+                        with alone(folder) as free:
+                            if free:
+                                disk.remove_tree(folder)
+                    else:
+                        disk.remove(folder)
 
     def _offers(self, word: str, refused: dict[str, str]) -> Iterator[Offer]:
         """The voices that one argument means."""
@@ -146,7 +172,7 @@ class Gatherer:
         Raises: as `pull` and `judged`.
         """
         settings, entry = self._settings, item.entry
-        path = cache_directory("served") / f"{entry.manifest}{container.SUFFIX}"
+        path = cache_directory("served") / entry.manifest / f"voice{container.SUFFIX}"
         stamp: _Stamp = (entry.manifest, entry.version, item.signed, self._keys)
         known = self._judged.get(path) or self._known.get(path)
         if known is not None and known[0] == (*_stamp(path), self._keys) and isinstance(known[1], Offer):
@@ -156,7 +182,10 @@ class Gatherer:
             self._say(f"pulling {entry.title}")
         elif isinstance(tried[2], ArtifactError) and time.monotonic() - tried[1] < _AGAIN:
             raise tried[2]  # another look makes it no better; somebody may, some day, in the repository
-        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.parent not in self._held:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if hold(path.parent):
+                self._held.add(path.parent)
         unsigned, older = settings.allow_unsigned, settings.allow_older
         try:
             pull(place, item, path, self._keys, allow_unsigned=unsigned, allow_older=older, force=True)

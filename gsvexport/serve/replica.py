@@ -34,7 +34,7 @@ _LOST = (
 class Speaker:
     """Voices in a pool within `memory`, as in a server of one process."""
 
-    async def __init__(self, settings: Settings) -> None:
+    async def __init__(self, settings: Settings) -> None:  # type: ignore[misc]  # Ray Serve awaits it
         log = Log()
         gatherer = Gatherer(settings, lambda what: log("gathering", what=what))
         self._service = Service(settings, gatherer, log)
@@ -45,7 +45,7 @@ class Speaker:
         self._watching.cancel()
         await self._service.desk.close()
 
-    @serve.multiplexed(max_num_models_per_replica=_VOICES)
+    @serve.multiplexed(max_num_models_per_replica=_VOICES)  # type: ignore[untyped-decorator,unused-ignore]
     async def _here(self, voice: str) -> str:
         """Tells Ray that the voice is here; what is open, the pool decides."""
         return voice
@@ -86,9 +86,9 @@ def desk_of(speakers: Any) -> FarDesk:
 
 
 class Front:
-    """The application behind Ray's own proxies: keys, limits on a request, the page, what there is. It opens no voice."""
+    """The application behind Ray's own proxies: keys, limits, the page, what there is. It opens no voice."""
 
-    async def __init__(self, settings: Settings, speakers: Any) -> None:
+    async def __init__(self, settings: Settings, speakers: Any) -> None:  # type: ignore[misc]  # as above
         log = Log()
         gatherer = Gatherer(settings, lambda what: log("gathering", what=what))
         self._service = Service(settings, gatherer, log, desk_of(speakers))

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import resource
 import signal
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -16,13 +17,16 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from gsvexport.errors import EnvironmentProblem
 from gsvexport.serve.app import Service
 from gsvexport.serve.far import FarDesk
+from gsvexport.serve.faults import Fault
 from gsvexport.serve.gather import Gatherer
+from gsvexport.serve.guard import Message, Receive, Send, refuse
 from gsvexport.serve.logs import Handler, Log
 from gsvexport.serve.memory import resident
 from gsvexport.serve.settings import Settings
 
 _HANG_UP = 1  # SIGHUP, which Python under Windows has no name for
 _BACKLOG = 2048
+_FILES = 256  # open ones beside connections: voices, libraries, the log
 _SEND_BUFFER = 1 << 16  # bytes in the kernel for each connection: what a caller does not take must not pile up there
 
 
@@ -101,7 +105,8 @@ async def running(
 
 def _config(settings: Settings, service: Service) -> uvicorn.Config:
     class Connection(PatientProtocol):
-        idle = settings.idle
+        idle, most = settings.idle, _room(settings.connections, service.log)
+        admitted: ClassVar[set[PatientProtocol]] = set()
 
     return uvicorn.Config(
         service.guard,
@@ -119,7 +124,6 @@ def _config(settings: Settings, service: Service) -> uvicorn.Config:
         access_log=False,
         proxy_headers=False,
         server_header=False,
-        limit_concurrency=settings.connections,
         backlog=_BACKLOG,
         timeout_keep_alive=max(1, round(settings.idle)),
         timeout_graceful_shutdown=1,  # what is being spoken was waited for already
@@ -141,9 +145,13 @@ class PatientProtocol(H11Protocol):
 
     uvicorn itself ends connections that are silent after an answer, not those that never ask, ask one byte at a time,
     or do not take what they asked for.
+
+    Those that came first go on being served: of more than `most`, the new ones are answered 503, and twice as many are
+    not even heard. (uvicorn's own limit refuses everybody, old and new, while too many are open.)
     """
 
-    idle = 15.0
+    idle, most = 15.0, 2000
+    admitted: ClassVar[set[PatientProtocol]] = set()  # of one server
     _timer: asyncio.TimerHandle | None = None
     _seen: tuple[int, int] | None = None  # requests, and bytes that were not taken, at the last look
 
@@ -151,13 +159,25 @@ class PatientProtocol(H11Protocol):
         """As uvicorn's."""
         super().connection_made(transport)
         self._requests = 0
+        if len(self.admitted) < self.most:
+            self.admitted.add(self)
+        elif len(self.connections) <= 2 * self.most:
+            self.app = _full
+        else:
+            transport.abort()
+            return
         self._timer = self.loop.call_later(self.idle, self._look)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """As uvicorn's."""
         if self._timer is not None:
             self._timer.cancel()
+        self.admitted.discard(self)
         super().connection_lost(exc)
+
+    def _should_upgrade(self) -> bool:
+        """As uvicorn's; who is not admitted gets no WebSocket either."""
+        return self.app is not _full and super()._should_upgrade()
 
     def on_response_complete(self) -> None:
         """As uvicorn's."""
@@ -178,6 +198,25 @@ class PatientProtocol(H11Protocol):
             return
         self._seen = (self._requests, left) if left or not answering else None
         self._timer = self.loop.call_later(self.idle, self._look)
+
+
+async def _full(scope: Message, receive: Receive, send: Send) -> None:
+    headers = (("retry-after", "5"), ("connection", "close"))
+    await refuse(scope, send, Fault(503, "too many connections are open", "too_many_connections", headers=headers))
+
+
+def _room(connections: int, log: Log) -> int:
+    """How many connections can be admitted: `connections`, or fewer where the system has not as many open files."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 2 * connections + _FILES
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return connections
+    room = max(1, (soft - _FILES) // 2)
+    log("fewer_connections", wanted=connections, possible=room, open_files=soft)
+    return room
 
 
 def _socket(settings: Settings) -> socket.socket:

@@ -53,7 +53,7 @@ class Settings:
     largest_body: int = 65_536
     largest_headers: int = 16_384
     idle: float = 15.0  # that a connection may be silent
-    connections: int = 1000
+    connections: int = 2000
     grace: float = 30.0  # for what is being spoken when the server is told to stop
     log_text: bool = False
     replicas: int = 1  # on Ray: the fewest

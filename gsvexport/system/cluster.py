@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from typing import Any
 
@@ -22,7 +23,7 @@ def join() -> Any:
     if not ray.is_initialized():
         address = os.environ.get("RAY_ADDRESS", "auto")
         try:
-            ray.init(address=address, logging_level="WARNING")
+            ray.init(address=address, logging_level=logging.WARNING)
         except (ConnectionError, TimeoutError, ValueError, RuntimeError) as error:
             what = f"no Ray cluster answers at {address}" if address != "auto" else "no Ray cluster runs here"
             raise EnvironmentProblem(what, fix="ray start --head, or RAY_ADDRESS=HOST:PORT") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import re
 import shlex
@@ -10,7 +11,9 @@ import subprocess
 from configparser import ConfigParser
 from pathlib import Path
 
+import jsonschema
 import pytest
+import yaml
 
 from gsvexport.cli.serve import serve
 from gsvexport.errors import InputError
@@ -100,3 +103,177 @@ def test_systemd_takes_the_unit(tmp_path):
     here.write_text(here.read_text().replace("ProtectSystem=strict", "ProtectSystme=strict"))
     done = subprocess.run(["systemd-analyze", "verify", here], capture_output=True, text=True)
     assert "ProtectSystme" in done.stderr  # it would say so
+
+
+CONTAINER = {
+    "type": "object",
+    "required": ["name", "image", "resources"],
+    "additionalProperties": False,
+    "properties": {
+        "name": {"pattern": "^[a-z0-9-]{1,63}$"},
+        "image": {"pattern": r"^[\w./-]+:\d[\w.-]*$"},
+        "env": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "required": ["name"],
+                "additionalProperties": False,
+                "properties": {
+                    "name": {"pattern": "^[A-Z_]+$"},
+                    "value": {"type": "string"},
+                    "valueFrom": {
+                        "type": "object",
+                        "required": ["secretKeyRef"],
+                        "additionalProperties": False,
+                        "properties": {"secretKeyRef": {"type": "object", "required": ["name", "key"]}},
+                    },
+                },
+            },
+        },
+        "ports": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "required": ["containerPort", "name"],
+                "properties": {"containerPort": {"type": "integer"}, "name": {"pattern": "^[a-z-]{1,15}$"}},
+            },
+        },
+        "resources": {
+            "type": "object",
+            "required": ["limits", "requests"],
+            "additionalProperties": False,
+            "properties": {
+                name: {
+                    "type": "object",
+                    "required": ["cpu", "memory"],
+                    "additionalProperties": False,
+                    "properties": {
+                        "cpu": {"type": "string", "pattern": "^[0-9]+m?$"},
+                        "memory": {"type": "string", "pattern": "^[0-9]+(Mi|Gi)$"},
+                    },
+                }
+                for name in ("limits", "requests")
+            },
+        },
+        "volumeMounts": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "required": ["name", "mountPath"],
+                "additionalProperties": False,
+                "properties": {"name": {}, "mountPath": {"pattern": "^/"}, "readOnly": {"type": "boolean"}},
+            },
+        },
+    },
+}
+POD = {
+    "type": "object",
+    "required": ["spec"],
+    "additionalProperties": False,
+    "properties": {
+        "spec": {
+            "type": "object",
+            "required": ["containers"],
+            "additionalProperties": False,
+            "properties": {
+                "containers": {"type": "array", "minItems": 1, "items": CONTAINER},
+                "volumes": {"type": "array", "items": {"type": "object", "required": ["name", "secret"]}},
+            },
+        }
+    },
+}
+START = {"type": "object", "additionalProperties": {"type": "string"}}  # KubeRay takes strings alone
+COUNT = {"type": "integer", "minimum": 0}
+# What of the RayService of KubeRay (ray.io/v1) the file uses; whatever else stands there is a mistake in writing.
+RAY_SERVICE = {
+    "type": "object",
+    "required": ["apiVersion", "kind", "metadata", "spec"],
+    "additionalProperties": False,
+    "properties": {
+        "apiVersion": {"const": "ray.io/v1"},
+        "kind": {"const": "RayService"},
+        "metadata": {"type": "object", "required": ["name"]},
+        "spec": {
+            "type": "object",
+            "required": ["serveConfigV2", "rayClusterConfig"],
+            "additionalProperties": False,
+            "properties": {
+                "serveConfigV2": {"type": "string"},
+                "rayClusterConfig": {
+                    "type": "object",
+                    "required": ["rayVersion", "headGroupSpec"],
+                    "additionalProperties": False,
+                    "properties": {
+                        "rayVersion": {"type": "string"},
+                        "enableInTreeAutoscaling": {"type": "boolean"},
+                        "headGroupSpec": {
+                            "type": "object",
+                            "required": ["rayStartParams", "template"],
+                            "additionalProperties": False,
+                            "properties": {"rayStartParams": START, "template": POD},
+                        },
+                        "workerGroupSpecs": {
+                            "type": "array",
+                            "items": {
+                                "type": "object",
+                                "required": ["groupName", "rayStartParams", "template"],
+                                "additionalProperties": False,
+                                "properties": {
+                                    "groupName": {"pattern": "^[a-z0-9-]+$"},
+                                    "replicas": COUNT,
+                                    "minReplicas": COUNT,
+                                    "maxReplicas": COUNT,
+                                    "rayStartParams": START,
+                                    "template": POD,
+                                },
+                            },
+                        },
+                    },
+                },
+            },
+        },
+    },
+}
+
+
+def ray_service():
+    return yaml.safe_load((FOLDER / "kuberay.yaml").read_text())
+
+
+def test_kubernetes_gets_a_ray_service():
+    value = ray_service()
+    jsonschema.validate(value, RAY_SERVICE)
+    cluster = value["spec"]["rayClusterConfig"]
+    version = re.search(r"ray\[serve\]==([\d.]+)", (ROOT / "pyproject.toml").read_text())[1]
+    image = (FOLDER / "Containerfile.ray").read_text()
+    assert cluster["rayVersion"] == version
+    assert f"rayproject/ray:{version}-" in image
+    pods = [one["template"]["spec"] for one in (cluster["headGroupSpec"], *cluster["workerGroupSpecs"])]
+    for pod in pods:
+        (container,) = pod["containers"]
+        assert container["env"][0]["name"] == f"{PREFIX}API_KEY"
+        assert {one["name"] for one in container["volumeMounts"]} == {one["name"] for one in pod["volumes"]}
+        assert f"GSVEXPORT_CONFIG={container['volumeMounts'][0]['mountPath']}" in image
+    for group in cluster["workerGroupSpecs"]:
+        assert group["minReplicas"] <= group["replicas"] <= group["maxReplicas"]
+    cluster["headGroupSpec"]["rayStartParms"] = cluster["headGroupSpec"].pop("rayStartParams")
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(value, RAY_SERVICE)
+
+
+def test_ray_serve_takes_what_the_ray_service_deploys():
+    schema = pytest.importorskip("ray.serve.schema", reason="the extra ray is not installed")
+    value = ray_service()
+    config = schema.ServeDeploySchema.model_validate(yaml.safe_load(value["spec"]["serveConfigV2"]))
+    (application,) = config.applications
+    module, name = application.import_path.split(":")
+    assert callable(getattr(importlib.import_module(module), name))
+    with pytest.raises(InputError, match="no API key"):
+        read_settings(application.args)
+    settings = read_settings(application.args, environment={f"{PREFIX}API_KEY": "k" * 32})
+    assert config.http_options.request_timeout_s > settings.deadline
+    (group,) = value["spec"]["rayClusterConfig"]["workerGroupSpecs"]
+    limits = group["template"]["spec"]["containers"][0]["resources"]["limits"]
+    room = int(limits["cpu"]) // settings.threads  # replicas in a pod
+    assert room * group["maxReplicas"] >= settings.most_replicas
+    assert room * settings.memory < int(limits["memory"].removesuffix("Gi")) * 2**30

@@ -125,6 +125,31 @@ def test_what_is_not_there_is_said_in_the_same_form(guarded):
     assert (answer.status_code, answer.json()["error"]["code"]) == (415, "media_type")
 
 
+def test_new_connections_beyond_the_limit_are_refused_and_the_open_ones_served(start):
+    server = start(connections=2)
+
+    def ask(one, path="/readyz"):
+        one.request("GET", path)
+        answer = one.getresponse()
+        return answer.status, json.loads(answer.read())
+
+    with contextlib.ExitStack() as stack:
+        first, second, third, fourth = (
+            stack.enter_context(contextlib.closing(http.client.HTTPConnection(server.host, server.port, timeout=10)))
+            for _ in range(4)
+        )
+        assert ask(first)[0] == ask(second)[0] == 200
+        status, value = ask(third)
+        assert (status, value["error"]["code"]) == (503, "too_many_connections")
+        assert raw(server, upgrade()).startswith(b"HTTP/1.1 503")
+        assert ask(first)[0] == ask(second)[0] == 200
+        second.close()
+        until = time.monotonic() + 10
+        while ask(fourth)[0] != 200:
+            assert time.monotonic() < until
+        assert ask(first)[0] == 200
+
+
 def test_silence_slow_headers_and_slow_bodies_end(guarded):
     began = time.monotonic()
     assert raw(guarded, b"") == b""

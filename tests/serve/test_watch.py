@@ -1,5 +1,6 @@
 """What is published while a server runs is served without a restart; what is taken back is served no more."""
 
+import os
 import shutil
 import threading
 import time
@@ -96,6 +97,25 @@ def test_an_older_version_does_not_come_back_unless_that_is_allowed(shelf, home,
     found = looks.look()
     assert not found.offers
     assert "older than what was pulled before" in str(found.refused)
+
+
+def test_a_version_that_nobody_serves_any_more_leaves_the_cache(shelf, home, second, tmp_path, monkeypatch):
+    monkeypatch.setenv("GSVEXPORT_CACHE", str(tmp_path / "cache"))
+    place = FolderPlace(tmp_path / "repository")
+    publish([shelf[0] / "alice.gsv"], place)
+    one = gather.Gatherer(Settings(voices=(str(place.root),)))
+    old = one.look().offers["alice"].path.parent
+    publish([second[0]], place)
+    new = one.look().offers["alice"].path.parent
+    assert old.is_dir()
+    for folder in (old, new):
+        os.utime(folder, (time.time() - 2 * gather._KEPT,) * 2)
+    assert one.look().offers["alice"].path.parent == new
+    assert not old.exists()
+    assert new.is_dir()  # as old, but in use
+    withdraw(place, "alice", "2")
+    again = gather.Gatherer(Settings(voices=(str(place.root),), allow_older=True)).look().offers["alice"]
+    assert again.path.parent == old  # put together again
 
 
 def test_what_cannot_be_looked_at_takes_nothing_away(shelf, home, tmp_path, monkeypatch):
