@@ -1,4 +1,5 @@
-"""What a server does under load: `python -m gsvexport.serve.bench VOICES… [--connections N] [--callers 1 4 8] …`.
+"""What a server does under load: `python -m gsvexport.serve.bench VOICES… [--connections N] [--callers 1 4 8] …`, or
+what one does that runs already: `python -m gsvexport.serve.bench http://localhost:8000 --callers 8`.
 
 Servers are processes of their own on loopback, the callers are this process. Every answer is compared with what the
 same request gave alone, byte by byte. Times are of one run on one machine: compare them with each other.
@@ -26,6 +27,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from gsvexport.serve.settings import PREFIX
+
 _SEEDS = 8
 _LONGEST = 600.0  # s that an answer may take
 
@@ -40,7 +43,47 @@ class Answer:
     body: str
 
 
-class Server:
+class Reached:
+    """A server at an address. The key is that of GSVEXPORT_SERVE_API_KEY, if it is set."""
+
+    def __init__(self, url: str) -> None:
+        parts = urlsplit(url)
+        if parts.scheme != "http" or parts.hostname is None:
+            raise SystemExit(f"no server can be at {url!r}")
+        self.host, self.port = parts.hostname, parts.port or 80
+        key = os.environ.get(f"{PREFIX}API_KEY")
+        self._head = f"Host: {parts.netloc}\r\nConnection: close\r\n"
+        self._head += f"Authorization: Bearer {key}\r\n" if key else ""
+
+    async def say(self, voice: str, text: str, seed: int = 0, *, stream: bool = False) -> Answer:
+        """One request, on a connection of its own."""
+        value = {"model": "gsvexport", "voice": voice, "input": text, "seed": seed}
+        value |= {"response_format": "pcm", "stream": stream}
+        return await asyncio.wait_for(self._ask("POST", "/v1/audio/speech", json.dumps(value).encode()), _LONGEST)
+
+    async def get(self, path: str) -> Any:
+        """What is at a path, as JSON or text."""
+        reader, writer = await asyncio.open_connection(self.host, self.port)
+        writer.write(f"GET {path} HTTP/1.1\r\n{self._head}\r\n".encode())
+        data = (await reader.read()).partition(b"\r\n\r\n")[2]
+        writer.close()
+        return json.loads(data) if data[:1] == b"{" else data.decode()
+
+    async def _ask(self, method: str, path: str, body: bytes) -> Answer:
+        began = time.perf_counter()
+        reader, writer = await asyncio.open_connection(self.host, self.port)
+        head = f"{method} {path} HTTP/1.1\r\n{self._head}Content-Type: application/json\r\n"
+        writer.write(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+        headers = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").lower()
+        found, first = hashlib.sha256(), 0.0
+        async for piece in _body(reader, headers):
+            first = first or time.perf_counter() - began
+            found.update(piece)
+        writer.close()
+        return Answer(int(headers.split()[1]), first, time.perf_counter() - began, found.hexdigest())
+
+
+class Server(Reached):
     """A server in a process of its own."""
 
     def __init__(self, voices: Sequence[str], *options: str) -> None:
@@ -48,10 +91,7 @@ class Server:
         self._log = tempfile.TemporaryFile()  # noqa: SIM115  # closed with the server
         self._process = subprocess.Popen(line, stdout=subprocess.PIPE, stderr=self._log, encoding="utf-8")
         assert self._process.stdout is not None
-        url = urlsplit(self._process.stdout.readline().strip())
-        if url.hostname is None or url.port is None:
-            raise SystemExit(f"no server came up: {' '.join(line)}")
-        self.host, self.port = url.hostname, url.port
+        super().__init__(self._process.stdout.readline().strip())
 
     @property
     def resident(self) -> float:
@@ -79,33 +119,6 @@ class Server:
         code = self._process.wait(60)
         self._log.close()
         return code
-
-    async def say(self, voice: str, text: str, seed: int = 0, *, stream: bool = False) -> Answer:
-        """One request, on a connection of its own."""
-        value = {"model": "gsvexport", "voice": voice, "input": text, "seed": seed}
-        value |= {"response_format": "pcm", "stream": stream}
-        return await asyncio.wait_for(self._ask("POST", "/v1/audio/speech", json.dumps(value).encode()), _LONGEST)
-
-    async def get(self, path: str) -> Any:
-        """What is at a path, as JSON or text."""
-        reader, writer = await asyncio.open_connection(self.host, self.port)
-        writer.write(f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
-        data = (await reader.read()).partition(b"\r\n\r\n")[2]
-        writer.close()
-        return json.loads(data) if data[:1] == b"{" else data.decode()
-
-    async def _ask(self, method: str, path: str, body: bytes) -> Answer:
-        began = time.perf_counter()
-        reader, writer = await asyncio.open_connection(self.host, self.port)
-        head = f"{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: application/json\r\n"
-        writer.write(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
-        headers = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").lower()
-        found, first = hashlib.sha256(), 0.0
-        async for piece in _body(reader, headers):
-            first = first or time.perf_counter() - began
-            found.update(piece)
-        writer.close()
-        return Answer(int(headers.split()[1]), first, time.perf_counter() - began, found.hexdigest())
 
 
 async def _body(reader: asyncio.StreamReader, headers: str) -> Any:
@@ -216,6 +229,14 @@ async def batched(
             _write({"what": f"{count} callers, rows 8 beside 1", "wall": wall, "processor": processor, **least})
 
 
+async def running_already(url: str, voice: str | None, callers: Sequence[int], text: str) -> None:
+    """So many callers at once of a server that somebody runs."""
+    server = Reached(url)
+    chosen = voice or (await server.get("/voices"))["voices"][0]["id"]
+    for count in callers:
+        told(f"{count} callers", await together([server.say(chosen, text, seed, stream=True) for seed in range(count)]))
+
+
 async def pooled(voices: Sequence[str], options: Sequence[str], memory: str, count: int, text: str) -> None:
     """Voices asked for at random under a budget of memory; after each was opened once."""
     with running(voices, *options, "--memory", memory) as server:
@@ -276,7 +297,8 @@ async def in_a_row(voices: Sequence[str], options: Sequence[str], count: int, te
 def main() -> None:
     """Measure what is asked for."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("voices", nargs="+")
+    parser.add_argument("voices", nargs="+", help="or the address of a server that runs: http://…, with --callers")
+    parser.add_argument("--voice", help="of a server that runs; its first one where this is absent")
     parser.add_argument("--text", default="Good morning.")
     parser.add_argument("--connections", type=int, metavar="N")
     parser.add_argument("--callers", type=int, nargs="+", metavar="N")
@@ -287,6 +309,9 @@ def main() -> None:
     parser.add_argument("--serve", default="", metavar="OPTIONS", help="of gsvexport serve, in one word")
     given = parser.parse_args()
     options = shlex.split(given.serve)
+    if given.voices[0].startswith("http"):
+        asyncio.run(running_already(given.voices[0], given.voice, given.callers or [8], given.text))
+        return
     if given.connections:
         asyncio.run(many_connections(given.voices, options, given.connections, given.text))
     if given.callers:

@@ -11,7 +11,8 @@ import threading
 import time
 
 import pytest
-from building import ROOT, command
+from building import command
+from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
 from gsvexport.serve.guard import _this_machine
@@ -161,6 +162,47 @@ def test_silence_slow_headers_and_slow_bodies_end(guarded):
     assert raw(guarded, b"GET / HTTP/1.1\r\n" + b"X: " + b"x" * 40_000).startswith(b"HTTP/1.1 400")
 
 
+def test_a_request_that_comes_byte_by_byte_ends(guarded):
+    began = time.monotonic()
+    with socket.create_connection((guarded.host, guarded.port), 10) as one, contextlib.suppress(OSError):
+        while time.monotonic() - began < 8:
+            one.sendall(b"G" if time.monotonic() - began < 0.1 else b"x")
+            time.sleep(0.05)
+    assert time.monotonic() - began < 6
+
+
+def test_many_headers_and_a_body_that_is_really_sent_are_refused(guarded):
+    many = b"".join(b"X-%d: y\r\n" % number for number in range(4000))
+    assert raw(guarded, b"GET /healthz HTTP/1.1\r\n" + many).startswith(b"HTTP/1.1 400")
+    before = guarded.service.desk.growth
+    sent = 0
+    with socket.create_connection((guarded.host, guarded.port), 10) as one, contextlib.suppress(OSError):
+        one.sendall(post("Content-Type: application/json", "Content-Length: 100000000"))
+        while sent < 100_000_000:
+            sent += one.send(b"x" * 65536)
+    assert sent < 50_000_000  # the connection ended long before
+    assert guarded.service.desk.growth - before < 50_000_000
+    assert guarded.client.get("/readyz").status_code == 200
+
+
+@pytest.mark.parametrize("name", ["..%2Falice", "%2e%2e", "..", "alice%00", "alice.gsv", "%2Fetc%2Fpasswd", "A" * 4000])
+def test_no_path_leads_out_of_the_catalogue(guarded, name):
+    found = raw(guarded, post(path=f"/voices/{name}/report").replace(b"POST", b"GET") + b"", timeout=10)
+    status = int(found.split()[1])
+    assert status in (400, 404)
+    assert b"root:" not in found
+    assert str(guarded.settings.voices[0]).encode() not in found
+
+
+def test_a_message_that_is_too_large_ends_the_conversation(guarded):
+    url = f"ws://{guarded.host}:{guarded.port}/v1/audio/live"
+    with connect(url, additional_headers={"Authorization": f"Bearer {KEY}"}, max_size=None) as talk:
+        talk.send("x" * 100_000)
+        with pytest.raises(ConnectionClosed) as ended:
+            talk.recv(timeout=10)
+        assert ended.value.rcvd.code == 1009
+
+
 def test_a_slow_reader_holds_up_nobody_and_is_left(start):
     server = start(rows=2, idle=0.4)
     text = " ".join(["It is a long story."] * 15)
@@ -240,9 +282,10 @@ def test_the_command_ends_well_on_sigterm(shelf, tmp_path):
         one = http.client.HTTPConnection(address.removeprefix("http://"), timeout=20)
         one.request("GET", "/readyz")
         assert one.getresponse().status == 200
-        example = [sys.executable, ROOT / "examples" / "serve_load.py", address, "alice", "Hello.", "--callers", "2"]
-        done = subprocess.run(example, capture_output=True, text=True, timeout=60, check=True)
-        assert "answers by status: {200: 2}" in done.stdout
+        line = [sys.executable, "-m", "gsvexport.serve.bench", address, "--voice", "alice", "--callers", "2"]
+        done = subprocess.run(line, capture_output=True, text=True, timeout=60, check=True)
+        told = json.loads(done.stdout)
+        assert (told["requests"], told["lost"], told["statuses"]) == (2, 0, {"200": 2})
         os.kill(process.pid, signal.SIGTERM)
         assert process.wait(20) == 0
         events = [json.loads(found)["event"] for found in process.stderr.read().splitlines()]
