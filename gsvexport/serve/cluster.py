@@ -44,7 +44,7 @@ def speakers(settings: Settings) -> Any:
                 target_ongoing_requests=max(1.0, settings.rows / 2),
             ),
         )
-        .bind(replace(settings, threads=cores))
+        .bind(replace(settings, threads=cores, key=""))
     )
 
 
@@ -69,10 +69,13 @@ def application(args: dict[str, Any]) -> Any:
 def run(settings: Settings, log: Log, listening: Callable[[str, int], None]) -> None:
     """Answer until SIGTERM or SIGINT, by replicas on the cluster that this process has joined; they end with it.
 
+    Where no machine has room for a replica, it waits for one.
+
     Raises: as `gsvexport.serve.run.serve`, and
         EnvironmentProblem: the replicas do not come up; their own logs say why.
     """
     gatherer = Gatherer(settings, lambda what: log("gathering", what=what))
+    gatherer.look()  # what is wrong with voices or names is told here, and not by replicas that do not come up
     serve.start(proxy_location="Disabled")
     try:
         try:
