@@ -248,12 +248,13 @@ def test_kubernetes_gets_a_ray_service():
     image = (FOLDER / "Containerfile.ray").read_text()
     assert cluster["rayVersion"] == version
     assert f"rayproject/ray:{version}-" in image
+    assert "GSVEXPORT_CONFIG=/home/ray/gsvexport " in image  # a folder that is written to, too
     pods = [one["template"]["spec"] for one in (cluster["headGroupSpec"], *cluster["workerGroupSpecs"])]
     for pod in pods:
         (container,) = pod["containers"]
         assert container["env"][0]["name"] == f"{PREFIX}API_KEY"
         assert {one["name"] for one in container["volumeMounts"]} == {one["name"] for one in pod["volumes"]}
-        assert f"GSVEXPORT_CONFIG={container['volumeMounts'][0]['mountPath']}" in image
+        assert f"ln -s {container['volumeMounts'][0]['mountPath']}/trusted-keys /home/ray/gsvexport/" in image
     for group in cluster["workerGroupSpecs"]:
         assert group["minReplicas"] <= group["replicas"] <= group["maxReplicas"]
     cluster["headGroupSpec"]["rayStartParms"] = cluster["headGroupSpec"].pop("rayStartParams")
