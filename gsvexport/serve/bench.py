@@ -88,7 +88,7 @@ class Server(Reached):
 
     def __init__(self, voices: Sequence[str], *options: str) -> None:
         line = [sys.executable, "-m", "gsvexport", "serve", *voices, "--port", "0", "--watch", "0", *options]
-        self._log = tempfile.TemporaryFile()  # noqa: SIM115  # closed with the server
+        self._log = tempfile.NamedTemporaryFile()  # noqa: SIM115  # closed with the server
         self._process = subprocess.Popen(line, stdout=subprocess.PIPE, stderr=self._log, encoding="utf-8")
         assert self._process.stdout is not None
         super().__init__(self._process.stdout.readline().strip())
@@ -109,9 +109,8 @@ class Server(Reached):
 
     def events(self, name: str) -> list[dict[str, Any]]:
         """What it has logged by that name."""
-        size = os.fstat(self._log.fileno()).st_size
-        lines = os.pread(self._log.fileno(), size, 0).splitlines()
-        return [one for one in map(json.loads, lines) if one["event"] == name]
+        with open(self._log.name, encoding="utf-8") as file:
+            return [one for one in map(json.loads, file) if one["event"] == name]
 
     def close(self) -> int:
         """End it as systemd would; its exit code."""

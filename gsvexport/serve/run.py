@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import resource
 import signal
 import socket
+import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any, ClassVar
 
@@ -207,6 +207,10 @@ async def _full(scope: Message, receive: Receive, send: Send) -> None:
 
 def _room(connections: int, log: Log) -> int:
     """How many connections can be admitted: `connections`, or fewer where the system has not as many open files."""
+    if sys.platform == "win32":
+        return connections
+    import resource  # Windows has none
+
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = 2 * connections + _FILES
     if soft != resource.RLIM_INFINITY and soft < wanted:
