@@ -4,15 +4,17 @@ import json
 import subprocess
 import sys
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import yaml
 from slim.conftest import SOVITS
 
 from gsvexport.cli import run
+from gsvexport.errors import VoiceError
 from gsvexport.slim import config
 from gsvexport.slim.recipe import read_recipe
-from gsvexport.slim.shape import of, slimmer
+from gsvexport.slim.shape import of, refuse_version, slimmer
 from gsvexport.synthetic import write_voice
 from gsvexport.voice.voice import read_voice
 
@@ -76,3 +78,9 @@ def test_what_does_not_go_together_is_refused(folder, tmp_path, capsys):
     assert run(["slim", str(folder), "--recipe", "tiny", "--config-only", "--work", out, "-o", out]) == 2
     assert run(["slim", str(folder), "--recipe", "tiny", "--config-only", "-t", "no-such", "-o", out]) == 4
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("version", ["v3", "v4"])
+def test_a_version_without_other_sizes_is_refused(version):
+    with pytest.raises(VoiceError, match=f"a {version} voice cannot be made smaller"):
+        refuse_version(SimpleNamespace(version=version, path="voice.toml"))
