@@ -306,10 +306,9 @@ def verify(
         return proof.self_test(artifact, source, depth, emulate, against, progress=progress)
     progress(note(f"{artifact} is {signed_by(artifact, key)}"))
     if emulate is None:
-        what: dict[str, Any] = {"source": source, "any_machine": any_machine, "depth": depth}
-        if teacher is not None:
-            what["teacher"] = taught_by(teacher, source, progress)
-        check = partial(_checked, verify_packed, artifact, key, **what)
+        taught = taught_by(teacher, source, progress) if teacher is not None else None
+        here = partial(verify_packed, source=source, teacher=taught, any_machine=any_machine, depth=depth)
+        check = partial(_checked, here, artifact, key)
     else:
         core = None if emulate == _TARGETS_CORE else emulate
         check = partial(_checked, proof.emulated, artifact, key, core=core, source=source, depth=depth)

@@ -223,11 +223,11 @@ def make_plan(
             lines += [f"{backend} is emulated: {'; '.join(stand_in.MODES)}", stand_in.REMAINS]
     depth = Depth(level)
     lines += ["let both say held-out sentences, freely and on the same codes, and listen"] if depth.deep else []
-    params: dict[str, Any] = {"gates": target.gates, "depth": {"level": depth.level, "seeds": depth.seeds}}
+    verified: dict[str, Any] = {"gates": target.gates, "depth": {"level": depth.level, "seeds": depth.seeds}}
     if subject.teacher:
         lines += ["compare it with the teacher that it was made of, too"]
-        params["teacher"] = subject.teacher
-    add("verify", params, [packed], lines)
+        verified["teacher"] = subject.teacher
+    add("verify", verified, [packed], lines)
     return Plan(target, subject, tuple(steps))
 
 
