@@ -225,6 +225,7 @@ def source(voice: Path | None, out: Path, force: bool, progress: Progress) -> No
 @cli.command()
 @click.argument("artifact", type=_PATH)
 @click.option("--source", type=_PATH, help="Compare with this ONNX source, too.")
+@click.option("--teacher", type=_PATH, metavar="VOICE", help="A student: compare with the voice it was made of, too.")
 @_level
 @click.option(
     "--seeds", type=click.IntRange(1), default=1, show_default=True, help="Level 3: times it says each sentence."
@@ -253,6 +254,7 @@ def source(voice: Path | None, out: Path, force: bool, progress: Progress) -> No
 def verify(
     artifact: Path,
     source: Path | None,
+    teacher: Path | None,
     level: int,
     seeds: int,
     sentences: Path | None,
@@ -289,7 +291,7 @@ def verify(
     """
     from gsvexport.cli import proof
     from gsvexport.cli.keys import signed_by
-    from gsvexport.cli.reports import judged_by, show_report, verify_against
+    from gsvexport.cli.reports import judged_by, show_report, taught_by, verify_against
     from gsvexport.compiler.pack import verify_packed
     from gsvexport.errors import EnvironmentProblem, GateFailed, InputError
     from gsvexport.report.rule import Tolerance
@@ -298,11 +300,15 @@ def verify(
     if heard is not None and (against is not None or self_test):
         raise InputError("--heard is for the report of one artifact", fix="use compare --heard to compare two")
     depth = Depth(level, seeds, sentences, required, recogniser)
+    if teacher is not None and (self_test or emulate is not None):
+        raise InputError("--teacher is for an artifact that runs here", fix="leave out --self-test and --emulate")
     if self_test:
         return proof.self_test(artifact, source, depth, emulate, against, progress=progress)
     progress(note(f"{artifact} is {signed_by(artifact, key)}"))
     if emulate is None:
-        check = partial(_checked, verify_packed, artifact, key, source=source, any_machine=any_machine, depth=depth)
+        taught = taught_by(teacher, source, progress) if teacher is not None else None
+        here = partial(verify_packed, source=source, teacher=taught, any_machine=any_machine, depth=depth)
+        check = partial(_checked, here, artifact, key)
     else:
         core = None if emulate == _TARGETS_CORE else emulate
         check = partial(_checked, proof.emulated, artifact, key, core=core, source=source, depth=depth)

@@ -26,6 +26,23 @@ def show_report(report: Report, *, as_json: bool) -> None:
     echo(told, nl=False, color=True)
 
 
+def taught_by(teacher: Path, source: Path | None, progress: Progress) -> Path:
+    """The source of a student's teacher, a voice or a source; exported to the cache where need be.
+
+    Raises:
+        InputError: the student's `source` says that it was made of another voice.
+    """
+    from gsvexport.compiler.build import source_of
+    from gsvexport.compiler.source import open_source
+    from gsvexport.compiler.store import Store
+    from gsvexport.verify.student import refuse_another
+
+    found = source_of(teacher, Store(note=progress), progress)
+    if source is not None:
+        refuse_another(open_source(source).meta["provenance"], found.meta["provenance"], str(teacher))
+    return found.path
+
+
 def judged_by(report: Report, path: Path, heard: Path | None) -> Report:
     """The report of an artifact with what people heard, where there are scores of theirs.
 

@@ -16,6 +16,7 @@ from gsvexport.errors import InputError, missing_package
 from gsvexport.progress import Progress
 
 if TYPE_CHECKING:
+    from gsvexport.slim.recipe import Recipe
     from gsvexport.slim.run import Slimmed
 
 _PATH = click.Path(path_type=Path)
@@ -33,6 +34,14 @@ _LARGEST_TEXTS = 16 << 20  # bytes
 )
 @click.option("--work", type=_PATH, metavar="DIR", help="Where data and checkpoints are kept. [default: the cache]")
 @click.option("--force", is_flag=True, help="Replace NEWVOICE if it exists.")
+@click.option(
+    "--config-only",
+    is_flag=True,
+    help="Write only upstream's training configurations, at these sizes, to NEWVOICE.",
+)
+@click.option(
+    "-t", "--target", "targets", multiple=True, metavar="NAME", help="With --config-only: what it will cost there."
+)
 @shows_progress
 def slim(
     voice: Path,
@@ -43,6 +52,8 @@ def slim(
     scale: float,
     work: Path | None,
     force: bool,
+    config_only: bool,
+    targets: tuple[str, ...],
     progress: Progress,
 ) -> None:
     """Make a smaller VOICE: prune it, or distil it, by a recipe.
@@ -55,10 +66,18 @@ def slim(
     Examples:
       gsvexport slim voices/alice --recipe prune-30 -o voices/alice-30
       gsvexport slim voices/alice --recipe mine.toml --texts said.txt -o voices/alice-mine
+      gsvexport slim voices/alice --recipe tiny --config-only -t raspberry-pi-5 -o configs
     """
     from gsvexport.slim.recipe import read_recipe
 
     asked = read_recipe(recipe).scaled(scale)
+    if config_only:
+        if texts is not None or work is not None:
+            raise InputError("--config-only trains nothing, so it takes no --texts and no --work")
+        echo(_configs(voice, asked, out, targets, force=force), nl=False)
+        return
+    if targets:
+        raise InputError("--target is for the estimates of --config-only", fix="add --config-only")
     own = _lines(texts) if texts else []
     if find_spec("torch") is None:
         raise missing_package("torch", "gsvexport slim", "slim")
@@ -66,6 +85,27 @@ def slim(
 
     found = make(voice, asked, out, seed=seed, texts=own, work=work, force=force, progress=progress)
     echo(_page(found), nl=False)
+
+
+def _configs(path: Path, recipe: Recipe, out: Path, targets: tuple[str, ...], *, force: bool) -> str:
+    from gsvexport.compiler.plan import check
+    from gsvexport.files import refuse_existing
+    from gsvexport.slim import config
+    from gsvexport.slim.shape import of, refuse_version, slimmer, top_k
+    from gsvexport.target.target import read_targets
+    from gsvexport.voice.voice import read_voice
+
+    refuse_existing(out, force=force)
+    chosen = read_targets(targets)
+    for target in chosen:
+        check(target)
+    voice = read_voice(path)
+    refuse_version(voice)
+    before = of(voice)
+    after = slimmer(before, recipe)
+    costs = config.costs(before, after, chosen)
+    written = config.write(after, top_k(voice), out, force=force)
+    return "".join(f"{one} is written\n" for one in written) + "\n" + costs
 
 
 def _lines(path: Path) -> list[str]:

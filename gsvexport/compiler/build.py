@@ -83,6 +83,9 @@ def build(
     _refuse_outputs(folder, outputs, force=force)
     store = Store(note=say)
     opened = replace(opened, source=obtain_source(opened, plans[0], store, say))
+    if (teacher := opened.teacher) is not None:
+        plan = make_plan(chosen[0], teacher.subject)  # the step `source` is the same for all
+        opened = replace(opened, teacher=replace(teacher, source=obtain_source(teacher, plan, store, say)))
     errors: list[GsvError] = []
     for plan, path in zip(plans, outputs, strict=True):
         own = within(plan.target.name, say)

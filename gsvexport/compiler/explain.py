@@ -100,6 +100,12 @@ def explain(plan: Plan, found: Sizes) -> str:
     return "\n".join(lines) + "\n"
 
 
+def costs(plan: Plan, found: Sizes) -> str:
+    """The estimates of memory and speed alone, for a voice of these sizes, as text."""
+    lines = [*_entry("memory", _memory(plan.target, found)), *_entry("speed", _speed(plan.target, found))]
+    return "\n".join(lines) + "\n"
+
+
 def _choices(plan: Plan) -> list[str]:
     target, lines = plan.target, []
     every = stages(plan.subject.version)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from gsvexport.artifact.container import SUFFIX
 from gsvexport.compiler.plan import Subject
-from gsvexport.errors import ArtifactError, InputError
+from gsvexport.errors import ArtifactError, InputError, VoiceError
 from gsvexport.files import atomic_directory, canonical_json, refuse_existing, sha256_bytes, sha256_file
 from gsvexport.progress import Progress, note
 from gsvexport.stages import PRETRAINED_STAGES
@@ -27,7 +27,8 @@ class Opened:
     """What a VOICE argument turned out to be: checkpoints (`voice`), or an exported source (`source`). A build hands it
     on with the source of the voice in it.
 
-    `notice` is what the voice's licence asks to be told with it, or None.
+    `notice` is what the voice's licence asks to be told with it, or None. `teacher` is the voice that a student was
+    made of, where it lies where the student says; elsewhere `untaught` says why there is none.
     """
 
     subject: Subject
@@ -35,6 +36,8 @@ class Opened:
     voice: Voice | None = None
     source: Source | None = None
     notice: bytes | None = None
+    teacher: Opened | None = None
+    untaught: str = ""
 
     @property
     def exported(self) -> Source:
@@ -93,7 +96,30 @@ def open_voice(
         say(note(word))
     baked, networks = voice.reference is not None, voice.pretrained.stages
     subject = Subject("voice", voice.name, voice.version, baked, voice_digest(voice), networks)
-    return _with_notice(Opened(subject, path, voice=voice, notice=voice.notice))
+    opened = _with_notice(Opened(subject, path, voice=voice, notice=voice.notice))
+    return _taught(opened, say) if "slim" in voice.provenance else opened
+
+
+def _taught(student: Opened, say: Progress) -> Opened:
+    """A student with its teacher, which is not asked for its own."""
+    from gsvexport.voice.profile import read_profile
+    from gsvexport.voice.voice import read_voice
+
+    profile = read_profile(student.path)
+    assert profile.slim is not None
+    path, wrong = profile.path.parent / profile.slim.teacher, "it has other weights"
+    try:
+        voice = read_voice(path)
+    except (VoiceError, OSError) as error:
+        wrong = " ".join(str(error).split())
+    else:
+        if (voice.gpt.sha256, voice.sovits.sha256) == (profile.slim.teacher_gpt, profile.slim.teacher_sovits):
+            baked, digest = voice.reference is not None, voice_digest(voice)
+            subject = Subject("voice", voice.name, voice.version, baked, digest, voice.pretrained.stages)
+            teacher = _with_notice(Opened(subject, path, voice=voice, notice=voice.notice))
+            return replace(student, subject=replace(student.subject, teacher=teacher.subject.digest), teacher=teacher)
+    say(note(f"the teacher at {path} is not compared with: {wrong}"))
+    return replace(student, untaught=f"its teacher does not lie where {profile.path.name} says")
 
 
 def export_source(

@@ -45,7 +45,10 @@ def pack_and_verify(plan: Plan, opened: Opened, parts: list[Path], work: Path, s
     manifest = _assemble(plan, opened, parts, work / "files")
     depth = Depth(**plan.step("verify").params["depth"])
     references = reference_feeds(opened.exported, opened.voice.reference if opened.voice else None)
-    return prove(manifest, work, opened.exported.path, references, depth, say)
+    teacher = opened.teacher.exported.path if opened.teacher else None
+    return prove(
+        manifest, work, opened.exported.path, references, depth, say, teacher=teacher, untaught=opened.untaught
+    )
 
 
 def prove(
@@ -55,8 +58,12 @@ def prove(
     references: list[dict[str, Any]] | None,
     depth: Depth,
     say: Progress,
+    **beside: Any,
 ) -> Report:
-    """Pack what is in `work`/files, unpack it, verify it, and write `work`/artifact.gsv with the report."""
+    """Pack what is in `work`/files, unpack it, verify it, and write `work`/artifact.gsv with the report.
+
+    `beside` is what `verify_artifact` is told of a student's teacher.
+    """
     say("packing")
     files = work / "files"
     manifest = container.with_members(manifest, files)
@@ -65,7 +72,7 @@ def prove(
     (work / "unverified.gsv").unlink()
     elsewhere = mismatch(manifest.target)
     say(f"verifying on {elsewhere}, which is no {manifest.target['name']}" if elsewhere else "verifying")
-    report = _verified(work / "unpacked", manifest, say, source=source, references=references, depth=depth)
+    report = _verified(work / "unpacked", manifest, say, source=source, references=references, depth=depth, **beside)
     report = replace(report, elsewhere=elsewhere)
     shutil.rmtree(work / "unpacked")
     (files / REPORT).write_bytes(canonical_json(report.to_json()).encode())
@@ -81,6 +88,7 @@ def verify_packed(
     path: Path,
     *,
     source: Path | None = None,
+    teacher: Path | None = None,
     any_machine: bool = False,
     depth: Depth | None = None,
     key: Key | None = None,
@@ -88,7 +96,8 @@ def verify_packed(
 ) -> Report:
     """Verify an artifact as it is on this machine: every byte, then every stage against its golden vectors.
 
-    `source`, a source folder, adds the comparison with the source. `any_machine` takes an artifact that was made for
+    `source`, a source folder, adds the comparison with the source, and `teacher` that of a student with the source of
+    its teacher. `any_machine` takes an artifact that was made for
     another machine, and the report says so. `depth` says how far to go, and what has to run; `key` who has to have
     signed it.
 
@@ -98,9 +107,25 @@ def verify_packed(
     folder, manifest = intact(path, key=key, progress=progress)
     if not any_machine:
         check_machine(manifest.target, path)
-    report = _verified(folder, manifest, progress or (lambda _: None), source=source, depth=depth)
+    untaught = "no teacher was given to compare with" if teacher is None and _slim(source) else ""
+    report = _verified(
+        folder,
+        manifest,
+        progress or (lambda _: None),
+        source=source,
+        depth=depth,
+        teacher=teacher,
+        untaught=untaught,
+    )
     report = insist(report, depth.required if depth else ())
     return replace(report, elsewhere=mismatch(manifest.target))
+
+
+def _slim(source: Path | None) -> bool:
+    """Whether a source is a student's."""
+    from gsvexport.compiler.source import open_source
+
+    return source is not None and "slim" in open_source(source).meta.get("provenance", {})
 
 
 def _verified(folder: Path, manifest: Manifest, say: Progress, **what: Any) -> Report:

@@ -62,7 +62,8 @@ CODE: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 @dataclass(frozen=True)
 class Subject:
     """What is exported. `kind` is "voice" (checkpoints) or "source" (exported already); `digest` names its content,
-    `pretrained` the stages of pretrained networks that it was given."""
+    `pretrained` the stages of pretrained networks that it was given, `teacher` the digest of the voice that a student
+    is compared with, too."""
 
     kind: str
     name: str
@@ -70,6 +71,7 @@ class Subject:
     baked: bool
     digest: str
     pretrained: tuple[str, ...] = ()
+    teacher: str = ""
 
     @property
     def every(self) -> tuple[str, ...]:
@@ -221,8 +223,11 @@ def make_plan(
             lines += [f"{backend} is emulated: {'; '.join(stand_in.MODES)}", stand_in.REMAINS]
     depth = Depth(level)
     lines += ["let both say held-out sentences, freely and on the same codes, and listen"] if depth.deep else []
-    params = {"gates": target.gates, "depth": {"level": depth.level, "seeds": depth.seeds}}
-    add("verify", params, [packed], lines)
+    verified: dict[str, Any] = {"gates": target.gates, "depth": {"level": depth.level, "seeds": depth.seeds}}
+    if subject.teacher:
+        lines += ["compare it with the teacher that it was made of, too"]
+        verified["teacher"] = subject.teacher
+    add("verify", verified, [packed], lines)
     return Plan(target, subject, tuple(steps))
 
 

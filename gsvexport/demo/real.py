@@ -103,6 +103,26 @@ def halves(tensors: Mapping[str, Floats]) -> dict[str, NDArray[np.float16]]:
     return {name: np.clip(value, -65504, 65504).astype(np.float16) for name, value in tensors.items()}
 
 
+def gpt_config(dims: Any) -> dict[str, Any]:
+    """The `config` of a GPT file with these sizes."""
+    return {
+        "data": {"max_sec": 54, "pad_val": dims.eos},
+        "model": {
+            "vocab_size": dims.vocab,
+            "phoneme_vocab_size": dims.phones,
+            "embedding_dim": dims.width,
+            "hidden_dim": dims.width,
+            "head": dims.heads,
+            "linear_units": 4 * dims.width,
+            "n_layer": dims.layers,
+            "dropout": 0,
+            "EOS": dims.eos,
+            "random_bert": 0,
+        },
+        "inference": {"top_k": 15},
+    }
+
+
 def hparams(dims: Any) -> HParams:
     """The `config` of a SoVITS file with these sizes."""
     return HParams(

@@ -13,9 +13,17 @@ from gsvexport.files import atomic_file, canonical_json, sha256_file
 from gsvexport.report.margins import used
 from gsvexport.report.stored import read_stored
 from gsvexport.report.terminal import place, verdict
+from gsvexport.verify import student
 from gsvexport.verify.report import Report
 
 SCHEMA = 1
+# What says how far a student is from its teacher, what people would hear first: name and words.
+TAUGHT = {
+    "free_run.p808_drop": "P.808 lost",
+    "free_run.wer_rise": "WER risen",
+    "pipeline.log_mel_l1": "log-mel distance",
+    "step.kl": "KL of codes",
+}
 RELEASE, SUMS, MEASURED = "release.json", "SHA256SUMS", "measured.json"
 
 
@@ -25,6 +33,7 @@ class Row:
 
     `verdict` is "pass", "fail" or "not_run", `checks` counts its checks by status, `place` says where they ran if that
     is not the device itself, `nearest` is the check that uses up most of its limit and the share that it uses.
+    `taught` is what was measured of a student beside its teacher, empty for other voices.
     """
 
     file: str
@@ -41,6 +50,7 @@ class Row:
     checks: dict[str, int]
     place: str
     nearest: tuple[str, float] | None
+    taught: dict[str, float]
 
 
 def row_of(path: Path) -> Row:
@@ -68,6 +78,13 @@ def row_of(path: Path) -> Row:
         checks=dict(sorted(Counter(check.status for check in report.checks).items())),
         place=place(report),
         nearest=(f"{worst[1].stage}.{worst[1].metric}", worst[0]) if worst else None,
+        taught={
+            name: check.value
+            for check in report.checks
+            if check.against == student.AGAINST
+            and (name := f"{check.stage}.{check.metric}") in TAUGHT
+            and check.value is not None
+        },
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from gsvexport.release.trade import Measured, trades
 from gsvexport.report.document import document
 from gsvexport.report.markup import Html, element
 from gsvexport.report.page import VERDICTS
@@ -18,11 +19,17 @@ _COLUMNS = ("Voice", "Target", "Size", "Precision", "Proof", "Nearest limit", "R
 _NUMBERS = ("Size", "RTF here", "First audio here")
 _NOT_RUN = "not run here"
 
-Measured = Mapping[str, Mapping[str, float | str]]
 
+def overview(
+    rows: Sequence[Row],
+    failed: Sequence[tuple[str, int, str]],
+    measured: Measured,
+    families: Mapping[str, str] | None = None,
+) -> str:
+    """The whole file. `failed` has label, exit code and message of what was not built; `measured` is by file name.
 
-def overview(rows: Sequence[Row], failed: Sequence[tuple[str, int, str]], measured: Measured) -> str:
-    """The whole file. `failed` has label, exit code and message of what was not built; `measured` is by file name."""
+    `families` are the files of students with those of their teachers.
+    """
     passed = sum(row.verdict == "pass" for row in rows)
     state = "fail" if failed else "pass" if passed == len(rows) else "not_run"
     counted = f"{passed} of {len(rows) + len(failed)} artifacts passed"
@@ -45,6 +52,7 @@ def overview(rows: Sequence[Row], failed: Sequence[tuple[str, int, str]], measur
             "what it may. RTF is the time to compute a second of sound.",
             class_="soft",
         ),
+        trades(rows, measured, families or {}),
     ]
     return document(f"{VERDICTS[state]}: {counted}", body)
 

@@ -17,12 +17,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from gsvexport.errors import EnvironmentProblem, GateFailed, GsvError, InputError
+from gsvexport.errors import EnvironmentProblem, GateFailed, GsvError, InputError, VoiceError
 from gsvexport.files import TEMPORARY_PREFIX, atomic_file, disk_errors, sha256_file
 from gsvexport.progress import Progress, Step, counted, heard, note
 from gsvexport.release.index import RELEASE, SUMS, Row, row_of, write_index
@@ -30,6 +30,7 @@ from gsvexport.release.overview import OVERVIEW, overview
 from gsvexport.system import disk
 from gsvexport.system.locks import FOREVER, acquire
 from gsvexport.target.target import read_targets
+from gsvexport.voice.profile import read_profile
 
 _MEMORY_OF_A_BUILD = 3e9  # bytes; a full-size voice takes 1.7 to 2.3 GB
 ATTEMPTS_LEFT = "*.report.json"
@@ -115,7 +116,7 @@ def release(
             for path in out.glob(ATTEMPTS_LEFT):  # of an attempt that failed
                 disk.remove(path)
             write_index(out, rows, measured)
-            _write_overview(out, rows, (), measured)
+            _write_overview(out, rows, (), measured, _families(outcomes))
         finally:
             disk.remove_tree(staging)
     return rows
@@ -257,12 +258,32 @@ def _measure(paths: Sequence[Path], say: Progress) -> dict[str, dict[str, float 
     return found
 
 
+def _families(outcomes: Sequence[Outcome]) -> dict[str, str]:
+    """The artifact of each student's teacher for the same target, where the release holds both; by the student's."""
+    made: dict[tuple[Path, str], str] = {}
+    taught: dict[str, tuple[Path, str]] = {}
+    for one in outcomes:
+        if one.artifact is None or one.job.voice is None:
+            continue
+        with contextlib.suppress(VoiceError):  # a source says nothing of a teacher
+            profile = read_profile(Path(one.job.voice))
+            folder = profile.path.parent.resolve()
+            made[folder, one.job.target] = one.artifact.name
+            if profile.slim:
+                taught[one.artifact.name] = ((folder / profile.slim.teacher).resolve(), one.job.target)
+    return {name: made[teacher] for name, teacher in taught.items() if teacher in made}
+
+
 def _write_overview(
-    out: Path, rows: Sequence[Row], failed: Sequence[Outcome], measured: dict[str, dict[str, float | str]]
+    out: Path,
+    rows: Sequence[Row],
+    failed: Sequence[Outcome],
+    measured: dict[str, dict[str, float | str]],
+    families: Mapping[str, str] | None = None,
 ) -> None:
     missing = [(one.job.label, one.code, one.message) for one in failed]
     with atomic_file(out / OVERVIEW, force=True) as work:
-        work.write_bytes(overview(rows, missing, measured).encode())
+        work.write_bytes(overview(rows, missing, measured, families or {}).encode())
 
 
 __all__ = ["OVERVIEW", "RELEASE", "SUMS", "Job", "Row", "release"]

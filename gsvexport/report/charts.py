@@ -100,6 +100,34 @@ def size_bars(rows: Mapping[str, Mapping[str, int]], *, title: str) -> Html:
     return Html(_svg(parts, height, title) + element("p", legend, class_="legend"))
 
 
+def scatter(points: Sequence[tuple[str, float, float]], *, across: str, up: str, title: str) -> Html:
+    """Points (name, x ≥ 0, y) on axes that begin at 0; `across` and `up` name the axes."""
+    height, top, left, right = 200, 22, 40, 70
+    widest = max((x for _, x, _ in points), default=0.0) or 1.0
+    highest = max(max(y for _, _, y in points), 0.0) or 1.0
+    lowest = min(min(y for _, _, y in points), 0.0)
+    floor = height - top
+
+    def place(x: float, y: float) -> tuple[float, float]:
+        share = (y - lowest) / (highest - lowest)
+        return left + (_WIDTH - left - right) * x / widest, floor - (floor - top) * share
+
+    zero = place(0, 0)[1]
+    parts = [
+        element("line", x1=left, x2=left, y1=top, y2=floor, class_="grid"),
+        element("line", x1=left, x2=_WIDTH - right, y1=f"{zero:.1f}", y2=f"{zero:.1f}", class_="grid"),
+        element("text", up, x=2, y=12, class_="tick"),
+        element("text", across, x=_WIDTH - right, y=height - 4, class_="tick", text_anchor="end"),
+        element("text", number(highest), x=2, y=top + 4, class_="tick"),
+        element("text", number(widest), x=_WIDTH - right, y=floor + 12, class_="tick", text_anchor="end"),
+    ]
+    for name, x, y in points:
+        right_of, above = place(x, y)
+        parts.append(element("circle", cx=f"{right_of:.1f}", cy=f"{above:.1f}", r=4, fill="currentColor"))
+        parts.append(element("text", name, x=f"{right_of + 7:.1f}", y=f"{above + 3:.1f}"))
+    return _svg(parts, height, title)
+
+
 def kind_class(kind: str) -> str:
     """The style sheet's class for a kind of weight; unknown ones share a colour."""
     return f"kind-{kind if kind in KINDS else 'other'}"

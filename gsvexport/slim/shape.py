@@ -14,6 +14,7 @@ from math import prod
 from gsvexport.errors import InputError, VoiceError
 from gsvexport.slim.recipe import Recipe
 from gsvexport.stages import VERSIONS
+from gsvexport.voice.config import Config
 from gsvexport.voice.dims import SovitsDims, T2SDims
 from gsvexport.voice.layout import Shape, expected_sovits, expected_t2s
 from gsvexport.voice.voice import Voice
@@ -44,7 +45,21 @@ def refuse(voice: Voice) -> None:
     """Raise where a voice cannot be a teacher.
 
     Raises:
-        VoiceError: v3 or v4, whose sizes upstream has in its code; or no reference.
+        VoiceError: as `refuse_version`, or no reference.
+    """
+    refuse_version(voice)
+    if voice.reference is None:
+        raise VoiceError(
+            f"{voice.path} has no [reference], and the teacher has to speak",
+            fix="gsvexport init writes one: gsvexport init GPT.ckpt SOVITS.pth --reference ref.wav --text …",
+        )
+
+
+def refuse_version(voice: Voice) -> None:
+    """Raise where a version has no other sizes.
+
+    Raises:
+        VoiceError: v3 or v4, whose sizes upstream has in its code.
     """
     if VERSIONS[voice.version].mel is not None:
         raise VoiceError(
@@ -52,11 +67,12 @@ def refuse(voice: Voice) -> None:
             "code, so no file of another size would load there",
             limit="v1, v2, v2Pro, v2ProPlus",
         )
-    if voice.reference is None:
-        raise VoiceError(
-            f"{voice.path} has no [reference], and the teacher has to speak",
-            fix="gsvexport init writes one: gsvexport init GPT.ckpt SOVITS.pth --reference ref.wav --text …",
-        )
+
+
+def top_k(voice: Voice) -> int:
+    """The teacher's, which upstream's exporters read; its usual one where the config has none."""
+    value = Config(voice.gpt.config).value("inference.top_k")
+    return value if type(value) is int and 0 < value <= 1024 else 15
 
 
 def slimmer(shapes: Shapes, recipe: Recipe) -> Shapes:

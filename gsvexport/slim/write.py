@@ -12,13 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from gsvexport.demo.real import halves, hparams
+from gsvexport.demo.real import gpt_config, halves, hparams
 from gsvexport.files import atomic_directory
-from gsvexport.slim.shape import Shapes
+from gsvexport.slim.shape import Shapes, top_k
 from gsvexport.stages import MARKED_V1
 from gsvexport.synthetic.container import write_checkpoint
-from gsvexport.train.pack import array, gpt_config
-from gsvexport.voice.config import Config
+from gsvexport.train.pack import array
 from gsvexport.voice.layout import T2S_PREFIX
 from gsvexport.voice.networks import Synthesizer, Text2Semantic
 from gsvexport.voice.profile import NOTICE, read_profile
@@ -50,7 +49,7 @@ def write(
     """
     info = f"slim: {told['recipe']}"
     config = gpt_config(shapes.t2s)
-    config["inference"] = {"top_k": _top_k(voice)}
+    config["inference"] = {"top_k": top_k(voice)}
     gpt = {"weight": halves(_arrays(t2s, T2S_PREFIX)), "config": config, "info": info}
     sovits = {"weight": halves(_arrays(synthesizer)), "config": hparams(shapes.sovits), "info": info}
     header = _HEADERS.get(voice.version)
@@ -64,12 +63,6 @@ def write(
 
 def _arrays(network: nn.Module, prefix: str = "") -> dict[str, NDArray[np.float32]]:
     return {f"{prefix}{name}": array(value) for name, value in network.state_dict().items()}
-
-
-def _top_k(voice: Voice) -> int:
-    """The teacher's, which upstream's exporters read; its usual one where the config has none."""
-    value = Config(voice.gpt.config).value("inference.top_k")
-    return value if type(value) is int and 0 < value <= 1024 else 15
 
 
 def _toml(voice: Voice, told: Mapping[str, Any], work: Path, out: Path) -> str:

@@ -14,14 +14,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from gsvexport.demo.real import hparams
+from gsvexport.demo.real import gpt_config, hparams
 from gsvexport.files import atomic_directory, atomic_file, canonical_json
 from gsvexport.synthetic.container import write_checkpoint
 from gsvexport.text.symbols import symbols
 from gsvexport.train.data import Acoustic, Heard
 from gsvexport.train.shape import GPT, SOVITS
 from gsvexport.train.tokens import Vocabulary
-from gsvexport.voice.dims import T2SDims
 from gsvexport.voice.layout import T2S_PREFIX
 from gsvexport.voice.networks import Synthesizer, Text2Semantic
 
@@ -166,24 +165,4 @@ def _sentence(one: Heard, known: Vocabulary) -> dict[str, Any]:
         "phones": [names[number] for number in ids],
         "phone_ids": ids,
         "true_codes": codes,
-    }
-
-
-def gpt_config(dims: T2SDims) -> dict[str, Any]:
-    """The `config` of a GPT file with these sizes."""
-    return {
-        "data": {"max_sec": 54, "pad_val": dims.eos},
-        "model": {
-            "vocab_size": dims.vocab,
-            "phoneme_vocab_size": dims.phones,
-            "embedding_dim": dims.width,
-            "hidden_dim": dims.width,
-            "head": dims.heads,
-            "linear_units": 4 * dims.width,
-            "n_layer": dims.layers,
-            "dropout": 0,
-            "EOS": dims.eos,
-            "random_bert": 0,
-        },
-        "inference": {"top_k": 15},
     }

@@ -96,7 +96,7 @@ def pack_voice(job: Job) -> None:
     tensors = packed_gpt(network.eval(), t2s.read(job.corpus, LEARNED.eos))
     half, book = package.TextHalf(), _codebook(job)
     with atomic_directory(job.work / "parts", force=True) as work:
-        gpt = {"weight": pack.halves(tensors), "config": pack.gpt_config(PACKED), "info": f"demo: {last} {steps}"}
+        gpt = {"weight": pack.halves(tensors), "config": real.gpt_config(PACKED), "info": f"demo: {last} {steps}"}
         write_checkpoint(work / "gpt.ckpt", gpt, root="demo")
         (work / "units.npy").write_bytes((job.work / "units.npy").read_bytes())
         tests = []

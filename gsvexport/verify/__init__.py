@@ -22,7 +22,7 @@ from gsvexport.backends import Opener, open_session
 from gsvexport.errors import GsvError, InputError
 from gsvexport.model import Model
 from gsvexport.stages import CLONING_STAGES, VERSIONS, speaking
-from gsvexport.verify import audio, checks, freerun, golden, package
+from gsvexport.verify import audio, checks, freerun, golden, package, student
 from gsvexport.verify.cases import Case, Size
 from gsvexport.verify.depth import Depth
 from gsvexport.verify.gates import Gates, judge, not_run, resolve
@@ -57,6 +57,8 @@ def verify_artifact(
     depth: Depth | None = None,
     progress: Progress | None = None,
     opener: Opener = open_session,
+    teacher: Path | None = None,
+    untaught: str = "",
 ) -> Report:
     """Run the unpacked artifact in `folder` and compare it with its golden vectors and, where given, its source.
 
@@ -65,7 +67,8 @@ def verify_artifact(
     stage `speaker` makes one of them); without them the baked
     constants are compared with the source's stored ones only. It runs here, whatever machine it was made for; `depth`
     says how far (default: to level 2).
-    `progress` is told in words what is being done. `opener` emulates what cannot run here.
+    `progress` is told in words what is being done. `opener` emulates what cannot run here. `teacher` is the source
+    of the voice that a student was made of, `untaught` says why there is none.
 
     Raises:
         TargetError: unknown gates or precisions.
@@ -83,7 +86,12 @@ def verify_artifact(
             with load(source) as original:
                 report = verify_voice(voice, limits, cases, original, references, progress, depth)
         vectors = package.vectors(voice.model, cases, limits) if (folder / MANIFEST).is_file() else []
-    return replace(report, checks=(*package.audit(folder, limits), *vectors, *report.checks))
+        beside = student.unknown(limits, untaught) if untaught else []
+        if teacher is not None:
+            sizes = (LIVE[0], *said(voice.model))
+            with load(teacher) as original:
+                beside = student.compare(voice, original, limits, sizes, depth or Depth(), progress or (lambda _: None))
+    return replace(report, checks=(*package.audit(folder, limits), *vectors, *report.checks, *beside))
 
 
 def verify_voice(

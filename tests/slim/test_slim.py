@@ -1,5 +1,6 @@
 """From a voice to a smaller one, with a few steps on a tiny voice: files, resuming, refusals."""
 
+import re
 import shutil
 from pathlib import Path
 
@@ -8,8 +9,12 @@ import pytest
 import torch
 
 from gsvexport.cli import run
+from gsvexport.compiler.build import source_of
+from gsvexport.compiler.inputs import open_voice
+from gsvexport.compiler.plan import make_plan
 from gsvexport.compiler.source import write_source
-from gsvexport.errors import EnvironmentProblem, VoiceError
+from gsvexport.compiler.store import Store
+from gsvexport.errors import EnvironmentProblem, InputError, VoiceError
 from gsvexport.runtime.pipeline import load
 from gsvexport.slim import prune
 from gsvexport.slim.recipe import read_recipe
@@ -17,6 +22,12 @@ from gsvexport.slim.run import slim
 from gsvexport.slim.shape import of, slimmer
 from gsvexport.slim.write import write
 from gsvexport.synthetic import write_voice
+from gsvexport.target.target import read_target
+from gsvexport.verify import verify_artifact
+from gsvexport.verify.cases import Size
+from gsvexport.verify.depth import Depth
+from gsvexport.verify.gates import resolve
+from gsvexport.verify.student import compare, refuse_another, unknown
 from gsvexport.voice.networks import load_networks
 from gsvexport.voice.profile import read_profile
 from gsvexport.voice.voice import read_voice
@@ -39,6 +50,7 @@ prior_steps = 2
 t2s_batch = 1
 vocoder_batch = 1
 """
+SHORT = Size("short", phones=9, prompt=0, tokens=6, codes=6, speed=1.0, spectrogram=16, ssl=14, bert=False)
 FILES = ("gpt.ckpt", "sovits.pth", "voice.toml")
 
 
@@ -90,6 +102,50 @@ def test_a_smaller_voice_is_a_voice(made, teacher, tmp_path):
     source = write_source(voice, tmp_path / "source")
     with load(source.path, threads=1) as small:
         assert np.isfinite(small.synthesize(phones=[20, 30, 40], max_tokens=12).samples).all()
+
+
+def test_a_student_is_compared_with_its_teacher(made, teacher, tmp_path, monkeypatch):
+    _, folder = made
+    monkeypatch.setenv("GSVEXPORT_CACHE", str(folder / "cache"))
+    say = []
+    found = open_voice(folder / "half", progress=say.append)
+    assert found.subject.teacher == found.teacher.subject.digest
+    plan = make_plan(read_target("x86-64"), found.subject)
+    assert "compare it with the teacher that it was made of, too" in plan.text()
+    own = write_source(found.voice, tmp_path / "own")
+    theirs = source_of(teacher, Store(), say.append)
+    checks = [one for one in verify_artifact(own.path, teacher=theirs.path).checks if one.against == "teacher"]
+    values = {(one.stage, one.metric): (one.value, one.status) for one in checks}
+    assert {status for _, status in values.values()} <= {"info", "pass", "not_run"}
+    assert values["step", "kl"][0] > 0  # it is another network
+    assert values["pipeline", "log_mel_l1"][0] > 0
+    assert values["pipeline", "valid"] == (1, "pass")
+    with load(theirs.path, threads=1) as one:
+        same = {check.metric: check.value for check in compare(one, one, resolve(), (SHORT,), Depth(), say.append)}
+    assert (same["kl"], same["log_mel_l1"]) == (0, 0)
+    refuse_another(own.meta["provenance"], theirs.meta["provenance"], "alice")
+    with pytest.raises(InputError, match="but the student learned from"):
+        refuse_another(own.meta["provenance"], own.meta["provenance"], "half")
+
+
+def test_a_teacher_that_is_gone_is_told(made, tmp_path):
+    _, folder = made
+    shutil.copytree(folder / "half", tmp_path / "half")
+    toml = tmp_path / "half" / "voice.toml"
+    said = []
+
+    def opened(place):
+        toml.write_text(re.sub("^teacher = .*", f'teacher = "{place}"', toml.read_text(), flags=re.M))
+        return open_voice(tmp_path / "half", progress=said.append)
+
+    found = opened("../gone")
+    assert (found.teacher, found.subject.teacher) == (None, "")
+    assert found.untaught == "its teacher does not lie where voice.toml says"
+    assert "is not compared with: there is no voice at" in said[-1]
+    assert opened(".").teacher is None  # itself
+    assert "it has other weights" in said[-1]
+    [row] = unknown(resolve(), found.untaught)
+    assert (row.status, row.against, row.reason) == ("not_run", "teacher", found.untaught)
 
 
 @pytest.mark.thorough  # tests/train kills the loop itself
