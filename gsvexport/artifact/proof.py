@@ -3,6 +3,7 @@ these words and no others; `docs/proof.md` says what each means."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import Enum
 
 
@@ -22,4 +23,10 @@ class Proof(str, Enum):
         return list(Proof).index(self)
 
 
-WORDS = tuple(one.value for one in Proof)
+def told(rungs: Mapping[str, Proof]) -> str:
+    """The rung of each stage in one line, the strongest first."""
+    parts = [
+        f"{', '.join(stage for stage, rung in rungs.items() if rung is one)} {one.value}"
+        for one in sorted(set(rungs.values()), key=lambda rung: rung.rank)
+    ]
+    return "; ".join(parts)

@@ -54,8 +54,8 @@ class Backend:
     `precisions` are those that its lowering writes, by role; `calibrated` of them need to know what a stage really
     sees, `judged` keep layers in float where the sound would miss its gates. `uses` are the parts of a target that a
     lowering depends on, `tools` the distributions whose versions may change what it writes. `sentences` is how those of
-    a text are written. `proof` is what it says of an artifact that it ran here. A lowering that `tells` takes `say`, which
-    is told what it is at.
+    a text are written. `proof` is what it says of an artifact that it ran here. A lowering that `tells` takes
+    `say`, which is told what it is at.
     """
 
     title: str

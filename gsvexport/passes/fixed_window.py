@@ -18,7 +18,7 @@ import onnx_ir as ir
 from onnx_ir.passes import common
 
 from gsvexport.errors import PassError
-from gsvexport.passes.base import Outcome, initializer, insert_before, replace
+from gsvexport.passes.base import Outcome, initializer, replace
 
 MASK = "mask_"  # an input's name, before the samples that it has for a frame
 _CONVOLUTIONS = ("Conv", "ConvTranspose")

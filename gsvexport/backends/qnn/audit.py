@@ -1,4 +1,4 @@
-"""What an artifact's contexts are, read from the files: for the chip of its target, whole, and with the stage's ports."""
+"""What an artifact's contexts are, read from the files: for its target's chip, and with the stage's ports."""
 
 from __future__ import annotations
 
@@ -12,21 +12,23 @@ from gsvexport.backends.qnn.vendor import about
 from gsvexport.errors import ArtifactError, BackendError
 from gsvexport.model import read_model
 
+METRIC = "other_context"
 Finding = tuple[str, str, float | None, int, str]
 
 
 def audit(folder: Path, manifest: Manifest) -> Iterator[Finding]:
-    """(stage, metric, value, how many, reason): `ports` that are not the stage table's, and `context`, how many things
-    a context is not that its recipe or the target says. The value is None where `onnx` is missing to read it with."""
+    """(stage, metric, value, how many, reason): `ports` that are not the stage table's, and `other_context`: how many
+    things a context is not that its recipe or the target says. The value is None where `onnx` is missing to read it.
+    """
     for stage, entry in manifest.stages.items():
         if entry.backend != "qnn":
             continue
         try:
             yield from _stage(folder, manifest, stage)
         except ImportError:
-            yield stage, "context", None, 0, "the package 'onnx' is not installed: pip install 'gsvexport[compile]'"
+            yield stage, METRIC, None, 0, "the package 'onnx' is not installed: pip install 'gsvexport[compile]'"
         except (ArtifactError, BackendError) as error:
-            yield stage, "context", float("nan"), 0, " ".join(str(error).split())
+            yield stage, METRIC, float("nan"), 0, " ".join(str(error).split())
 
 
 def _stage(folder: Path, manifest: Manifest, stage: str) -> Iterator[Finding]:
@@ -37,7 +39,7 @@ def _stage(folder: Path, manifest: Manifest, stage: str) -> Iterator[Finding]:
     found = [problem] if (problem := recipe.chip.differs(words)) else []
     if recipe.chip != chip_of(manifest.target["device"]):
         found.append(f"it is for {recipe.chip.name}, which is not the target's")
-    yield stage, "context", len(found), 1, "; ".join(found) or f"{words.split(':')[2]}, {recipe.chip.name}"
+    yield stage, METRIC, len(found), 1, "; ".join(found) or f"{words.split(':')[2]}, {recipe.chip.name}"
     graph = onnx.load(folder / recipe.context).graph
     have = {port.name: [axis.dim_value for axis in port.type.tensor_type.shape.dim] for port in graph.input}
     port = next(one for one in table.inputs if one.name == recipe.input)

@@ -42,7 +42,9 @@ class Chip:
         found = words.split(":")[4:6]
         if found == [str(self.htp_arch), str(self.soc_model)]:
             return ""
-        says = f"it is for architecture {found[0]}, chip number {found[1]}" if len(found) == 2 else "it does not say which"
+        says = (
+            f"it is for architecture {found[0]}, chip number {found[1]}" if len(found) == 2 else "it does not say which"
+        )
         return f"{says}; {self.name} is architecture {self.htp_arch}, chip number {self.soc_model}"
 
 
@@ -57,7 +59,7 @@ def problems(device: Mapping[str, Any]) -> list[str]:
     """Why no context can be made for a target's device, in words; see `gsvexport.backends.declaration.Bounds`."""
     npu = device.get("npu")
     if not npu:
-        return ["backend qnn needs [device.npu] with the name of a chip, chip = \"SM8650\""]
+        return ['backend qnn needs [device.npu] with the name of a chip, chip = "SM8650"']
     if npu["chip"] in chips():
         return []
     near = difflib.get_close_matches(npu["chip"].upper(), chips(), n=1)

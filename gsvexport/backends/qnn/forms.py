@@ -30,9 +30,9 @@ class Form:
     tall: bool
 
 
-# Tried in this order. QAIRT 2.51 computes, and says nothing: [1, k] convolutions over few samples wrongly, [k, 1] rightly
-# but ten times as slowly to compile; the last samples of a ConvTranspose wrongly, which the masks take away; Tanh off by
-# 0.005, which the host computes.
+# Tried in this order. QAIRT 2.51 says nothing and computes wrongly: [1, k] convolutions over few samples (those of
+# [k, 1] are right, and a full-size vocoder of them was not compiled after 600 s); the last samples behind a
+# ConvTranspose, which the masks take away; Tanh by up to 0.005, which the host computes.
 FORMS = (Form("time on the width", False), Form("time on the height", True))
 
 

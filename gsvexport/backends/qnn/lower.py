@@ -55,7 +55,9 @@ class Measured:
         return self.snr >= LEAST_DB and self.error <= MOST_ERROR
 
     def __str__(self) -> str:
-        verdict = "taken" if self.agrees else f"refused: at least {LEAST_DB:g} dB and at most {MOST_ERROR:g} are asked for"
+        verdict = (
+            "taken" if self.agrees else f"refused: at least {LEAST_DB:g} dB and at most {MOST_ERROR:g} are asked for"
+        )
         return f"{self.form.words}: {self.snr:.1f} dB, largest error {digits(self.error):g}; {verdict}"
 
 
@@ -129,7 +131,8 @@ def lower(
                 problems=[str(one) for one in found],
                 fix="place the vocoder on onnxruntime: gsvexport --target arm64-android",
             )
-        words = f"windows of {recipe.window} frames, of which {recipe.valid} are used, {recipe.left} and {recipe.right} looked at"
+        words = f"windows of {recipe.window} frames, {recipe.valid} of them used, "
+        words += f"{recipe.left} and {recipe.right} looked at before and after"
         how = f"compiled for {chip.name} (v{chip.htp_arch}) with QAIRT {recipe.qairt}, run as compiled in its emulation"
         notes[stage] = (*made.notes, words, how, *map(str, found))
         weights.append(Weights((stage,), "fp16", 2 * made.weights))

@@ -46,8 +46,8 @@ _SHAPE = schema.record(
 
 @dataclass(frozen=True)
 class Recipe:
-    """See the module. `context` is the compiled file, made by `package` (a version) with `qairt`; `baked` has SHA-256 of
-    the inputs that became constants; `rate` samples come out for each frame; `masks` are samples for a frame, too;
+    """See the module. `context` is the compiled file, made by `package` (a version) with `qairt`; `baked` has SHA-256
+    of the inputs that became constants; `rate` samples come out for each frame; `masks` are samples for a frame, too;
     `tail` is what the host computes last; `samples` says that the output is [1, N] and not [1, C, N]."""
 
     context: str

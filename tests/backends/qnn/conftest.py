@@ -38,7 +38,11 @@ def vocoder(inter, condition):
     up = {"kernel_shape": [16], "strides": [HOP], "pads": [4, 4]}
     axes = onnx.numpy_helper.from_array(np.array([1]), "axes")
     nodes = [
-        *(conv("latent", "pre", 16, inter, 5), conv("ge", "cond", 16, condition, 1), node("Add", ["pre", "cond"], "x0")),
+        *(
+            conv("latent", "pre", 16, inter, 5),
+            conv("ge", "cond", 16, condition, 1),
+            node("Add", ["pre", "cond"], "x0"),
+        ),
         node("LeakyRelu", ["x0"], "a0", alpha=0.1),
         node("ConvTranspose", ["a0", weight("up.w", 16, 8, 16), weight("up.b", 8)], "x1", **up),
         *(node("LeakyRelu", ["x1"], "a1", alpha=0.1), conv("a1", "c1", 8, 8, 3, 3), node("Add", ["x1", "c1"], "x2")),

@@ -90,7 +90,7 @@ def test_a_damaged_context_is_told_of(compiled, tmp_path):
     at = len(data) // 2
     data[at : at + 3000] = bytes(3000)
     context.write_bytes(data[: len(data) - 3000])
-    with pytest.raises((ArtifactError, BackendError), match="vocoder-context.onnx"):
+    with pytest.raises((ArtifactError, BackendError), match=r"vocoder-context\.onnx"):
         open_session(path)
 
 
@@ -146,7 +146,9 @@ def test_a_form_that_the_compiler_gets_wrong_is_lowered_round(small, double, tmp
     assert (tmp_path / "vocoder-context.onnx").is_file()
 
 
-@pytest.mark.parametrize(("version", "words"), [("absent", "is not installed"), ("2.6.1", "2.6.1 is installed, and 2.7")])
+@pytest.mark.parametrize(
+    ("version", "words"), [("absent", "is not installed"), ("2.6.1", "2.6.1 is installed, and 2.7")]
+)
 def test_a_package_that_is_absent_or_another_is_told_of(version, words, small, tmp_path, monkeypatch):
     folder, model, seen = small
     monkeypatch.setattr(plugin, "tool_version", lambda name: version)
