@@ -29,6 +29,9 @@ def made(target=None, engines=None, **backends):
     return Made(entries, target or {}, engines)
 
 
+EMULATED, TAKEN = "ran as compiled bytes in the vendor's emulation", "compiled, placement known"
+FP16 = {"emulated": "FP16"}
+CORAL = {"device": {"tpu": {"link": "usb3"}}}
 QNN = {"step": "onnxruntime", "vocoder": "qnn"}
 
 
@@ -44,15 +47,15 @@ QNN = {"step": "onnxruntime", "vocoder": "qnn"}
             "step ran in the real runtime; vocoder ran as compiled bytes in the vendor's emulation",
         ),
         (report("step", "vocoder"), made(**QNN), "step, vocoder ran on the device"),
-        (report("vocoder", elsewhere="x86-64"), made(**QNN), "vocoder ran as compiled bytes in the vendor's emulation; step built"),
+        (report("vocoder", elsewhere="x86-64"), made(**QNN), f"vocoder {EMULATED}; step built"),
         (report("vocoder", status="not_run"), made(vocoder="qnn"), "vocoder built"),
-        (report("vocoder", emulated="FP16"), made(vocoder="tensorrt"), "vocoder built"),
-        (report("vocoder", emulated="FP16", compiled="TensorRT"), made(vocoder="tensorrt"), "vocoder compiled, placement known"),
-        (report("vocoder", emulated="FP16"), made(vocoder="tensorrt", engines={}), "vocoder built"),
-        (report("vocoder", emulated="FP16"), made(vocoder="tensorrt", engines={"plans": {}}), "vocoder compiled, placement known"),
-        (report("vocoder"), made({"device": {"tpu": {"link": "usb3"}}}, vocoder="tflite"), "vocoder ran in the real runtime"),
+        (report("vocoder", **FP16), made(vocoder="tensorrt"), "vocoder built"),
+        (report("vocoder", **FP16, compiled="TensorRT"), made(vocoder="tensorrt"), f"vocoder {TAKEN}"),
+        (report("vocoder", **FP16), made(vocoder="tensorrt", engines={}), "vocoder built"),
+        (report("vocoder", **FP16), made(vocoder="tensorrt", engines={"plans": {}}), f"vocoder {TAKEN}"),
+        (report("vocoder"), made(CORAL, vocoder="tflite"), "vocoder ran in the real runtime"),
     ],
-)  # fmt: skip
+)
 def test_a_rung_is_what_ran(found, manifest, words):
     proven = _proven(found, manifest)
     assert proven.proof == words
