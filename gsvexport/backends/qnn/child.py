@@ -8,6 +8,7 @@ FEEDS holds NAME@0, NAME@1 … of every input, RESULT then 0, 1 … of the only 
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -32,7 +33,9 @@ def main(arguments: list[str]) -> int:
     paths = [Path(one) for one in rest if "=" not in one]
     options = dict(one.split("=", 1) for one in rest if "=" in one)
     if what == "compile":
-        compile_graph(paths[0], paths[1], options)
+        context = paths[1].absolute()
+        os.chdir(paths[0].parent)  # the provider names its node after the graph's path, and the context has that name
+        compile_graph(Path(paths[0].name), context, options)
     else:
         run(paths[0], paths[1], paths[2], options)
     return 0

@@ -7,10 +7,7 @@ from collections.abc import Sequence
 
 def why(role: str, precision: str, features: Sequence[str]) -> str:
     """The reason for a precision of a stage's role."""
-    return (
-        "most of the arithmetic is here: the NPU's convolutions in FP16, in windows of one size; "
-        "8-bit activations miss the gates"
-    )
+    return "most of the arithmetic is here: the NPU's convolutions in FP16, in windows of one size"
 
 
 def weight_bytes(precision: str) -> float:
