@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from gsvexport.backends.declaration import (
         Ahead,
         Audit,
+        Bounds,
         Carriage,
         Compiler,
         Completion,
@@ -104,6 +105,11 @@ def scratch(name: str) -> Scratch | None:
 def verdicts(name: str) -> Verdicts | None:
     """What the compiler on a backend's device would say."""
     return cast("Verdicts | None", _offer(name, "verdicts"))
+
+
+def bounds(name: str) -> Bounds | None:
+    """Which devices a backend builds for."""
+    return cast("Bounds | None", _offer(name, "bounds"))
 
 
 def programs(name: str) -> Programs | None:

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from gsvexport.artifact.proof import Proof
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -47,11 +49,13 @@ class Backend:
     finalisation builds on the device what only the device can: `Finalisation`
     completion   adds on a host what a compiler there makes; artifacts do without: `Completion`
     audit        what only the backend can know of an artifact: `Audit`
+    bounds       which devices it builds for, where that can be said beforehand: `Bounds`
 
     `precisions` are those that its lowering writes, by role; `calibrated` of them need to know what a stage really
     sees, `judged` keep layers in float where the sound would miss its gates. `uses` are the parts of a target that a
     lowering depends on, `tools` the distributions whose versions may change what it writes. `sentences` is how those of
-    a text are written.
+    a text are written. `proof` is what it says of an artifact that it ran here. A lowering that `tells` takes
+    `say`, which is told what it is at.
     """
 
     title: str
@@ -68,12 +72,15 @@ class Backend:
     finalisation: str | None = None
     completion: str | None = None
     audit: str | None = None
+    bounds: str | None = None
     precisions: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     calibrated: tuple[str, ...] = ()
     judged: tuple[str, ...] = ()
     uses: tuple[str, ...] = ()
     tools: tuple[str, ...] = ()
     sentences: str = "one at a time"  # or side by side, where …
+    proof: Proof = Proof.RUNTIME
+    tells: bool = False
     portability: str = "portable"  # or "build_on_device"
     needs: Mapping[str, Needs] = field(default_factory=dict)  # by offer
 
@@ -127,7 +134,10 @@ class Lowering(Protocol):
         device: Mapping[str, Any],
         calibration: Calibration | None = None,
     ) -> Lowered:
-        """Write the graphs of `placement` (stage → precision) to `out`; `device` are the parts that `uses` names."""
+        """Write the graphs of `placement` (stage → precision) to `out`; `device` are the parts that `uses` names.
+
+        One that `tells` takes `say`, too.
+        """
         ...
 
 
@@ -161,6 +171,14 @@ class Verdicts(Protocol):
 
     def verdicts(self, source: Path, model: Model, placement: Mapping[str, str], device: Mapping[str, Any]) -> str:
         """A page of text, a line for each release; nothing is measured."""
+        ...
+
+
+class Bounds(Protocol):
+    """For which devices a backend can build, known before anything is read."""
+
+    def problems(self, device: Mapping[str, Any]) -> list[str]:
+        """Why it cannot build for a target's device; empty where it can."""
         ...
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from gsvexport.artifact.proof import Proof, told
+from gsvexport.backends import declared
 from gsvexport.cli.show import table
 from gsvexport.compiler.plan import check, make_plan, missing_backends
 from gsvexport.errors import EnvironmentProblem, TargetError
@@ -51,12 +53,24 @@ def _built(target: Target) -> str:
     return FINISHED_THERE if target.portability == "build_on_device" else BUILDS
 
 
+def proof(target: Target) -> str:
+    """What a build on another machine proves of each backend's stages, in the words of `gsvexport.artifact.proof`."""
+    rungs: dict[str, Proof] = {}
+    for name in dict.fromkeys(target.place(stage).backend for stage in ("step", "acoustic", "vocoder")):
+        if name in missing_backends(target):
+            continue
+        backend = declared(name)
+        rungs[name] = backend.proof if backend.emulation is None else Proof.COMPILED
+    return f"{told(rungs)}, where it is built" if rungs else "none"
+
+
 def processor(target: Target) -> str:
     """Architecture and core, and the accelerator beside it."""
     device = target.device
     parts = [f"{device.arch} {device.core or ''}".strip()]
     parts += [f"CUDA {device.gpu.compute_capability}"] if device.gpu else []
     parts += [f"Edge TPU ({device.tpu.link})"] if device.tpu else []
+    parts += [f"NPU ({device.npu.chip})"] if device.npu else []
     return " + ".join(parts)
 
 
@@ -84,7 +98,7 @@ def target_page(name: str) -> str:
 
     target = read_target(name)
     rows = [("KEY", "VALUE", "FROM"), ("name", target.name, ""), *_values(target)]
-    head = table(rows) + f"\nstatus: {status(target)}\n"
+    head = table(rows) + f"\nstatus: {status(target)}\nproof: {proof(target)}\n"
     if status(target) != BUILDS:
         return head
     plan = make_plan(target, Subject("voice", "VOICE", "v2", True, "0" * 64))

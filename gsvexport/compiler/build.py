@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from gsvexport.artifact.encoding import QUALITIES
 from gsvexport.artifact.manifest import StageEntry
-from gsvexport.backends import ahead, lowering
+from gsvexport.backends import ahead, declared, lowering
 from gsvexport.backends import verdicts as backend_verdicts
 from gsvexport.compiler.compress import shrink
 from gsvexport.compiler.inputs import Opened, open_voice
@@ -254,6 +254,7 @@ def _lower(step: Step, source: Source, calibration: Calibrated | None, say: Prog
     say(f"lowering {', '.join(placement)} for {backend}")
     files = work / "files"
     files.mkdir()
+    more = {"say": say} if declared(backend).tells else {}
     done = lowering(backend).lower(
         source.path,
         source.model,
@@ -261,6 +262,7 @@ def _lower(step: Step, source: Source, calibration: Calibrated | None, say: Prog
         files,
         device=step.params["device"],
         calibration=calibration,
+        **more,
     )
     if calibration is not None:
         (files / CALIBRATION).write_bytes(canonical_json(calibration.result.to_json()).encode())

@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from gsvexport.artifact.proof import Proof
 from gsvexport.artifact.tools import INSTALL
 from gsvexport.backends import declared, names
 from gsvexport.errors import EnvironmentProblem, TargetError
@@ -271,6 +272,9 @@ def _verify(used: Sequence[str], against: Sequence[str]) -> Step:
         told = f"is not asked: {', '.join(judge.missing)} is missing" if judge.missing else "judges its graphs"
         how = f"its arithmetic is emulated by us, and its vendor's own compiler {told}"
         return Step(YES, how, judge.fix, "emulated by us")
+    if against and any(declared(name).proof is Proof.EMULATED for name in used):
+        how = f"the vendor's emulation runs what its compiler made (--any-machine): {against[0]}"
+        return Step(YES, how, None, "vendor's emulation")
     if against:
         return Step(YES, f"with the kernels of this processor (--any-machine): {against[0]}", None, "other kernels")
     return Step(YES, "natively", None, "natively")

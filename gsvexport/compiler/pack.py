@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from gsvexport.artifact import container, trust
 from gsvexport.artifact.manifest import REPORT, Manifest, StageEntry, Weights
+from gsvexport.artifact.proof import Proof, told
 from gsvexport.artifact.tools import tool_version
 from gsvexport.backends import carriage, declared, emulation, finished
 from gsvexport.backends import compiler as compilers
@@ -73,7 +74,7 @@ def prove(
     elsewhere = mismatch(manifest.target)
     say(f"verifying on {elsewhere}, which is no {manifest.target['name']}" if elsewhere else "verifying")
     report = _verified(work / "unpacked", manifest, say, source=source, references=references, depth=depth, **beside)
-    report = replace(report, elsewhere=elsewhere)
+    report = _proven(replace(report, elsewhere=elsewhere), manifest)
     shutil.rmtree(work / "unpacked")
     (files / REPORT).write_bytes(canonical_json(report.to_json()).encode())
     final = container.with_members(manifest, files)
@@ -118,7 +119,26 @@ def verify_packed(
         untaught=untaught,
     )
     report = insist(report, depth.required if depth else ())
-    return replace(report, elsewhere=mismatch(manifest.target))
+    return _proven(replace(report, elsewhere=mismatch(manifest.target)), manifest)
+
+
+def _proven(report: Report, manifest: Manifest) -> Report:
+    """The report with how strongly it proves each stage.
+
+    What our own arithmetic stood in for has not run: a compiler has taken its graphs, or it was built. A device is one
+    where nothing stands in, the machine is the target's, and the target has no accelerator that only its own tool sees.
+    """
+    ran = {check.stage for check in report.checks if check.level > 0 and check.status in ("pass", "fail")}
+    rungs = {}
+    for stage, entry in manifest.stages.items():
+        backend = declared(entry.backend)
+        if stage not in ran or (report.emulated and backend.emulation):
+            rungs[stage] = Proof.COMPILED if report.compiled or manifest.engines else Proof.BUILT
+        elif report.emulated or report.elsewhere or manifest.target.get("device", {}).get("tpu"):
+            rungs[stage] = backend.proof
+        else:
+            rungs[stage] = Proof.DEVICE
+    return replace(report, proof=told(rungs))
 
 
 def _slim(source: Path | None) -> bool:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gsvexport.artifact.tools import tool_version
-from gsvexport.backends import ahead, declared, emulation, folder_of, names, programs
+from gsvexport.backends import ahead, bounds, declared, emulation, folder_of, names, programs
 from gsvexport.errors import EnvironmentProblem, InputError, TargetError
 from gsvexport.files import canonical_json, sha256_bytes
 from gsvexport.stages import CLONING_STAGES, PRETRAINED_STAGES, VERSIONS, stages
@@ -335,6 +335,10 @@ def check(target: Target) -> None:
             at = target.where.get(f"placement.{key}.precision", at)
             can = ", ".join(backend.precisions.get(stage.role, ())) or "no precision"
             problems.append(f"{at}: backend {place.backend} cannot lower '{name}' to {place.precision}; it does {can}")
+    for name in dict.fromkeys(target.place(stage).backend for stage in every):
+        if name in building() and (offer := bounds(name)):
+            at = target.where.get("device.npu.chip", target.where.get("device", target.name))
+            problems += [f"{at}: {problem}" for problem in offer.problems(asdict(target.device))]
     problems = list(dict.fromkeys(problems))
     wanted = "build_on_device" if "build_on_device" in needs else "portable"
     if needs and target.portability != wanted:

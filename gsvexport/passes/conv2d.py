@@ -20,7 +20,7 @@ from gsvexport.passes.base import Outcome, constant, initializer, insert_before,
 _CONVOLUTIONS = {"Conv", "ConvTranspose"}
 _ELEMENTWISE = {"Add", "Sub", "Mul", "Relu", "LeakyRelu", "Tanh", "Sigmoid", "Exp"}
 _ON_CHANNELS = {"Split", "Concat"}  # with axis 1
-_HEIGHT = 2  # where the axis of size 1 goes
+_HEIGHT, _WIDTH = 2, 3  # where the axis of size 1 goes
 
 
 @dataclass(frozen=True)
@@ -29,14 +29,16 @@ class Conv2d:
 
     name: ClassVar[str] = "conv2d"
     version: ClassVar[int] = 1
+    tall: bool = False
 
     def apply(self, model: ir.Model) -> Outcome:
         """Rewrite every 1-D convolution with a constant weight."""
         common.ShapeInferencePass()(model)
-        axes = initializer(model, "int64:2", _AXES)
+        one = _WIDTH if self.tall else _HEIGHT
+        axes = initializer(model, f"int64:{one}", np.array([one], np.int64))
         changed = 0
         for node in list(model.graph):
-            if node.op_type in _CONVOLUTIONS and _lift_convolution(model, node, axes):
+            if node.op_type in _CONVOLUTIONS and _lift_convolution(model, node, axes, tall=self.tall):
                 changed += 1
         while any(_carry(model, node, axes) for node in list(model.graph)):
             pass
@@ -48,20 +50,24 @@ class Conv2d:
         return Outcome(changed, (f"{changed} convolutions have two spatial axes",))
 
 
-def _lift_convolution(model: ir.Model, node: ir.Node, axes: ir.Value) -> bool:
+def _lift_convolution(model: ir.Model, node: ir.Node, axes: ir.Value, *, tall: bool) -> bool:
     weight = constant(node.inputs[1])
     if weight is None or weight.ndim != 3:
         return False
     name = f"{node.inputs[1].name}:2d"  # type: ignore[union-attr]
-    node.replace_input_with(1, initializer(model, name, weight[:, :, None, :]))
+    node.replace_input_with(1, initializer(model, name, weight[..., None] if tall else weight[:, :, None, :]))
     for key, fill in (("kernel_shape", 1), ("strides", 1), ("dilations", 1)):
         if key in node.attributes:
-            node.attributes[key] = ir.AttrInt64s(key, [fill, *node.attributes[key].as_ints()])
+            node.attributes[key] = ir.AttrInt64s(key, _along(node.attributes[key].as_ints()[0], fill, tall))
     if "pads" in node.attributes:
         begin, end = node.attributes["pads"].as_ints()
-        node.attributes["pads"] = ir.AttrInt64s("pads", [0, begin, 0, end])
+        node.attributes["pads"] = ir.AttrInt64s("pads", [*_along(begin, 0, tall), *_along(end, 0, tall)])
     _lift_node(node, [0], axes)
     return True
+
+
+def _along(time: int, other: int, tall: bool) -> list[int]:
+    return [time, other] if tall else [other, time]
 
 
 def _carry(model: ir.Model, node: ir.Node, axes: ir.Value) -> bool:
@@ -130,6 +136,3 @@ def _is_scalar(value: ir.Value) -> bool:
 
 def _has_rank_3(value: ir.Value | None) -> bool:
     return value is not None and value.shape is not None and value.shape.rank() == 3
-
-
-_AXES = np.array([_HEIGHT], np.int64)

@@ -89,6 +89,11 @@ def not_run(report: Report) -> dict[str, list[str]]:
 
 def place(report: Report) -> str:
     """What ran in the place of what an artifact was made for, in sentences; empty where it ran on that itself."""
+    proven = f" Proof: {plain(report.proof)}." if report.proof else ""
+    return (_place(report) + proven).strip()
+
+
+def _place(report: Report) -> str:
     judged = f" Its graphs were compiled by {plain(report.compiled)}." if report.compiled else ""
     if report.emulated:
         return f"Ran on an emulated {plain(report.emulated)}.{judged}"

@@ -72,6 +72,13 @@ class Tpu:
 
 
 @dataclass(frozen=True)
+class Npu:
+    """A neural processor that its vendor's compiler builds for: the name of the `chip` that has it."""
+
+    chip: str = key(str)
+
+
+@dataclass(frozen=True)
 class Device:
     """What the device is.
 
@@ -90,6 +97,7 @@ class Device:
     confidence: dict[str, str] = key(dict, default_factory=dict)  # noqa: RUF009
     gpu: Gpu | None = key(Gpu, default=None)  # noqa: RUF009
     tpu: Tpu | None = key(Tpu, default=None)  # noqa: RUF009
+    npu: Npu | None = key(Npu, default=None)  # noqa: RUF009
 
 
 @dataclass(frozen=True)
@@ -154,6 +162,8 @@ class Target:
         del value["where"]
         value["device"]["features"] = list(self.device.features)
         value["pretrained"] = list(self.pretrained)
+        if self.device.npu is None:
+            del value["device"]["npu"]
         if not self.pretrained:
             del value["pretrained"]
         if self.engine == ON_DEVICE:

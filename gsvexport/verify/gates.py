@@ -38,6 +38,7 @@ METRICS: dict[str, Metric] = {
     "machine_local": Metric(0, "max", "members and graphs that name a path or the name of the machine that built them"),
     "golden_cases": Metric(0, "max", "golden vectors that a stage has to have, and that are absent or say nothing"),
     "declared_precision": Metric(0, "min", "share of a graph's weights that are stored as its precision says"),
+    "other_context": Metric(0, "max", "things that a compiled context is not, though recipe or target say so"),
     "integer_faults": Metric(0, "max", "tensors and operators of an integer graph that are not static integers"),
     "mapped_share": Metric(
         0, "min", "share of a stage's multiply-adds that an accelerator runs, predicted or compiled"

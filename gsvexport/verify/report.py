@@ -17,7 +17,7 @@ SCHEMA = 2
 Status = Literal["pass", "fail", "not_run", "info"]
 Direction = Literal["max", "min"]
 
-_PLACES = {"emulated": "a core", "elsewhere": "a machine", "compiled": "a compiler"}
+_PLACES = {"emulated": "a core", "elsewhere": "a machine", "compiled": "a compiler", "proof": "a rung of proof"}
 _COLUMNS: tuple[str, ...] = (
     *("level", "stage", "metric", "value", "95 %", "limit", "baseline", "n", "against", "status", "reason"),
 )
@@ -68,7 +68,8 @@ class Report:
 
     `emulated` is the core that was emulated, as compilers name it; None means that the artifact ran natively.
     `elsewhere` names the machine it ran on where that is not what the artifact was made for: "x86-64", say. `compiled`
-    names the vendor's compiler that judged its graphs, and what it lacked.
+    names the vendor's compiler that judged its graphs, and what it lacked. `proof` says how strongly that proves each
+    stage, in the words of `gsvexport.artifact.proof`.
     """
 
     checks: tuple[Check, ...]
@@ -76,6 +77,7 @@ class Report:
     emulated: str | None = None
     elsewhere: str | None = None
     compiled: str | None = None
+    proof: str | None = None
 
     @property
     def passed(self) -> bool:
