@@ -1,5 +1,5 @@
 // Speaks one sentence: say FOLDER "HH AH0 L OW1 ." | aplay -f S16_LE -r RATE
-// CGO_CFLAGS=-INCLUDE CGO_LDFLAGS="-LLIB -lgsv" go run examples/say.go FOLDER PHONES
+// go run examples/say.go FOLDER PHONES, with gsv.pc where pkg-config looks (PKG_CONFIG_PATH)
 package main
 
 /*

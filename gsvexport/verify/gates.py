@@ -111,6 +111,9 @@ HEARD = ("vocoder", "pipeline")  # the stages that put out sound
 # What leads to sound has limits of its own. Noise on the latents is heard from 12 dB on (PESQ 4.4, two voices), so
 # where the sound is judged itself they need do no more than name the stage that has gone wrong.
 LATENT_SNR = {"int8": 20.0, "int8-dynamic": 20.0, "int8-weights": 20.0, "int4-weights": 15.0}
+# Where sound is judged by its noise alone, that of the stages before the vocoder adds to the vocoder's own, and both
+# together have one limit: what chooses their layers leaves them a quarter of it, so many dB above the limit.
+BEFORE_SOUND_DB = 6.0
 _MOS = ("p808_drop", "ovr_drop")
 # Stages of the graphs, and what verification adds: stored constants, codes to sound in a row, generation without
 # teacher forcing.

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from building import runnable
@@ -78,6 +81,26 @@ def voice(tmp_path_factory: pytest.TempPathFactory) -> Path:
     manifest = container.with_members(manifest, files)
     (files / "manifest.json").write_text(canonical_json(manifest.to_json()))
     return files
+
+
+@pytest.fixture(scope="session")
+def binding() -> Any:
+    """The binding of the examples."""
+    spec = importlib.util.spec_from_file_location("native_example", ROOT / "examples/native.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def spoken(native: SimpleNamespace, voice: Path, binding: Any) -> Iterator[tuple[Any, Any]]:
+    """The voice in C, by the binding of the examples, and in Python."""
+    own = binding.Voice(str(native.library), str(voice))
+    import gsvexport
+
+    with gsvexport.load(voice) as other:
+        yield own, other
+    own.close()
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """The native runtime beside the Python one: equal codes, equal sound, and faults that are told in words."""
 
-import importlib.util
 import json
 import os
 import re
@@ -14,42 +13,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from command import run, text
 
-import gsvexport
-from gsvexport.phrases.making import make_pack
-from gsvexport.phrases.pack import read_pack
 from gsvexport.runtime.audio import write_wav
-from gsvexport.text.symbols import phone_ids
 
 ROOT = Path(__file__).resolve().parents[2]
 SENTENCES = [list(range(10, 16)), list(range(40, 49)), [5, 700, 22, 97]]
 PHONES = "HH AH0 L OW1 ."
-
-
-def run(native, *words, **how):
-    line = [str(native.gsvsay), *map(str, words)]
-    return subprocess.run(line, capture_output=True, timeout=120, check=False, **how)
-
-
-def text(done):
-    return done.stderr.decode()
-
-
-@pytest.fixture(scope="module")
-def binding():
-    spec = importlib.util.spec_from_file_location("native_example", ROOT / "examples/native.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.fixture(scope="module")
-def spoken(native, voice, binding):
-    """The voice in C, by the binding of the examples, and in Python."""
-    own = binding.Voice(str(native.library), str(voice))
-    with gsvexport.load(voice) as other:
-        yield own, other
-    own.close()
 
 
 def both(spoken, phones, seed, python=None, **how):
@@ -297,14 +267,6 @@ def test_the_program_of_the_examples_is_plain_c(native, voice, tmp_path):
     assert b"unknown phone" in wrong.stderr
 
 
-def test_readers_refuse_damaged_files_and_do_nothing_else(native, voice, pack):
-    seeds = [voice / name for name in ("model.json", "baked/ge.npy", "baked/prompt.npy", "step.onnx", "acoustic.onnx")]
-    seeds.append(pack)
-    done = subprocess.run([native.fuzz, "4000", "1", *seeds], capture_output=True, check=False, timeout=300)
-    assert done.returncode == 0, done.stderr[-2000:]
-    assert done.stdout == b"4000 inputs\n"
-
-
 @pytest.mark.parametrize(("name", "compiler"), [("say.rs", "rustc"), ("say.go", "go")])
 def test_the_examples_in_other_languages_speak(native, voice, tmp_path, name, compiler):
     if shutil.which(compiler) is None:
@@ -330,72 +292,6 @@ def test_the_examples_in_other_languages_speak(native, voice, tmp_path, name, co
     wrong = subprocess.run([program, voice, "XX"], capture_output=True, check=False)
     assert wrong.returncode == 2
     assert b"unknown phone" in wrong.stderr
-
-
-@pytest.fixture(scope="module")
-def pack(voice, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("pack")
-    (folder / "car.toml").write_text(
-        "[phrases.hello]\ntext = 'Hello there.'\n"
-        "[phrases.turn]\ntext = 'In {metres} metres, turn {side}.'\n"
-        "slots.metres = { from = 100, to = 300, step = 100 }\nslots.side = ['left', 'right']\n"
-        "[phrases.time]\ntext = 'It is {hour}:{minute}.'\nslots.hour = ['12', '13']\nslots.minute = ['00', '10']\n"
-    )
-    make_pack(folder / "car.toml", voice, folder / "car.gsvp", render=True)
-    return folder / "car.gsvp"
-
-
-@pytest.mark.parametrize(
-    ("phrase", "values"),
-    [
-        ("turn", {"metres": "300", "side": "left"}),
-        ("time", {"hour": "13", "minute": "00"}),  # kept whole
-        ("hello", {}),
-    ],
-)
-def test_a_phrase_of_a_pack_is_what_python_says(native, voice, pack, spoken, phrase, values, tmp_path):
-    slots = [word for name, value in values.items() for word in ("--slot", f"{name}={value}")]
-    done = run(native, voice, "--pack", pack, "--phrase", phrase, *slots, "--seed", 3, "-o", tmp_path / "a.wav")
-    assert done.returncode == 0, text(done)
-    ids = phone_ids(read_pack(pack).phrase(phrase).phones(values), "v2")
-    wanted = spoken[1].synthesize(phones=ids, seed=3)
-    write_wav(tmp_path / "b.wav", wanted.samples, wanted.rate)
-    assert (tmp_path / "a.wav").read_bytes() == (tmp_path / "b.wav").read_bytes()
-
-
-def test_what_was_spoken_ahead_of_time_is_played(native, voice, pack, spoken, tmp_path):
-    """With another way of speaking asked for, it is spoken; damaged sound is told."""
-    if "GSV_FLAC" not in (native.build / "build.ninja").read_text():
-        pytest.skip("the native runtime was built without libFLAC here")
-    done = run(native, voice, "--pack", pack, "--phrase", "hello", "--raw", "-")
-    ids = phone_ids(read_pack(pack).phrase("hello").phones({}), "v2")
-    assert done.stdout == spoken[1].synthesize(phones=ids).pcm().tobytes()
-    assert done.stdout != run(native, voice, "--pack", pack, "--phrase", "hello", "--seed", 1, "--raw", "-").stdout
-    data = bytearray(pack.read_bytes())
-    data[-5] ^= 1
-    (tmp_path / "bad.gsvp").write_bytes(data)
-    done = run(native, voice, "--pack", tmp_path / "bad.gsvp", "--phrase", "hello", "--raw", "-")
-    assert done.returncode == 2
-    assert "sound is damaged" in text(done)
-
-
-def test_faults_of_phrases_are_told(native, voice, pack, tmp_path):
-    listed = run(native, voice, "--pack", pack)
-    assert (listed.returncode, listed.stdout) == (0, b"hello\ntime\nturn\n")
-    to = ("-o", tmp_path / "a.wav")
-    done = run(native, voice, "--pack", pack, "--phrase", "turn", "--slot", "metres=150", "--slot", "up=1", *to)
-    assert done.returncode == 2
-    for words in ("no slot 'up'", "'metres' cannot be '150'; it can be 100, 200, 300", "slot 'side' has no value"):
-        assert words in text(done)
-    assert "no phrase 'stop'" in text(run(native, voice, "--pack", pack, "--phrase", "stop", *to))
-    assert "is no phrase pack" in text(run(native, voice, "--pack", voice / "model.json", "--phrase", "stop", *to))
-    (tmp_path / "cut.gsvp").write_bytes(pack.read_bytes()[:200])
-    assert "cut short" in text(run(native, voice, "--pack", tmp_path / "cut.gsvp", "--phrase", "stop", *to))
-    (tmp_path / "v1.gsvp").write_bytes(pack.read_bytes().replace(b'"symbols":"v2"', b'"symbols":"v1"'))
-    assert "phone table v1; this one has v2" in text(
-        run(native, voice, "--pack", tmp_path / "v1.gsvp", "--phrase", "turn", *to)
-    )
-    assert not (tmp_path / "a.wav").exists()
 
 
 def test_the_manual_names_every_option(native):

@@ -6,7 +6,9 @@ import onnx_ir as ir
 import onnxruntime
 import pytest
 
+from gsvexport.backends.qnn import recipe
 from gsvexport.errors import PassError
+from gsvexport.passes import fixed_window
 from gsvexport.passes.base import run_passes
 from gsvexport.passes.conv2d import Conv2d
 from gsvexport.passes.fixed_window import BakeInput, DropLast, MaskEnd
@@ -114,3 +116,8 @@ def test_what_does_not_end_so_is_left():
 def test_a_length_that_is_not_known_is_refused():
     with pytest.raises(PassError, match="its length is not known"):
         run_passes(vocoder(), [MaskEnd("x")])
+
+
+def test_a_device_calls_the_masks_as_the_pass_does():
+    """A device has no onnx_ir, which the pass needs, so both have the name."""
+    assert fixed_window.MASK == recipe.MASK

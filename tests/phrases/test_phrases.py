@@ -195,3 +195,12 @@ def test_what_is_no_pack_is_refused(tmp_path, data):
         read_pack(tmp_path / "a.gsvp")
     with pytest.raises(InputError, match="No such file"):
         read_pack(Path(tmp_path / "b.gsvp"))
+
+
+def test_a_pack_that_nobody_could_read_is_not_written():
+    """The reader's bound on values is met when a pack is written, and not on the device."""
+    piece = Filled(0, tuple(("AH0", ",", str(number)) for number in range(9_000)))
+    slots = (("n", tuple(map(str, range(9_000)))),)
+    phrases = {f"p{number}": Phrase("{n}", slots, (piece,)) for number in range(10)}
+    with pytest.raises(InputError, match="has more than 200000 values"):
+        Pack("alice", "en", "v2", 32000, phrases).to_bytes()

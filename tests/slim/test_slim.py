@@ -9,12 +9,13 @@ import pytest
 import torch
 
 from gsvexport.cli import run
-from gsvexport.compiler.build import source_of
+from gsvexport.compiler.build import build, source_of
 from gsvexport.compiler.inputs import open_voice
 from gsvexport.compiler.plan import make_plan
 from gsvexport.compiler.source import write_source
 from gsvexport.compiler.store import Store
 from gsvexport.errors import EnvironmentProblem, InputError, VoiceError
+from gsvexport.report.stored import read_stored
 from gsvexport.runtime.pipeline import load
 from gsvexport.slim import prune
 from gsvexport.slim.recipe import read_recipe
@@ -146,6 +147,17 @@ def test_a_teacher_that_is_gone_is_told(made, tmp_path):
     assert "it has other weights" in said[-1]
     [row] = unknown(resolve(), found.untaught)
     assert (row.status, row.against, row.reason) == ("not_run", "teacher", found.untaught)
+
+
+def test_the_report_of_a_build_shows_both(made, teacher, tmp_path, monkeypatch, capsys):
+    _, folder = made
+    monkeypatch.setenv("GSVEXPORT_CACHE", str(folder / "cache"))
+    [artifact] = build(folder / "half", "x86-64", tmp_path)
+    against = {one.against for one in read_stored(artifact).report.checks}
+    assert {"source", "teacher"} <= against
+    assert run(["verify", str(artifact), "--teacher", str(teacher)]) == 0
+    assert "teacher" in capsys.readouterr().out
+    assert run(["verify", str(artifact), "--teacher", str(teacher), "--self-test"]) == 2
 
 
 @pytest.mark.thorough  # tests/train kills the loop itself

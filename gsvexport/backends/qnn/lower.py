@@ -23,7 +23,7 @@ from gsvexport.artifact.tools import tool_version
 from gsvexport.backends.lowered import Calibration, Lowered, digits
 from gsvexport.backends.qnn import BACKEND, plugin, vendor
 from gsvexport.backends.qnn.chips import chip_of
-from gsvexport.backends.qnn.recipe import Recipe
+from gsvexport.backends.qnn.recipe import MASK, Recipe
 from gsvexport.backends.qnn.session import sha256, window_feeds
 from gsvexport.errors import BackendError, EnvironmentProblem, missing_package
 from gsvexport.files import canonical_json
@@ -164,7 +164,7 @@ def _measured(form: Form, graph: bytes, given: list[dict[str, Array]], got: list
     ratios, errors = [], []
     for feeds, raw in zip(given, got, strict=True):
         rate = max(recipe.masks, default=1)
-        kept = int(feeds[f"mask_{rate}"].sum()) // rate * recipe.rate
+        kept = int(feeds[f"{MASK}{rate}"].sum()) // rate * recipe.rate
         want, have = (host(one)[..., :kept].astype(np.float64) for one in (exact.run(None, feeds)[0], raw))
         if not np.isfinite(have).all():
             return Measured(form, float("nan"), float("nan"))
