@@ -16,6 +16,8 @@ from typing import Any
 import pytest
 from building import runnable
 
+from gsvexport.system.locks import FOREVER, acquire
+
 ROOT = Path(__file__).resolve().parents[2]
 BUILD, TOOLS = ROOT / "build" / "native-test", ROOT / "build" / "native-tools"
 PROGRAMS = ("cmake", "ninja", "gcc", "g++", "pkg-config")
@@ -35,6 +37,19 @@ def native() -> SimpleNamespace:
         pytest.skip(f"the native runtime was not tested here: no {', '.join(missing)}")
     if subprocess.run(["pkg-config", "--exists", "libcrypto"], check=False).returncode:
         pytest.skip("the native runtime was not tested here: no libssl-dev")
+    BUILD.parent.mkdir(exist_ok=True)
+    held = acquire(BUILD.with_suffix(".lock"), wait=FOREVER)  # the other worker's tests wait, and find it made
+    assert held is not None
+    try:
+        _build()
+    finally:
+        held.release()
+    return SimpleNamespace(
+        build=BUILD, gsvsay=BUILD / "gsvsay", library=BUILD / "libgsv.so", fuzz=BUILD / "fuzz_readers"
+    )
+
+
+def _build() -> None:
     if not (TOOLS / "onnxruntime/lib/libonnxruntime.so.1").exists():
         tools = [ROOT / "native/tools.sh", TOOLS, sys.executable]
         done = subprocess.run(tools, capture_output=True, text=True, timeout=300, check=False)
@@ -52,9 +67,6 @@ def native() -> SimpleNamespace:
     for line in (["-S", ROOT / "native", "-B", BUILD, "-G", "Ninja", *given], ["--build", BUILD, "-j", "1"]):
         done = subprocess.run(["cmake", *line], capture_output=True, text=True, timeout=900, check=False)
         assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    return SimpleNamespace(
-        build=BUILD, gsvsay=BUILD / "gsvsay", library=BUILD / "libgsv.so", fuzz=BUILD / "fuzz_readers"
-    )
 
 
 @pytest.fixture(scope="session")
