@@ -31,8 +31,8 @@ LIMITS = {
 
 
 @pytest.fixture(scope="session")
-def native() -> SimpleNamespace:
-    """`gsvsay`, `library`, `fuzz` and the folder `build`; made anew where sources changed."""
+def native(testrun_uid: str) -> SimpleNamespace:
+    """`gsvsay`, `library`, `fuzz` and the folder `build`; made anew where sources changed, once in a run of tests."""
     if missing := [name for name in PROGRAMS if shutil.which(name) is None]:
         pytest.skip(f"the native runtime was not tested here: no {', '.join(missing)}")
     if subprocess.run(["pkg-config", "--exists", "libcrypto"], check=False).returncode:
@@ -40,8 +40,12 @@ def native() -> SimpleNamespace:
     BUILD.parent.mkdir(exist_ok=True)
     held = acquire(BUILD.with_suffix(".lock"), wait=FOREVER)  # the other worker's tests wait, and find it made
     assert held is not None
+    made = BUILD.with_suffix(".run")
     try:
-        _build()
+        # The first worker's tests use it by then: nothing is linked under them.
+        if not made.exists() or made.read_text() != testrun_uid:
+            _build()
+            made.write_text(testrun_uid)
     finally:
         held.release()
     return SimpleNamespace(
