@@ -54,8 +54,8 @@ class Backend:
     `precisions` are those that its lowering writes, by role; `calibrated` of them need to know what a stage really
     sees, `judged` keep layers in float where the sound would miss its gates. `uses` are the parts of a target that a
     lowering depends on, `tools` the distributions whose versions may change what it writes. `sentences` is how those of
-    a text are written. `proof` is what it says of an artifact that it ran here. A lowering that `tells` takes
-    `say`, which is told what it is at.
+    a text are written. `proof` is what it says of an artifact that it ran here; `compiled_for` what it says instead for
+    devices with a part whose own program did not run. A lowering that `tells` takes `say`, which is told what it is at.
     """
 
     title: str
@@ -80,9 +80,14 @@ class Backend:
     tools: tuple[str, ...] = ()
     sentences: str = "one at a time"  # or side by side, where …
     proof: Proof = Proof.RUNTIME
+    compiled_for: Mapping[str, Proof] = field(default_factory=dict)  # by part of the device
     tells: bool = False
     portability: str = "portable"  # or "build_on_device"
     needs: Mapping[str, Needs] = field(default_factory=dict)  # by offer
+
+    def proves(self, device: Mapping[str, Any]) -> Proof:
+        """What a run on another machine says of an artifact for `device`, a target's."""
+        return next((rung for part, rung in self.compiled_for.items() if device.get(part)), self.proof)
 
 
 class Session(Protocol):

@@ -37,6 +37,10 @@ class Calibration(Protocol):
         """The range of each inner tensor of `model`, a form of the stage's graph in float, over those feeds."""
         ...
 
+    def extremes(self, stage: str, model: ir.Model, tensors: Sequence[str]) -> dict[str, tuple[float, float]]:
+        """The same, with everything that a tensor held: nothing is clipped."""
+        ...
+
     def peaks(self, model: ir.Model, feeds: Sequence[Mapping[str, NDArray[Any]]]) -> dict[str, float]:
         """The largest magnitude of every float tensor that `model` computes, over `feeds` of its own inputs."""
         ...

@@ -45,6 +45,10 @@ class Calibrated:
         """The range of each tensor of `model` over `_OBSERVED` of those feeds, as the estimator chooses it."""
         return observe(model, tensors, _evenly(self.feeds(stage)), self.estimator)
 
+    def extremes(self, stage: str, model: ir.Model, tensors: Sequence[str]) -> dict[str, Range]:
+        """The least and the greatest value of each tensor of `model` over `_OBSERVED` of those feeds."""
+        return observe(model, tensors, _evenly(self.feeds(stage)), Estimator("minmax"))
+
     def peaks(self, model: ir.Model, feeds: Sequence[Mapping[str, NDArray[Any]]]) -> dict[str, float]:
         """The largest magnitude of every float tensor that `model` computes, over `_OBSERVED` of `feeds`."""
         import onnx_ir as ir

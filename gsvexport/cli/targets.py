@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import asdict
 
 from gsvexport.artifact.proof import Proof, told
 from gsvexport.backends import declared
@@ -60,7 +61,7 @@ def proof(target: Target) -> str:
         if name in missing_backends(target):
             continue
         backend = declared(name)
-        rungs[name] = backend.proof if backend.emulation is None else Proof.COMPILED
+        rungs[name] = backend.proves(asdict(target.device)) if backend.emulation is None else Proof.COMPILED
     return f"{told(rungs)}, where it is built" if rungs else "none"
 
 

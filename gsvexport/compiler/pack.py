@@ -129,13 +129,13 @@ def _proven(report: Report, manifest: Manifest) -> Report:
     where nothing stands in, the machine is the target's, and the target has no accelerator that only its own tool sees.
     """
     ran = {check.stage for check in report.checks if check.level > 0 and check.status in ("pass", "fail")}
-    rungs = {}
+    rungs, device = {}, manifest.target.get("device", {})
     for stage, entry in manifest.stages.items():
         backend = declared(entry.backend)
         if stage not in ran or (report.emulated and backend.emulation):
             rungs[stage] = Proof.COMPILED if report.compiled or manifest.engines else Proof.BUILT
-        elif report.emulated or report.elsewhere or manifest.target.get("device", {}).get("tpu"):
-            rungs[stage] = backend.proof
+        elif report.emulated or report.elsewhere or device.get("tpu") or device.get("npu"):
+            rungs[stage] = backend.proves(device)
         else:
             rungs[stage] = Proof.DEVICE
     return replace(report, proof=told(rungs))

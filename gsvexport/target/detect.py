@@ -48,7 +48,8 @@ class Probe:
     """What a device says of itself.
 
     `features` of the processor are None where the system does not list them; `names` are what the board, the machine
-    and its GPUs are called; `tpus` are the links that Edge TPUs hang on ("pcie", "usb"). Unknown memory is None.
+    and its GPUs are called; `tpus` are the links that Edge TPUs hang on ("pcie", "usb"), `npus` the families of NPUs
+    that show as a device ("ethos-u"). Unknown memory is None.
     """
 
     arch: str
@@ -59,6 +60,7 @@ class Probe:
     names: tuple[str, ...] = ()
     gpus: tuple[GpuSeen, ...] = ()
     tpus: tuple[str, ...] = ()
+    npus: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -116,6 +118,7 @@ def probe(root: Path = Path("/")) -> Probe:
         names=tuple(name for text in board if (name := text.strip("\0\n "))) + tuple(gpu.name for gpu in gpus),
         gpus=gpus,
         tpus=_tpus(root / "sys"),
+        npus=("ethos-u",) if (root / "dev/ethosu0").exists() else (),
     )
 
 
@@ -150,6 +153,10 @@ def _verdict(seen: Probe, candidate: Candidate) -> Verdict:
     tpu = device.get("tpu")
     if isinstance(tpu, Mapping) and not any(str(tpu.get("link", "")).startswith(link) for link in seen.tpus):
         against.append(f"wants an Edge TPU on {tpu.get('link')}")
+    npu = device.get("npu")
+    chip = str(npu.get("chip", "")) if isinstance(npu, Mapping) else ""
+    if chip.startswith("ethos-u") and "ethos-u" not in seen.npus:
+        against.append(f"wants an {chip}, and there is no /dev/ethosu0")
     memory = _number(device.get("memory_mb"))
     if seen.memory_mb and seen.memory_mb < _LEAST_MEMORY * memory:
         against.append(f"wants {memory} MB of memory; here are {seen.memory_mb}")

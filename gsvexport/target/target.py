@@ -34,9 +34,9 @@ CORES: dict[str, tuple[str, tuple[str, ...]]] = {
     "neoverse-v1": ("aarch64", (*_V82, "bf16", "i8mm", "sve")),
     **dict.fromkeys(("cortex-a510", "cortex-a710", "cortex-x2", "neoverse-n2", "neoverse-v2"), ("aarch64", _V9)),
 }
-# "int8" quantises activations with calibrated ranges, "int8-dynamic" with those of each row as it comes; what a stage
-# really sees decides how many layers of either keep floats.
-PRECISIONS = ("fp32", "fp16", "int8", "int8-dynamic", "int8-weights", "int4-weights")
+# "int8" quantises activations with calibrated ranges, "int16x8" the same to 16 bits beside weights of 8, "int8-dynamic"
+# with those of each row as it comes; what a stage really sees decides how many layers of any keep floats.
+PRECISIONS = ("fp32", "fp16", "int8", "int16x8", "int8-dynamic", "int8-weights", "int4-weights")
 SYSTEMS = ("linux", "android", "macos", "windows")
 PORTABILITY = ("portable", "build_on_device")
 ON_DEVICE, AHEAD = ENGINES = ("on-device", "ahead-of-time")  # where engines are built
@@ -329,7 +329,7 @@ def _combinations(target: Target, reader: Reader) -> None:
         spoken = f"limits.tokens = {limits.tokens} are {limits.tokens / CODES_PER_SECOND:g} s of speech"
         reader.problem("limits.tokens", f"{spoken}, more than limits.seconds = {limits.seconds:g}")
     for name, place in target.placement.items():
-        if place.precision in ("int8", "int8-dynamic") and target.calibration is None:
+        if place.precision in ("int8", "int16x8", "int8-dynamic") and target.calibration is None:
             text = f"placement.{name} is {place.precision}, which needs a [calibration] table"
             reader.problem(f"placement.{name}", text)
     if target.emulator:

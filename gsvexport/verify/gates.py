@@ -110,7 +110,7 @@ OWN = ("f0_cents", "voicing_error")  # these may move by as much as they do from
 HEARD = ("vocoder", "pipeline")  # the stages that put out sound
 # What leads to sound has limits of its own. Noise on the latents is heard from 12 dB on (PESQ 4.4, two voices), so
 # where the sound is judged itself they need do no more than name the stage that has gone wrong.
-LATENT_SNR = {"int8": 20.0, "int8-dynamic": 20.0, "int8-weights": 20.0, "int4-weights": 15.0}
+LATENT_SNR = {"int8": 20.0, "int16x8": 20.0, "int8-dynamic": 20.0, "int8-weights": 20.0, "int4-weights": 15.0}
 # Where sound is judged by its noise alone, that of the stages before the vocoder adds to the vocoder's own, and both
 # together have one limit: what chooses their layers leaves them a quarter of it, so many dB above the limit.
 BEFORE_SOUND_DB = 6.0
@@ -253,6 +253,7 @@ LIMITS: dict[str, dict[str, float]] = {
     "fp32": _FP32,
     "fp16": _FP16,
     "int8": _INT8,
+    "int16x8": _INT8,
     "int8-dynamic": _INT8,
     "int8-weights": _INT8,
     "int4-weights": _INT4,

@@ -10,10 +10,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from gsvexport.artifact.manifest import Manifest
+from gsvexport.backends.tflite import vela
+from gsvexport.backends.tflite.flatbuffer import load
 from gsvexport.backends.tflite.integers import faults
 from gsvexport.backends.tflite.report import MEMBER, NOT_RUN, Report, page
 from gsvexport.backends.tflite.session import read_recipe
-from gsvexport.backends.tflite.survey import BACKEND, read, read_graph, survey
+from gsvexport.backends.tflite.survey import BACKEND, read, survey
 from gsvexport.errors import ArtifactError, BackendError, EnvironmentProblem
 from gsvexport.files import sha256_file
 from gsvexport.model import read_model
@@ -44,7 +46,7 @@ def _graphs(folder: Path, manifest: Manifest, stage: str) -> Iterator[Finding]:
     ports = read_model(folder).stages[stage]
     try:
         output, _, parts = read_recipe(folder / manifest.stages[stage].file)
-        graphs = [read_graph(folder / part.file) for part in parts]
+        graphs = [load(folder / part.file) for part in parts]
     except (ArtifactError, BackendError) as error:
         yield stage, "integer_faults", float("nan"), 0, " ".join(str(error).split())
         return
@@ -55,7 +57,7 @@ def _graphs(folder: Path, manifest: Manifest, stage: str) -> Iterator[Finding]:
               for port in ports.inputs if have.get(port.name) != port.shape[1]]  # fmt: skip
     wrong += [f"input {name} is unknown" for name in have.keys() - {port.name for port in ports.inputs}]
     yield stage, "ports", len(wrong), len(have) + 1, "; ".join(wrong)
-    found = faults(first)
+    found = faults(first, manifest.stages[stage].precision)
     yield stage, "integer_faults", len(found), len(first.tensors), "; ".join(found[:_SHOWN])
     stored: Counter[str] = Counter()
     for tensor in (tensor for graph in graphs for tensor in graph.tensors if tensor.data is not None):
@@ -66,8 +68,19 @@ def _graphs(folder: Path, manifest: Manifest, stage: str) -> Iterator[Finding]:
 
 
 def _placement(folder: Path, manifest: Manifest, stage: str) -> Iterator[Finding]:
-    """The share that the Edge TPU runs."""
+    """The share that the accelerator runs."""
     device, entry = manifest.target.get("device", {}), manifest.stages[stage]
+    if device.get("npu"):
+        try:
+            made = vela.read(folder)
+            fault = vela.problem(folder, made, device["npu"]["chip"])
+        except (ArtifactError, BackendError) as error:
+            yield stage, METRIC, float("nan"), 0, " ".join(str(error).split())
+            return
+        words = (
+            f"{made.on_npu} of {made.operators} operators of {made.file} on {made.chip}, as Vela {made.version} says"
+        )
+        yield stage, METRIC, float("nan") if fault else made.mapped_share, made.operators, fault or words
     if device.get("tpu"):
         try:
             stored = read(folder)
@@ -86,6 +99,8 @@ def described(manifest: Manifest, read_member: Callable[[str], bytes]) -> str:
     Raises:
         ArtifactError: it cannot be read.
     """
+    if vela.MEMBER in manifest.members:
+        return vela.parse(read_member(vela.MEMBER), vela.MEMBER).page()
     return page(Report.from_bytes(read_member(MEMBER), MEMBER)) if MEMBER in manifest.members else ""
 
 

@@ -7,6 +7,7 @@ noise of a shorter one and its own, so the first that is too loud ends the searc
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,7 +19,7 @@ from gsvexport.artifact.manifest import Decisions, Group
 from gsvexport.backends.lowered import ALLOWED, digits
 from gsvexport.backends.tflite.flatbuffer import dump
 from gsvexport.backends.tflite.graph import Graph
-from gsvexport.backends.tflite.quantise import quantise
+from gsvexport.backends.tflite.quantise import Integers, quantise
 from gsvexport.backends.tflite.segments import computed, frames, products, rate
 from gsvexport.backends.tflite.session import Runner, interpreter
 from gsvexport.errors import BackendError
@@ -63,8 +64,11 @@ def choose(
     observe: Callable[[Sequence[str]], Mapping[str, tuple[float, float]]],
     feeds: Sequence[Feeds],
     damage: Callable[[Sequence[tuple[Array, Array]]], float],
+    kind: Integers,
+    precision: str,
 ) -> Choice:
-    """The longest row of first segments whose damage over `feeds` is at most `ALLOWED`.
+    """The longest row of first segments whose damage over `feeds` is at most `ALLOWED`, on integers of a `kind` that
+    targets call `precision`.
 
     `observe` gives the ranges of tensors by name; `damage` compares arrays [1, N] of sound, see `Calibration`.
 
@@ -90,7 +94,7 @@ def choose(
 
     for place, part in enumerate(parts):
         ranges |= observe(computed(part))
-        integers.append(Runner(part.description, interpreter(dump(quantise(part, ranges)), None)))
+        integers.append(Runner(part.description, interpreter(dump(quantise(part, ranges, kind)), None)))
         alone.append(measured(place))
         ladder.append(measured(0) if place else alone[0])
         if ladder[-1] > ALLOWED:
@@ -111,7 +115,7 @@ def choose(
             parts,
             (products(part) // frames(parts[0]) for part in parts),
             alone,
-            ["int8" if place < count else "float" for place in range(len(parts))],
+            [precision if place < count else "float" for place in range(len(parts))],
             strict=False,  # what was not tried is not told
         )
     )
@@ -124,9 +128,11 @@ def nhwc(feeds: Feeds) -> dict[str, Array]:
 
 
 def _names(parts: Sequence[Graph]) -> list[str]:
-    """Segments by the rate at which they compute: "x1" at the frames of the latent. An upsampling begins a segment."""
-    rates = np.cumprod([rate(part) for part in parts])
-    return [f"x{one}" for one in rates]
+    """Segments by the rate at which they compute: "x1" at the frames of the latent. An upsampling begins a segment; one
+    that does not is the last convolution."""
+    rates = [1, *(int(one) for one in np.cumprod([rate(part) for part in parts]))]
+    return [f"x{after}" if place == 0 or after != before else "last"
+            for place, (before, after) in enumerate(itertools.pairwise(rates))]  # fmt: skip
 
 
 def _chain(runners: Sequence[Runner], feeds: Mapping[str, Array]) -> list[Array]:

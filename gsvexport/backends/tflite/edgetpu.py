@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from gsvexport.backends.tflite.flatbuffer import CUSTOM, LARGEST_FILE, parse
+from gsvexport.backends.tflite.flatbuffer import CUSTOM, load
 from gsvexport.backends.tflite.graph import Graph, Operator
 from gsvexport.backends.tflite.placement import MAPPED, Placement
 from gsvexport.backends.tflite.report import DONE, FAILED, NOT_RUN, Compile
@@ -94,7 +94,7 @@ def compile_model(model: Path, out: Path, placement: Placement) -> Compile:
     log = out / known.log.format(stem=model.stem)
     try:
         found = read_log(log.read_text(encoding="utf-8", errors="replace") if log.is_file() else "", log.name)
-        problems = foreign(_read(model), _read(made))
+        problems = foreign(load(model), load(made))
     except BackendError as error:
         return _failed(made, " ".join(str(error).split()))
     if problems:
@@ -113,7 +113,7 @@ def carried(model: Path, compiled: Path) -> Compile:
     Raises:
         BackendError: it is not what the compiler makes of `model`; everything that differs.
     """
-    before, after = _read(model), _read(compiled)
+    before, after = load(model), load(compiled)
     if problems := foreign(before, after):
         raise BackendError(
             f"{compiled} was not compiled from this artifact's {model.name}",
@@ -164,10 +164,12 @@ def disagreements(placement: Placement, log: Log) -> list[str]:
     return found
 
 
-def foreign(model: Graph, compiled: Graph) -> list[str]:
-    """Why `compiled` is not what the compiler made of `model`; empty where nothing speaks against it.
+def foreign(model: Graph, compiled: Graph, custom: str = OPERATOR) -> list[str]:
+    """Why `compiled` is not what a compiler made of `model`; empty where nothing speaks against it.
 
-    Ports with all their scales, one operator of the compiler's, and, behind it, the model's own last operators with
+    `custom` is what that compiler calls its operator.
+
+    Ports with all their scales, one operator of the compiler's own, and, behind it, the model's own last operators with
     their constants: what it keeps as it was. The program inside cannot be read.
     """
     problems = []
@@ -177,10 +179,10 @@ def foreign(model: Graph, compiled: Graph) -> list[str]:
     ):
         problems += [f"{side} {name}: {theirs.get(name, 'absent')}, not {mine.get(name, 'absent')}"
                      for name in sorted(mine.keys() | theirs.keys()) if mine.get(name) != theirs.get(name)]  # fmt: skip
-    custom = [one for one in compiled.operators if _is_compiled(one)]
-    if len(custom) != 1:
-        problems.append(f"{len(custom)} operators '{OPERATOR}', not one")
-    rest = [one for one in compiled.operators if not _is_compiled(one)]
+    found = [one for one in compiled.operators if _is_compiled(one, custom)]
+    if len(found) != 1:
+        problems.append(f"{len(found)} operators '{custom}', not one")
+    rest = [one for one in compiled.operators if not _is_compiled(one, custom)]
     last = model.operators[len(model.operators) - len(rest) :] if len(rest) < len(model.operators) else ()
     if [one.kind for one in rest] != [one.kind for one in last]:
         problems.append(f"its other operators are {', '.join(one.kind for one in rest)}, not the model's last ones")
@@ -189,8 +191,8 @@ def foreign(model: Graph, compiled: Graph) -> list[str]:
     return problems
 
 
-def _is_compiled(operator: Operator) -> bool:
-    return operator.kind == CUSTOM and operator.options.get("custom_code") == OPERATOR
+def _is_compiled(operator: Operator, custom: str) -> bool:
+    return operator.kind == CUSTOM and operator.options.get("custom_code") == custom
 
 
 def _ports(graph: Graph, indices: tuple[int, ...]) -> dict[str, str]:
@@ -210,12 +212,6 @@ def _same_constants(one: Graph, mine: Operator, other: Graph, theirs: Operator) 
 
     pairs = constants(one, mine), constants(other, theirs)
     return len(pairs[0]) == len(pairs[1]) and all(np.array_equal(a, b) for a, b in zip(*pairs, strict=True))
-
-
-def _read(path: Path) -> Graph:
-    if path.stat().st_size > LARGEST_FILE:
-        raise BackendError(f"{path} is too large", found=f"{path.stat().st_size} bytes", limit=LARGEST_FILE)
-    return parse(path.read_bytes(), path.name)
 
 
 def _confirmed(model: Path, made: Path, reason: str) -> Compile:

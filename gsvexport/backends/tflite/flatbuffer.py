@@ -10,6 +10,7 @@ import re
 import struct
 from collections.abc import Callable, Mapping
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -90,6 +91,17 @@ def parse(data: bytes, where: str) -> Graph:
     except (struct.error, ValueError, IndexError, TypeError, OverflowError, AttributeError, MemoryError) as error:
         # What flatbuffers and numpy raise when an offset leads out of the file.
         raise BackendError(f"{where} is damaged", problems=[f"{type(error).__name__}: {error}"]) from error
+
+
+def load(path: Path) -> Graph:
+    """The graph in a `.tflite` file; see `parse`.
+
+    Raises:
+        BackendError: it is missing, too large or damaged.
+    """
+    if not path.is_file() or path.stat().st_size > LARGEST_FILE:
+        raise BackendError(f"{path} is missing or too large", limit=f"{LARGEST_FILE} bytes")
+    return parse(path.read_bytes(), path.name)
 
 
 # --- writing --------------------------------------------------------------------------------------------------------

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from gsvexport.backends.tflite.graph import Graph, Tensor
 
-_TYPES = ("int8", "int32")
+_TYPES = {"int8": ("int8", "int32"), "int16x8": ("int8", "int16", "int32", "int64")}  # by precision
 _FLOAT = ("DEQUANTIZE", "CAST", "FAKE_QUANT")  # operators that leave the integers, whatever their tensors say
 
 
-def faults(graph: Graph) -> list[str]:
-    """What is not static int8 with a scale, or a constant in int32; empty for an integer graph."""
+def faults(graph: Graph, precision: str = "int8") -> list[str]:
+    """What is not static int8 with a scale (or int16, where the precision has that), or a constant in wider integers;
+    empty for an integer graph."""
     found = []
     for tensor in graph.tensors:
-        if tensor.dtype not in _TYPES:
+        if tensor.dtype not in _TYPES[precision]:
             found.append(f"tensor {tensor.name} is {tensor.dtype}")
-        elif tensor.dtype == "int32" and tensor.data is None:
-            found.append(f"tensor {tensor.name} is a computed int32")
-        elif tensor.dtype == "int8" and tensor.quantisation is None:
+        elif tensor.dtype in ("int32", "int64") and tensor.data is None:
+            found.append(f"tensor {tensor.name} is a computed {tensor.dtype}")
+        elif tensor.dtype in ("int8", "int16") and tensor.quantisation is None:
             found.append(f"tensor {tensor.name} has no scale")
         if -1 in (tensor.signature or ()) or 0 in tensor.shape:
             found.append(f"tensor {tensor.name} has a free axis")

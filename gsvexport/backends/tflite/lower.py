@@ -1,13 +1,14 @@
-"""Lowering to TFLite: a vocoder whose beginning runs on integers, on an Edge TPU, and whose rest on the processor.
+"""Lowering to TFLite: a vocoder whose beginning runs on integers, on an accelerator, and whose rest on the processor.
 
-vocoder.tflite        the beginning: int8 in and out, in windows of one length
+vocoder.tflite        the beginning: int8 in and out, or int16, in windows of one length
 vocoder-rest.tflite   the rest, float32, which follows on the processor
 vocoder.json          how they are run: windows, contexts, rates
+vocoder_vela.tflite   what Vela makes of the beginning, for a target with an Ethos-U
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -49,23 +50,30 @@ def lower(
     *,
     device: Mapping[str, Any],
     calibration: Calibration | None = None,
+    say: Callable[[str], None] = lambda _: None,
 ) -> Lowered:
     """Write the stages of `placement` (stage -> precision) from the folder of a source to `out`.
 
-    `device` holds the target's `tpu`, None for a device without one, and its `runtimes`. What the Edge TPU would run is
-    written beside them, see `survey`.
+    `device` holds the target's `tpu` and `npu`, None for a device without one, and its `runtimes`. What the Edge TPU
+    would run is written beside them, see `survey`; and what Vela makes for an Ethos-U, see `vela`.
 
     Raises:
         BackendError: a precision that a stage cannot have, no calibration, nodes that cannot be emitted, or a stage
             whose first segment cannot run on integers.
-        EnvironmentProblem: a package of the extra `compile` is missing.
+        EnvironmentProblem: a package of the extra `compile` is missing, or, for an Ethos-U, of the extra `ethosu`.
     """
     try:
         import onnx_ir as ir
     except ImportError as error:
         raise missing_package(error.name or "onnx-ir", "building an artifact", "compile") from error
+    from gsvexport.backends.tflite import vela
     from gsvexport.backends.tflite.report import FAILED
+    from gsvexport.backends.tflite.survey import host_work, spoken
     from gsvexport.backends.tflite.survey import write as write_placement
+
+    npu = vela.chips()[device["npu"]["chip"]] if device.get("npu") else None
+    if npu:
+        vela.version()  # before anything is measured
 
     notes: dict[str, tuple[str, ...]] = {}
     decisions: dict[str, Decisions] = {}
@@ -77,9 +85,12 @@ def lower(
             can = ", ".join(known) or "nothing: only a vocoder is convolutions throughout"
             raise BackendError(f"backend tflite cannot lower stage {stage} to {precision}", limit=can)
         if calibration is None:
-            raise BackendError(f"stage {stage}: int8 needs calibration", fix="build it with gsvexport --target")
+            raise BackendError(f"stage {stage}: {precision} needs calibration", fix="build it with gsvexport --target")
+        if precision == "int16x8" and npu is None:
+            fix = "give the target [device.npu] with a chip"
+            raise BackendError(f"stage {stage}: an Edge TPU has no 16-bit activations, which {precision} has", fix=fix)
         graph = ir.load(source / model.files[stage])
-        parts, notes[stage], decisions[stage] = _stage(stage, graph, model, device, calibration)
+        parts, notes[stage], decisions[stage] = _stage(stage, precision, graph, model, device, calibration)
         for part, content in parts:
             weights += _write(out / part.file, content, stage)
         port = table[stage].outputs[0]
@@ -89,16 +100,23 @@ def lower(
         (out / files[stage]).write_bytes(text.encode())
         report = write_placement(out, stage, files[stage], device, model.rate)
         again |= report is not None and report.compile.status == FAILED
+        if npu:
+            rest = sum(one.macs for one in host_work(parts))
+            seconds = spoken([part for part, _ in parts], model.rate)
+            made = vela.compile_part(out, stage, parts[0][0], npu, say, seconds=seconds, rest=rest)
+            (out / vela.MEMBER).write_bytes(made.text().encode())
+            words = made.page().splitlines()
+            notes[stage] = (*notes[stage], *(line.strip() for line in words))
     return Lowered(notes, decisions, tuple(weights), files, again)
 
 
 def _stage(
-    stage: str, graph: ir.Model, model: Model, device: Mapping[str, Any], calibration: Calibration
+    stage: str, precision: str, graph: ir.Model, model: Model, device: Mapping[str, Any], calibration: Calibration
 ) -> tuple[list[tuple[Part, Graph]], tuple[str, ...], Decisions]:
     """The parts of one stage with what each is run with, what was done in words, and what was decided."""
     from gsvexport.backends.tflite.choose import choose, peaks
     from gsvexport.backends.tflite.emit import emit
-    from gsvexport.backends.tflite.quantise import quantise
+    from gsvexport.backends.tflite.quantise import BY_PRECISION, SIXTEEN, quantise
     from gsvexport.backends.tflite.segments import joined, products, rest, segments
     from gsvexport.passes.base import run_passes
     from gsvexport.passes.conv2d import Conv2d
@@ -116,8 +134,10 @@ def _stage(
     equal = run_passes(legal.model, [EqualiseChannels(peaks(segments(plain), given))])
     whole = emit(equal.model, {**sizes, time: _SHORTEST})
     row = segments(whole)
-    observe = partial(calibration.ranges, stage, equal.model)
-    choice = choose(row, observe, given, partial(calibration.damage, stage))
+    kind = BY_PRECISION[precision]
+    # Sixteen bits have room for everything: no error of rounding is worth a clipped peak.
+    observe = partial(calibration.extremes if kind is SIXTEEN else calibration.ranges, stage, equal.model)
+    choice = choose(row, observe, given, partial(calibration.damage, stage), kind, precision)
 
     tpu = device.get("tpu") or {}
     frames, why = _window(joined(whole, row[: choice.count]), tpu.get("sram_mb"))
@@ -125,7 +145,7 @@ def _stage(
     row = segments(whole)
     first = joined(whole, row[: choice.count])
     parts = [_part(f"{stage}.tflite", first, frames)]
-    graphs = [quantise(first, choice.ranges)]
+    graphs = [quantise(first, choice.ranges, kind)]
     if choice.count < len(row):
         # Where the integers end early, what follows looks further around a frame than their windows are long.
         size = max(frames, _twice_around(rest(whole, row[: choice.count]), parts[0].rate))
@@ -141,7 +161,7 @@ def _stage(
         *(note for result in (legal, equal) for _, done in result.applied if done.changes for note in done.notes),
         f"share of the gates used with one group on integers: {alone}",
         f"with the first groups together: {ladder}; allowed are {ALLOWED:g}{untried}",
-        f"int8: the first {choice.count} of {len(row)} groups, {share:.0%} of the multiplications"
+        f"{precision}: the first {choice.count} of {len(row)} groups, {share:.0%} of the multiplications"
         + ("" if choice.count == len(row) else "; the rest is float32"),
         why,
     )

@@ -21,7 +21,8 @@ TIME, CHANNELS = 2, 3  # axes of [1, 1, T, C]
 
 
 def segments(graph: Graph) -> list[Graph]:
-    """The parts of `graph`, one for each rate, in order. Each begins with the tensor that the one before it gives.
+    """The parts of `graph`, one for each rate, in order, and its last convolution with what follows that: a handful of
+    products, whose every error is heard as it is. Each begins with the tensor that the one before it gives.
 
     Raises:
         BackendError: a part needs more of what was computed before than that one tensor.
@@ -33,7 +34,11 @@ def segments(graph: Graph) -> list[Graph]:
             end = _before_leaky_relu(writers, writers[operator.inputs[0]].inputs[0])
             found.append(part(graph, begin, (end,)))
             begin = (end,)
-    return [*found, part(graph, begin, graph.outputs)]
+    last = [operator for operator in graph.operators if operator.kind == "CONV_2D"][-1:]
+    end = _before_leaky_relu(writers, last[0].inputs[0]) if last else begin[0]
+    if end in begin or end not in writers or writers[end].kind == "RESHAPE":
+        return [*found, part(graph, begin, graph.outputs)]
+    return [*found, part(graph, begin, (end,)), part(graph, (end,), graph.outputs)]
 
 
 def _before_leaky_relu(writers: Mapping[int, Operator], index: int) -> int:

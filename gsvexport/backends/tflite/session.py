@@ -9,9 +9,10 @@ that sequence is computed by the processor. A processor takes longer windows, to
 
 from __future__ import annotations
 
+import ctypes
 import threading
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -47,9 +48,12 @@ _SHAPE = schema.record(
     }
 )
 _TIME = 2
-_LONGER = 4  # windows of a part on a processor, times that of the Edge TPU: less is computed twice
-_DELEGATES = ("libedgetpu.so.1", "libedgetpu.so.1.0")
-COMPILED = "_edgetpu"  # before the suffix of a part's file, when a compiler has mapped it to an Edge TPU
+_LONGER = 4  # windows of a part on a processor, times that of an accelerator: less is computed twice
+# What a part's file is called when a compiler has made it for an accelerator, and the libraries that run it there.
+_DELEGATES = {
+    "_edgetpu": ("libedgetpu.so.1", "libedgetpu.so.1.0"),
+    "_vela": ("libethosu_delegate.so", "/usr/lib/libethosu_delegate.so"),  # NXP's; it ran nothing of ours
+}
 
 
 @dataclass(frozen=True)
@@ -113,7 +117,9 @@ class Runner:
 
     def __init__(self, name: str, interpreter: Any) -> None:
         self._name, self._interpreter = name, interpreter
-        self.inputs = [(one["name"], one["index"], one["quantization"]) for one in interpreter.get_input_details()]
+        self.inputs = [
+            (one["name"], one["index"], (one["quantization"], one["dtype"])) for one in interpreter.get_input_details()
+        ]
         self._shapes = {one["index"]: tuple(one["shape"]) for one in interpreter.get_input_details()}
         self._output = interpreter.get_output_details()[0]
 
@@ -129,7 +135,7 @@ class Runner:
             if resized:
                 self._interpreter.allocate_tensors()
             for index, q, array in found:
-                self._interpreter.set_tensor(index, np.ascontiguousarray(_to_integers(array, q)))
+                self._interpreter.set_tensor(index, np.ascontiguousarray(_to_integers(array, *q)))
             self._interpreter.invoke()
             return _to_float(self._interpreter.get_tensor(self._output["index"]), self._output["quantization"])
         except (RuntimeError, ValueError, KeyError) as error:  # what the interpreter raises
@@ -211,20 +217,22 @@ def interpreter(
 
 
 class _Opened:
-    """A part in its interpreters: that of the Edge TPU where there is one, and the processor's when it is needed."""
+    """A part in its interpreters: that of an accelerator where there is one, and the processor's when it is needed."""
 
     def __init__(self, part: Part, path: Path, threads: int | None) -> None:
         self._part, self._path, self._threads = part, path, threads
-        compiled = path.with_name(f"{path.stem}{COMPILED}{path.suffix}")
-        delegate = _edge_tpu() if compiled.is_file() else None
-        self._tpu = None if delegate is None else Runner(compiled.name, interpreter(compiled, threads, [delegate]))
-        self._processor = self._open() if delegate is None else None
+        self._accelerator: Runner | None = None
+        for suffix, libraries in _DELEGATES.items():
+            compiled = path.with_name(f"{path.stem}{suffix}{path.suffix}")
+            if compiled.is_file() and (delegate := _delegate(libraries)):
+                self._accelerator = Runner(compiled.name, interpreter(compiled, threads, [delegate]))
+        self._processor = None if self._accelerator else self._open()
 
     def run(self, arrays: Mapping[str, Array]) -> Array:
         """What the part makes of whole sequences [1, 1, T, C]; an array of one frame goes into every window."""
         frames = max(array.shape[_TIME] for array in arrays.values())
-        if self._tpu is not None and frames >= self._part.window:
-            return in_windows(self._part, self._tpu, arrays)
+        if self._accelerator is not None and frames >= self._part.window:
+            return in_windows(self._part, self._accelerator, arrays)
         self._processor = self._processor or self._open()
         return in_windows(replace(self._part, window=_LONGER * self._part.window), self._processor, arrays)
 
@@ -247,10 +255,11 @@ def in_windows(part: Part, runner: Runner, arrays: Mapping[str, Array]) -> Array
     return found[0] if len(found) == 1 else np.concatenate(found, axis=_TIME)
 
 
-def _edge_tpu() -> Any:
-    """The delegate of an Edge TPU; None where its runtime or the device is absent."""
-    for name in _DELEGATES:
+def _delegate(libraries: Sequence[str]) -> Any:
+    """The delegate of an accelerator; None where its runtime or the device is absent."""
+    for name in libraries:
         try:
+            ctypes.CDLL(name)  # LiteRT complains on its own way out of a library that is not there
             return _litert().load_delegate(name)
         except (OSError, ValueError):
             continue
@@ -270,11 +279,12 @@ def _litert() -> Any:
     return found
 
 
-def _to_integers(array: Array, quantisation: tuple[float, int]) -> Array:
+def _to_integers(array: Array, quantisation: tuple[float, int], dtype: type) -> Array:
     scale, zero = quantisation
     if not scale:
         return array
-    return np.clip(np.rint(array / np.float32(scale)) + zero, -128, 127).astype(np.int8)
+    limits = np.iinfo(dtype)
+    return np.clip(np.rint(array / np.float32(scale)) + zero, limits.min, limits.max).astype(dtype)
 
 
 def _to_float(array: Array, quantisation: tuple[float, int]) -> Array:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from gsvexport.backends.tflite import vela
 from gsvexport.backends.tflite.edgetpu import compile_model, not_run
-from gsvexport.backends.tflite.flatbuffer import LARGEST_FILE, parse
+from gsvexport.backends.tflite.flatbuffer import load
 from gsvexport.backends.tflite.graph import Graph
 from gsvexport.backends.tflite.placement import macs, oldest_runtime, place
 from gsvexport.backends.tflite.report import LARGEST, MEMBER, Report, Share
-from gsvexport.backends.tflite.session import read_recipe
+from gsvexport.backends.tflite.session import Part, read_recipe
 from gsvexport.backends.tflite.table import table
-from gsvexport.errors import ArtifactError, BackendError
+from gsvexport.errors import ArtifactError
 from gsvexport.untrusted import reading
 
 BACKEND = "tflite"
@@ -30,21 +32,36 @@ def survey(folder: Path, stage: str, recipe: str, device: Mapping[str, Any], rat
         BackendError: a part that cannot be read, or a runtime that nobody knows.
     """
     parts = read_recipe(folder / recipe)[2]
-    graphs = [read_graph(folder / part.file) for part in parts]
+    graphs = [load(folder / part.file) for part in parts]
     tpu = device["tpu"]
     if lacks := [name for name in _NEEDED if tpu.get(name) is None]:
         raise ArtifactError(f"the target's TPU has no {', '.join(lacks)}", fix="build the artifact again")
     runtime = oldest_runtime(device.get("runtimes", {}).get("edgetpu", ""))
     placement = place(graphs[0], parts[0].file, tpu, runtime)
-    rest, frames = [], float(parts[0].window)  # frames of a part's input that the first part's window makes
-    for index, (part, graph) in enumerate(zip(parts, graphs, strict=True)):
-        if index:
-            runs = frames / part.window  # what windows share is left out: it is computed twice in every part
-            size = sum(tensor.bytes for tensor in graph.tensors if tensor.data is not None)
-            rest.append(Share(part.file, round(runs * sum(macs(graph, one) for one in graph.operators)), size))
+    rest = host_work(zip(parts, graphs, strict=True))
+    return Report(stage, placement, rest, spoken(parts, rate), tpu["link"], not_run())
+
+
+def host_work(parts: Iterable[tuple[Part, Graph]]) -> tuple[Share, ...]:
+    """What the parts after the first compute, on the processor, for one window of the first.
+
+    What windows share is left out: it is computed twice in every part.
+    """
+    (first, _), *after = parts
+    found, frames = [], float(first.window * first.rate)  # of a part's input
+    for part, graph in after:
+        size = sum(tensor.bytes for tensor in graph.tensors if tensor.data is not None)
+        work = frames / part.window * sum(macs(graph, one) for one in graph.operators)
+        found.append(Share(part.file, round(work), size))
         frames *= part.rate
-    kept = 1 - (parts[0].left + parts[0].right) / parts[0].window
-    return Report(stage, placement, tuple(rest), round(kept * frames / rate, 6), tpu["link"], not_run())
+    return tuple(found)
+
+
+def spoken(parts: Sequence[Part], rate: int) -> float:
+    """Seconds of sound at `rate` Hz that are kept of what the first part's window gives."""
+    first = parts[0]
+    samples = math.prod(part.rate for part in parts)
+    return round((first.window - first.left - first.right) * samples / rate, 6)
 
 
 def write(folder: Path, stage: str, recipe: str, device: Mapping[str, Any], rate: int) -> Report | None:
@@ -80,15 +97,6 @@ def members(folder: Path, recipe: str) -> set[str]:
     found = {part.file for part in read_recipe(folder / recipe)[2]}
     if (folder / MEMBER).is_file():
         found |= {MEMBER, read(folder).compile.file} - {""}
+    if (folder / vela.MEMBER).is_file():
+        found |= {vela.MEMBER, vela.read(folder).compiled}
     return found
-
-
-def read_graph(path: Path) -> Graph:
-    """The graph of a part.
-
-    Raises:
-        BackendError: it is missing, too large or damaged.
-    """
-    if not path.is_file() or path.stat().st_size > LARGEST_FILE:
-        raise BackendError(f"{path} is missing or too large", limit=f"{LARGEST_FILE} bytes")
-    return parse(path.read_bytes(), path.name)

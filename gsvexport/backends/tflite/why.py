@@ -7,6 +7,11 @@ from collections.abc import Sequence
 
 def why(role: str, precision: str, features: Sequence[str]) -> str:
     """The reason for a precision of a stage's role."""
+    if precision == "int16x8":
+        return (
+            "an Ethos-U computes with 8-bit weights and 16-bit activations, which are fine enough for sound: as many "
+            "of the vocoder's groups of layers as the gates allow, the last tanh among them, in windows of one length"
+        )
     return (
         "an Edge TPU computes with 8-bit integers only, from the graph's input on: as many of its first groups of "
         "layers as the sound allows are integers, in windows of one length; the rest is float, on the processor"

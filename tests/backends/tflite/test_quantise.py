@@ -10,14 +10,14 @@ from gsvexport.backends.tflite.emit import emit
 from gsvexport.backends.tflite.flatbuffer import dump, parse
 from gsvexport.backends.tflite.graph import Graph, Operator, Tensor
 from gsvexport.backends.tflite.integers import faults
-from gsvexport.backends.tflite.quantise import quantise
+from gsvexport.backends.tflite.quantise import EIGHT, SIXTEEN, quantise
 from gsvexport.backends.tflite.session import Runner, interpreter
 from gsvexport.errors import BackendError
 from gsvexport.passes.base import run_passes
 from gsvexport.passes.split_leaky_relu import SplitLeakyRelu
 
 
-def integers(model, feeds):
+def integers(model, feeds, kind=EIGHT):
     """The integer graph with the true ranges of `feeds`, what it gives for them, and what float gives."""
     legal = run_passes(model, [SplitLeakyRelu()]).model
     whole = emit(legal, {})
@@ -29,7 +29,7 @@ def integers(model, feeds):
         for index, tensor in enumerate(whole.tensors)
         if tensor.data is None
     }
-    found = quantise(whole, ranges)
+    found = quantise(whole, ranges, kind)
     return found, Runner("integers", interpreter(dump(found), 1)).run(arrays), expected
 
 
@@ -66,6 +66,19 @@ def test_an_operator_is_within_few_steps_of_float(name):
     np.testing.assert_allclose(expected[:, 0].transpose(0, 2, 1), run(model, feeds)["y"], atol=1e-5)
     assert steps(found, expected) <= most
     assert faults(parse(dump(graph_found), "it")) == []
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_sixteen_bits_leave_the_error_of_the_weights_alone(name):
+    nodes, weights, _ = CASES[name]
+    feeds = {"x": normal(1, 3, 40) * 2}
+    if "z" in nodes[0][1]:
+        feeds["z"] = normal(1, 3, 40, seed=1) + np.float32(1)
+    model = graph(nodes, {key: list(value.shape) for key, value in feeds.items()}, {"y": ["a", "b", "c"]}, weights)
+    graph_found, found, expected = integers(model, feeds, SIXTEEN)
+    assert steps(found, expected) <= (1 if nodes[0][0] == "Conv" else 0.05)
+    assert faults(parse(dump(graph_found), "it"), "int16x8") == []
+    assert {graph_found.tensors[index].dtype for index in (*graph_found.inputs, *graph_found.outputs)} == {"int16"}
 
 
 def chain():
