@@ -7,7 +7,6 @@ noise of a shorter one and its own, so the first that is too loud ends the searc
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -128,11 +127,10 @@ def nhwc(feeds: Feeds) -> dict[str, Array]:
 
 
 def _names(parts: Sequence[Graph]) -> list[str]:
-    """Segments by the rate at which they compute: "x1" at the frames of the latent. An upsampling begins a segment; one
-    that does not is the last convolution."""
-    rates = [1, *(int(one) for one in np.cumprod([rate(part) for part in parts]))]
-    return [f"x{after}" if place == 0 or after != before else "last"
-            for place, (before, after) in enumerate(itertools.pairwise(rates))]  # fmt: skip
+    """Segments by the rate at which they compute: "x1" at the frames of the latent. An upsampling begins a segment, and
+    what follows at the same rate is "last"."""
+    rates = np.cumprod([rate(part) for part in parts])
+    return [f"x{one}" if not place or one != rates[place - 1] else "last" for place, one in enumerate(rates)]
 
 
 def _chain(runners: Sequence[Runner], feeds: Mapping[str, Array]) -> list[Array]:
