@@ -1,5 +1,6 @@
 """The demo voice's training on a made-up corpus: no festival, no package beyond torch, a few steps of each part."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -92,7 +93,8 @@ def parts(made):
         encoder.learn(shape.untrained(), made.data, made.known, path, schedule, "cpu", lambda line: None)
 
     def train_gpt(path, schedule):
-        t2s.learn(courses.LEARN, t2s.untrained(shape.GPT), made.lines, path, schedule, "cpu", lambda line: None)
+        course, gpt = replace(courses.LEARN, positions=300), t2s.untrained(replace(shape.GPT, layers=1))
+        t2s.learn(course, gpt, made.lines, path, schedule, "cpu", lambda line: None)
 
     def polish(path, schedule):
         t2s.learn(courses.POLISH, t2s.untrained(shape.GPT), made.lines, path, schedule, "cpu", lambda line: None)
