@@ -56,6 +56,7 @@ class Backend:
     lowering depends on, `tools` the distributions whose versions may change what it writes. `sentences` is how those of
     a text are written. `proof` is what it says of an artifact that it ran here; `compiled_for` what it says instead for
     devices with a part whose own program did not run. A lowering that `tells` takes `say`, which is told what it is at.
+    One that `keeps_reference` makes the voice's reference a part of its graphs: another one needs another build.
     """
 
     title: str
@@ -82,6 +83,7 @@ class Backend:
     proof: Proof = Proof.RUNTIME
     compiled_for: Mapping[str, Proof] = field(default_factory=dict)  # by part of the device
     tells: bool = False
+    keeps_reference: bool = False
     portability: str = "portable"  # or "build_on_device"
     needs: Mapping[str, Needs] = field(default_factory=dict)  # by offer
 

@@ -69,7 +69,8 @@ def rebake_artifact(
     `source` is the source that it was built from, or its voice; without it the source is looked for in the cache.
 
     Raises:
-        InputError: `out` exists, no or another source, an artifact without a baked reference.
+        InputError: `out` exists, no or another source, an artifact without a baked reference, or one that its reference
+            was compiled into.
         GateFailed: with this reference it misses a limit; its report is left beside `out`.
         VoiceError, ArtifactError: what is wrong with the reference, the artifact or the source.
     """
@@ -80,6 +81,11 @@ def rebake_artifact(
         raise InputError(
             f"{path} has no reference: it clones by itself",
             fix="voice.clone(samples, rate, text) in Python speaks like one",
+        )
+    if kept := [stage for stage, entry in manifest.stages.items() if declared(entry.backend).keeps_reference]:
+        raise InputError(
+            f"{path} was compiled for one reference, which is a part of its stage {', '.join(kept)}",
+            fix=f"build it with the other one: gsvexport --target {manifest.target['name']} VOICE --reference FILE",
         )
     store = Store(note=say)
     origin = _origin(path, manifest, source, store, say)

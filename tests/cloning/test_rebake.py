@@ -6,6 +6,7 @@ import contextlib
 import io
 import json
 from collections import namedtuple
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from test_bake import record
 import gsvexport
 from gsvexport.artifact.container import read_manifest, unpack
 from gsvexport.cli import run as command
+from gsvexport.files import canonical_json
 from gsvexport.signal.audio import decode
 from gsvexport.synthetic import write_voice
 
@@ -53,6 +55,23 @@ def built(work):
     )
     assert done.returncode == 0, done.stderr
     return work / "dist/synthetic-x86-64.gsv"
+
+
+def test_an_artifact_that_was_compiled_for_one_reference_is_refused_at_once(built, tmp_path):
+    """As if its vocoder were for an NPU."""
+    from gsvexport.artifact import container
+
+    unpack(built, tmp_path / "files")
+    manifest = read_manifest(built)
+    vocoder = replace(manifest.stages["vocoder"], backend="qnn")
+    npu = replace(manifest, stages={**manifest.stages, "vocoder": vocoder})
+    (tmp_path / "files/manifest.json").write_text(canonical_json(npu.to_json()))
+    container.write(npu, tmp_path / "files", tmp_path / "npu.gsv")
+    reference = ("--reference", record(tmp_path / "one.wav"), "--reference-text", TEXT, "--language", "en")
+    done = run(tmp_path, "bake", tmp_path / "npu.gsv", *reference, "-o", tmp_path / "other.gsv")
+    assert done.returncode == 2
+    assert "was compiled for one reference, which is a part of its stage vocoder" in done.stderr
+    assert "gsvexport --target x86-64 VOICE --reference FILE" in done.stderr
 
 
 @pytest.mark.thorough

@@ -20,6 +20,7 @@ BACKEND = Backend(
     tools=_TOOLS,
     proof=Proof.EMULATED,
     tells=True,
+    keeps_reference=True,
     needs={
         "session": Needs((("onnxruntime-qnn",),), _FIX),
         "lowering": Needs(tuple((tool,) for tool in _TOOLS), _FIX),
