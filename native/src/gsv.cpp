@@ -92,11 +92,10 @@ void check_size(const Result* into) {
 }
 
 template <typename Result>
-void hand_out(const Result& all, Result* into) {
+void hand_out(Result all, Result* into) {
     if (!into) return;
-    size_t size = into->size;
-    std::memcpy(into, &all, std::min(size, sizeof all));
-    into->size = size;
+    all.size = into->size;
+    std::memcpy(into, &all, std::min(all.size, sizeof all));
 }
 
 gsv::Manner manner_of(const gsv_voice* voice, const gsv_say_options* given) {
@@ -235,17 +234,9 @@ gsv_status gsv_say(gsv_voice* voice, const int64_t* phones, size_t count, const 
         if (!sink) throw gsv::Error(GSV_INPUT, "gsv_say needs a callback for the sound");
         check_size(said);
         Held held(voice);
-        auto began = std::chrono::steady_clock::now();
-        gsv::Spoken spoken =
-            voice->voice.say(phones_of(phones, count), manner_of(voice, options),
-                             [&](const float* samples, size_t some) { return sink(user, samples, some) == 0; });
-        gsv_said all = {};
-        all.codes = spoken.codes;
-        all.samples = spoken.samples;
-        all.ended = spoken.ended;
-        all.first_sound = spoken.first_sound;
-        all.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
-        hand_out(all, said);
+        hand_out(voice->voice.say(phones_of(phones, count), manner_of(voice, options),
+                                  [&](const float* samples, size_t some) { return sink(user, samples, some) == 0; }),
+                 said);
     });
 }
 
