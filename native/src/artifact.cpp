@@ -234,15 +234,16 @@ Artifact read_artifact(const std::string& folder, bool any_machine, bool sizes_o
     auto frames = [](const Json& one) { return one.is_number_integer() && one >= 0 && one <= (1 << 20); };
     if (context.size() == 2 && context.is_array() && frames(context[0]) && frames(context[1]))
         std::copy(context.begin(), context.end(), found.context);
+    bool told = !found.version.empty();  // where it is not, the problems tell
+    if (told && std::find(std::begin(SPOKEN), std::end(SPOKEN), found.version) == std::end(SPOKEN))
+        throw Error(GSV_VOICE, found.name + " is a " + found.version + " voice, which this runtime does not speak")
+            .limit("v1, v2, v2Pro, v2ProPlus")
+            .fix("use gsvexport's Python runtime for it");
     if (!problems.empty())
         throw Error(GSV_ARTIFACT, folder + "/model.json cannot be right")
             .problems(problems)
             .fix("build the artifact again");
 
-    if (std::find(std::begin(SPOKEN), std::end(SPOKEN), found.version) == std::end(SPOKEN))
-        throw Error(GSV_VOICE, found.name + " is a " + found.version + " voice, which this runtime does not speak")
-            .limit("v1, v2, v2Pro, v2ProPlus")
-            .fix("use gsvexport's Python runtime for it");
     for (const char* stage : STAGES) {
         auto file = found.files.find(stage);
         if (file == found.files.end()) problems.push_back(std::string("it holds no stage '") + stage + "'");

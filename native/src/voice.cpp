@@ -104,12 +104,6 @@ void Voice::read_constants() {
             .fix("build it again");
 }
 
-Manner Voice::manner() const {
-    Manner own;
-    own.sampling = artifact_.sampling;
-    return own;
-}
-
 bool Voice::enter() {
     bool idle = false;
     if (!busy_.compare_exchange_strong(idle, true)) return false;

@@ -32,7 +32,6 @@ public:
 
     const Artifact& artifact() const { return artifact_; }
     bool prompted() const { return !prompt_.empty(); }
-    Manner manner() const;  // the voice's own
 
     gsv_said say(const std::vector<int64_t>& phones, const Manner& manner, const Sink& sink);
     std::vector<int64_t> tokens(const std::vector<int64_t>& phones, const Manner& manner);
