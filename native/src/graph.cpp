@@ -67,7 +67,7 @@ Graph::Graph(Ort::Env& env, const Artifact& artifact, const std::string& stage, 
     }
     // As gsvexport/backends/onnxruntime/session.py sets them, so that both compute the same.
     Ort::SessionOptions options;
-    options.SetLogSeverityLevel(3);
+    options.SetLogSeverityLevel(4);  // errors come as exceptions, and nothing goes to standard error
     int cores = std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
     options.SetIntraOpNumThreads(std::min(threads, cores));
     options.SetInterOpNumThreads(1);

@@ -49,7 +49,7 @@ Voice::Voice(const std::string& folder, int threads, bool any_machine, bool size
     check_library();
     artifact_ = read_artifact(folder, any_machine, sizes_only);
     read_constants();
-    env_ = Ort::Env(ORT_LOGGING_LEVEL_ERROR, "gsv");
+    env_ = Ort::Env(ORT_LOGGING_LEVEL_FATAL, "gsv");
     // One arena for all graphs, which run one after another. Where another voice of this process has made it, it is
     // there.
     try {

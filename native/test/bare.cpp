@@ -31,17 +31,22 @@ int main(int count, char** words) {
     for (const char* stage : {"prefill", "step", "acoustic", "vocoder"})
         sessions.emplace_back(env, (std::string(words[1]) + "/" + stage + ".onnx").c_str(), options);
     Ort::AllocatorWithDefaultOptions allocator;
+    auto here = Ort::MemoryInfo::CreateCpu(OrtDeviceAllocator, OrtMemTypeCPU);
     for (Ort::Session& session : sessions) {
         std::vector<std::string> names, outputs;
         std::vector<Ort::Value> values;
+        std::vector<std::vector<char>> held;  // zeros
         for (size_t i = 0; i < session.GetInputCount(); ++i) {
             names.push_back(session.GetInputNameAllocated(i, allocator).get());
             auto type = session.GetInputTypeInfo(i);
             auto told = type.GetTensorTypeAndShapeInfo();
             std::vector<int64_t> shape = told.GetShape();
             for (int64_t& one : shape) one = one < 0 ? length(names.back()) : one;
-            values.push_back(Ort::Value::CreateTensor(allocator, shape.data(), shape.size(), told.GetElementType()));
-            std::memset(values.back().GetTensorMutableRawData(), 0, values.back().GetTensorSizeInBytes());
+            size_t bytes = told.GetElementType() == ONNX_TENSOR_ELEMENT_DATA_TYPE_INT64 ? 8 : 4;
+            for (int64_t one : shape) bytes *= static_cast<size_t>(one);
+            held.emplace_back(bytes);
+            values.push_back(Ort::Value::CreateTensor(here, held.back().data(), bytes, shape.data(), shape.size(),
+                                                      told.GetElementType()));
         }
         for (size_t i = 0; i < session.GetOutputCount(); ++i)
             outputs.push_back(session.GetOutputNameAllocated(i, allocator).get());
