@@ -11,7 +11,8 @@
 # make sensitivity  damage SOURCES in every known way, and tell what each gate notices
 # make crosscheck-onnx2tf  convert the vocoder with onnx2tf, too, and compare (3 GB of packages)
 # make native    build the C library and gsvsay into build/native (needs cmake, ninja, g++, libssl-dev, and make native-tools
-#                or Debian 13's libonnxruntime-dev and nlohmann-json3-dev); make native-test tests them
+#                or Debian 13's libonnxruntime-dev and nlohmann-json3-dev); make native-test tests them,
+#                make native-test-sanitized with ASan and UBSan, make native-fuzz NATIVE_FUZZ=SECONDS fuzzes each of its readers (needs clang)
 # make native-tools  get headers and library of ONNX Runtime for it, without root (Debian and Ubuntu)
 # make docs      build the pages into build/site
 # make demo-voice  train the demo voice's GPT on (hours); VOICE=small: the small one (needs festival and festvox-us-slt-hts)
@@ -43,7 +44,7 @@ BIN := .venv/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 ARTIFACT := $(DIST)/demo-$(TARGET).gsv
 WAV := $(DIST)/demo.wav
 
-.PHONY: demo quick test thorough check fuzz golden release reproducible bench emulator demo-voice every-target sensitivity docs native native-tools native-test clean
+.PHONY: demo quick test thorough check fuzz golden release reproducible bench emulator demo-voice every-target sensitivity docs native native-tools native-test native-test-sanitized native-fuzz clean
 
 # What failed is shown in full; what passed is in the page.
 demo: .venv/.compile
@@ -130,6 +131,25 @@ native:
 
 native-tools: .venv/.compile
 	native/tools.sh $(NATIVE_TOOLS) $(CURDIR)/$(BIN)/python
+
+# The same tests with AddressSanitizer (leaks of gsvsay, too) and UndefinedBehaviorSanitizer.
+native-test-sanitized: .venv/.dev
+	GSV_NATIVE_FLAGS="-O1 -g1 -D_GLIBCXX_ASSERTIONS -fsanitize=address,undefined -fno-sanitize-recover=undefined" \
+		LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libubsan.so)" ASAN_OPTIONS=detect_leaks=0 \
+		$(BIN)/python -m pytest -rs tests/native -k "not examples"
+
+# libFuzzer for NATIVE_FUZZ seconds on each reader; what it has found stays in build/native-fuzz/NAME.
+NATIVE_FUZZ ?= 60
+READERS ?= manifest.json model.json golden.json json npy onnx gsvp flac gsv br phones
+native-fuzz:
+	cd native && cmake --preset fuzz $(NATIVE_FLAGS) $(if $(wildcard $(NATIVE_TOOLS)),-DONNXRUNTIME_ROOT=$(CURDIR)/$(NATIVE_TOOLS)/onnxruntime)
+	cmake --build build/native-fuzz --target fuzz_readers
+	for name in $(READERS); do \
+		mkdir -p build/native-fuzz/$$name && \
+		GSV_READER=$$name build/native-fuzz/fuzz_readers -max_total_time=$(NATIVE_FUZZ) -max_len=20000 -timeout=10 -verbosity=0 \
+			-print_final_stats=1 -artifact_prefix=build/native-fuzz/found-$$name- build/native-fuzz/$$name native/test/seeds \
+		|| exit 1; \
+	done
 
 native-test: .venv/.dev
 	$(BIN)/python -m pytest -rs tests/native

@@ -201,10 +201,10 @@ void work(const Options& all) {
     for (const auto& [name, value] : all.slots) slots.push_back({name.c_str(), value.c_str()});
     size_t count = 0;
     std::vector<int64_t> phones(pack.get() ? 4096 : all.phones.size());
-    gsv_status read = pack.get() ? gsv_pack_phones(pack.get(), voice, all.phrase.c_str(), slots.data(), slots.size(),
-                                                   phones.data(), phones.size(), &count, error, sizeof error)
-                                 : gsv_phones(voice, all.phones.c_str(), phones.data(), phones.size(), &count, error,
-                                              sizeof error);
+    gsv_status read =
+        pack.get() ? gsv_pack_phones(pack.get(), voice, all.phrase.c_str(), slots.data(), slots.size(), phones.data(),
+                                     phones.size(), &count, error, sizeof error)
+                   : gsv_phones(voice, all.phones.c_str(), phones.data(), phones.size(), &count, error, sizeof error);
     if (read) throw Failure{read, error};
     phones.resize(std::min(count, phones.size()));
     if (all.bench) return bench(voice, phones, all, info, opening);

@@ -10,6 +10,7 @@
 #include <cstring>
 #include <map>
 #include <string>
+#include <vector>
 
 #include "gsv.h"
 
@@ -71,75 +72,12 @@ struct Options {
     std::string artifact, unpack, phones, pack, phrase, out, raw;
     std::map<std::string, std::string> slots;
     bool as_it_is = true;  // nothing was said about how to speak
-    bool force = false, verify = false, info = false, codes = false, list = false;
+    bool pieces = false, window = false;
+    bool force = false, verify = false, info = false, codes = false, list = false, version = false, help = false;
     int bench = 0;
     gsv_open_options open;
     gsv_say_options say;
 };
-
-enum Long {
-    PHONES = 256,
-    UNPACK,
-    PACK,
-    PHRASE,
-    SLOT,
-    RAW,
-    STREAM,
-    WINDOW,
-    AHEAD,
-    SEED,
-    SPEED,
-    NOISE,
-    GREEDY,
-    TOP_K,
-    TOP_P,
-    TEMPERATURE,
-    PENALTY,
-    MOST,
-    NO_PROMPT,
-    THREADS,
-    ANY,
-    SIZES,
-    BENCH,
-    VERIFY,
-    INFO,
-    CODES,
-    VERSION,
-    HELP,
-    FORCE
-};
-
-const option OPTIONS[] = {{"phones", 1, nullptr, PHONES},
-                          {"unpack", 1, nullptr, UNPACK},
-                          {"pack", 1, nullptr, PACK},
-                          {"phrase", 1, nullptr, PHRASE},
-                          {"slot", 1, nullptr, SLOT},
-                          {"output", 1, nullptr, 'o'},
-                          {"raw", 1, nullptr, RAW},
-                          {"stream", 0, nullptr, STREAM},
-                          {"window", 1, nullptr, WINDOW},
-                          {"ahead", 1, nullptr, AHEAD},
-                          {"seed", 1, nullptr, SEED},
-                          {"speed", 1, nullptr, SPEED},
-                          {"noise-scale", 1, nullptr, NOISE},
-                          {"greedy", 0, nullptr, GREEDY},
-                          {"top-k", 1, nullptr, TOP_K},
-                          {"top-p", 1, nullptr, TOP_P},
-                          {"temperature", 1, nullptr, TEMPERATURE},
-                          {"repetition-penalty", 1, nullptr, PENALTY},
-                          {"max-tokens", 1, nullptr, MOST},
-                          {"no-prompt", 0, nullptr, NO_PROMPT},
-                          {"threads", 1, nullptr, THREADS},
-                          {"any-machine", 0, nullptr, ANY},
-                          {"sizes-only", 0, nullptr, SIZES},
-                          {"bench", 1, nullptr, BENCH},
-                          {"verify", 0, nullptr, VERIFY},
-                          {"info", 0, nullptr, INFO},
-                          {"codes", 0, nullptr, CODES},
-                          {"version", 0, nullptr, VERSION},
-                          {"help", 0, nullptr, HELP},
-                          {"force", 0, nullptr, FORCE},
-                          {nullptr, 0, nullptr, 0}};
 
 inline double within(const char* name, const char* text, double low, double high) {
     double value = number(name, text);
@@ -147,58 +85,88 @@ inline double within(const char* name, const char* text, double low, double high
     return value;
 }
 
+inline int32_t whole32(const char* name, const char* text, int32_t low, int32_t high) {
+    return static_cast<int32_t>(whole(name, text, low, high));
+}
+
+// A word of the command line; what it does with its value, which is a null pointer where it has none.
+struct Word {
+    const char* name;
+    bool value, speaks;  // whether it has one; whether it says how to speak
+    void (*take)(Options&, const char*);
+};
+
+const Word WORDS[] = {
+    {"phones", true, false, [](Options& all, const char* text) { all.phones = text; }},
+    {"unpack", true, false, [](Options& all, const char* text) { all.unpack = text; }},
+    {"pack", true, false, [](Options& all, const char* text) { all.pack = text; }},
+    {"phrase", true, false, [](Options& all, const char* text) { all.phrase = text; }},
+    {"slot", true, false,
+     [](Options& all, const char* text) {
+         const char* equals = std::strchr(text, '=');
+         if (!equals) wrong(std::string("--slot is '") + text + "'; it must be SLOT=VALUE");
+         all.slots[std::string(text, equals)] = equals + 1;
+     }},
+    {"output", true, false, [](Options& all, const char* text) { all.out = text; }},
+    {"raw", true, false, [](Options& all, const char* text) { all.raw = text; }},
+    {"stream", false, true, [](Options& all, const char*) { all.pieces = true; }},
+    {"window", true, true,
+     [](Options& all, const char* text) { all.say.window = within("--window", text, 0.02, 60), all.window = true; }},
+    {"ahead", true, true, [](Options& all, const char* text) { all.say.ahead = whole32("--ahead", text, 0, 1000); }},
+    {"seed", true, true, [](Options& all, const char* text) { all.say.seed = seed_of(text); }},
+    {"speed", true, true, [](Options& all, const char* text) { all.say.speed = number("--speed", text); }},
+    {"noise-scale", true, true,
+     [](Options& all, const char* text) { all.say.noise_scale = within("--noise-scale", text, 0, 4); }},
+    {"greedy", false, true, [](Options& all, const char*) { all.say.greedy = 1; }},
+    {"top-k", true, true, [](Options& all, const char* text) { all.say.top_k = whole32("--top-k", text, 1, 1 << 30); }},
+    {"top-p", true, true, [](Options& all, const char* text) { all.say.top_p = within("--top-p", text, 0, 1); }},
+    {"temperature", true, true,
+     [](Options& all, const char* text) { all.say.temperature = within("--temperature", text, 0, 100); }},
+    {"repetition-penalty", true, true,
+     [](Options& all, const char* text) {
+         all.say.repetition_penalty = within("--repetition-penalty", text, 0.01, 100);
+     }},
+    {"max-tokens", true, true,
+     [](Options& all, const char* text) { all.say.max_tokens = whole32("--max-tokens", text, 1, 1 << 30); }},
+    {"no-prompt", false, true, [](Options& all, const char*) { all.say.no_prompt = 1; }},
+    {"threads", true, false,
+     [](Options& all, const char* text) { all.open.threads = whole32("--threads", text, 0, 4096); }},
+    {"any-machine", false, false, [](Options& all, const char*) { all.open.any_machine = 1; }},
+    {"sizes-only", false, false, [](Options& all, const char*) { all.open.sizes_only = 1; }},
+    {"bench", true, false, [](Options& all, const char* text) { all.bench = whole32("--bench", text, 1, 1000000); }},
+    {"verify", false, false, [](Options& all, const char*) { all.verify = true; }},
+    {"info", false, false, [](Options& all, const char*) { all.info = true; }},
+    {"codes", false, false, [](Options& all, const char*) { all.codes = true; }},
+    {"version", false, false, [](Options& all, const char*) { all.version = true; }},
+    {"help", false, false, [](Options& all, const char*) { all.help = true; }},
+    {"force", false, false, [](Options& all, const char*) { all.force = true; }},
+};
+
 // False where there is nothing more to do.
 inline bool read_options(int count, char** words, Options& all) {
     gsv_open_options_init(&all.open);
     gsv_say_options_init(&all.say);
-    bool pieces = false, window = false;
-    for (int one; (one = getopt_long(count, words, "o:", OPTIONS, nullptr)) != -1;) {
-        all.as_it_is = all.as_it_is && (one < STREAM || one > NO_PROMPT);
-        switch (one) {
-            case PHONES: all.phones = optarg; break;
-            case UNPACK: all.unpack = optarg; break;
-            case PACK: all.pack = optarg; break;
-            case PHRASE: all.phrase = optarg; break;
-            case SLOT: {
-                const char* equals = std::strchr(optarg, '=');
-                if (!equals) wrong(std::string("--slot is '") + optarg + "'; it must be SLOT=VALUE");
-                all.slots[std::string(optarg, static_cast<size_t>(equals - optarg))] = equals + 1;
-                break;
-            }
-            case 'o': all.out = optarg; break;
-            case RAW: all.raw = optarg; break;
-            case STREAM: pieces = true; break;
-            case WINDOW: all.say.window = within("--window", optarg, 0.02, 60), window = true; break;
-            case AHEAD: all.say.ahead = static_cast<int32_t>(whole("--ahead", optarg, 0, 1000)); break;
-            case SEED: all.say.seed = seed_of(optarg); break;
-            case SPEED: all.say.speed = number("--speed", optarg); break;
-            case NOISE: all.say.noise_scale = within("--noise-scale", optarg, 0, 4); break;
-            case GREEDY: all.say.greedy = 1; break;
-            case TOP_K: all.say.top_k = static_cast<int32_t>(whole("--top-k", optarg, 1, 1 << 30)); break;
-            case TOP_P: all.say.top_p = within("--top-p", optarg, 0, 1); break;
-            case TEMPERATURE: all.say.temperature = within("--temperature", optarg, 0, 100); break;
-            case PENALTY: all.say.repetition_penalty = within("--repetition-penalty", optarg, 0.01, 100); break;
-            case MOST: all.say.max_tokens = static_cast<int32_t>(whole("--max-tokens", optarg, 1, 1 << 30)); break;
-            case NO_PROMPT: all.say.no_prompt = 1; break;
-            case THREADS: all.open.threads = static_cast<int32_t>(whole("--threads", optarg, 0, 4096)); break;
-            case ANY: all.open.any_machine = 1; break;
-            case SIZES: all.open.sizes_only = 1; break;
-            case BENCH: all.bench = static_cast<int>(whole("--bench", optarg, 1, 1000000)); break;
-            case VERIFY: all.verify = true; break;
-            case INFO: all.info = true; break;
-            case CODES: all.codes = true; break;
-            case FORCE: all.force = true; break;
-            case VERSION: std::printf("gsvsay %s, ABI %u\n", GSV_VERSION, gsv_abi_version()); return false;
-            case HELP: std::fputs(USAGE, stdout); return false;
-            default: throw Failure{GSV_INPUT, "gsvsay --help tells the options"};
+    std::vector<option> known;
+    for (const Word& word : WORDS) known.push_back({word.name, word.value, nullptr, 0});
+    known.push_back({nullptr, 0, nullptr, 0});
+    for (int found, place = 0; (found = getopt_long(count, words, "o:", known.data(), &place)) != -1;) {
+        if (found == 'o') all.out = optarg;
+        else if (found != 0) wrong("gsvsay --help tells the options");
+        else {
+            WORDS[place].take(all, optarg);
+            all.as_it_is = all.as_it_is && !WORDS[place].speaks;
         }
     }
-    if (pieces && !window) all.say.window = 0.4;
-    if (window && !pieces) wrong("--window is for speech in pieces\n  fix:   add --stream");
+    if (all.version) std::printf("gsvsay %s, ABI %u\n", GSV_VERSION, gsv_abi_version());
+    if (all.help) std::fputs(USAGE, stdout);
+    if (all.version || all.help) return false;
+    if (all.pieces && !all.window) all.say.window = 0.4;
+    if (all.window && !all.pieces) wrong("--window is for speech in pieces\n  fix:   add --stream");
     if (optind + 1 != count) wrong("name one artifact\n  fix:   gsvsay --help");
     all.artifact = words[optind];
     if (!all.unpack.empty()) return true;
-    if (!all.pack.empty() && !all.phones.empty()) wrong("both --phones and --pack were given\n  fix:   give one of them");
+    if (!all.pack.empty() && !all.phones.empty())
+        wrong("both --phones and --pack were given\n  fix:   give one of them");
     if (all.pack.empty() && (!all.phrase.empty() || !all.slots.empty()))
         wrong("--phrase and --slot are of a pack\n  fix:   add --pack FILE");
     if (!all.pack.empty() && all.phrase.empty()) {

@@ -66,8 +66,8 @@ std::vector<int16_t> flac_samples(const unsigned char* data, size_t size, int32_
                                                  nullptr, failed, &all) == FLAC__STREAM_DECODER_INIT_STATUS_OK &&
                 FLAC__stream_decoder_process_until_end_of_stream(decoder.get());
     if (!done || all.wrong)
-        throw Error(GSV_INPUT, "the sound of a phrase is no FLAC of one channel, 16 bits and " +
-                                   std::to_string(rate) + " samples a second")
+        throw Error(GSV_INPUT, "the sound of a phrase is no FLAC of one channel, 16 bits and " + std::to_string(rate) +
+                                   " samples a second")
             .fix("make the pack again: gsvexport phrases --render");
     return std::move(all.samples);
 }

@@ -1,6 +1,7 @@
 #include "graph.hpp"
 
 #include <algorithm>
+#include <cstring>
 #include <thread>
 
 namespace gsv {
@@ -34,6 +35,28 @@ Ort::Value ints(int64_t* data, size_t count, const std::vector<int64_t>& shape) 
     return Ort::Value::CreateTensor<int64_t>(here(), data, count, shape.data(), shape.size());
 }
 
+bool no_memory(const char* told) {
+    for (const char* words : {"bad_alloc", "allocate memory"})
+        if (std::strstr(told, words)) return true;
+    return false;
+}
+
+template <typename Work>
+auto Graph::guarded(const char* doing, Work work) -> decltype(work()) {
+    try {
+        return work();
+    } catch (const Ort::Exception& error) {
+        std::string told = error.what();
+        if (told.find("terminate") != std::string::npos) throw Error(GSV_CANCELLED, "cancelled");
+        if (no_memory(error.what()))
+            throw Error(GSV_ENVIRONMENT, "there is not enough memory to " + (doing + (" stage '" + stage_)) + "'")
+                .found(told.substr(0, 300))
+                .fix("speak shorter sentences, or build the artifact for fewer bits");
+        throw Error(GSV_BACKEND, "ONNX Runtime cannot " + (doing + (" stage '" + stage_)) + "': " + told)
+            .fix("verify the artifact on this machine");
+    }
+}
+
 Graph::Graph(Ort::Env& env, const Artifact& artifact, const std::string& stage, int threads) : stage_(stage) {
     const std::string& file = artifact.files.at(stage);
     try {
@@ -44,19 +67,14 @@ Graph::Graph(Ort::Env& env, const Artifact& artifact, const std::string& stage, 
     }
     // As gsvexport/backends/onnxruntime/session.py sets them, so that both compute the same.
     Ort::SessionOptions options;
-    options.SetLogSeverityLevel(3);
+    options.SetLogSeverityLevel(4);  // errors come as exceptions, and nothing goes to standard error
     int cores = std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
     options.SetIntraOpNumThreads(std::min(threads, cores));
     options.SetInterOpNumThreads(1);
     options.AddConfigEntry("session.force_spinning_stop", "1");
     options.AddConfigEntry("session.use_env_allocators", "1");
     options.DisableMemPattern();
-    try {
-        session_ = Ort::Session(env, (artifact.folder + "/" + file).c_str(), options);
-    } catch (const Ort::Exception& error) {
-        throw Error(GSV_BACKEND, "ONNX Runtime cannot load " + file + " (stage '" + stage + "'): " + error.what())
-            .fix("verify the artifact on this machine");
-    }
+    guarded("load", [&] { session_ = Ort::Session(env, (artifact.folder + "/" + file).c_str(), options); });
     Ort::AllocatorWithDefaultOptions allocator;
     for (size_t i = 0; i < session_.GetInputCount(); ++i)
         inputs_.push_back(session_.GetInputNameAllocated(i, allocator).get());
@@ -75,22 +93,6 @@ std::vector<int64_t> Graph::shape(const std::string& output) const {
     return info.GetTensorTypeAndShapeInfo().GetShape();
 }
 
-template <typename Work>
-auto Graph::guarded(Work work) -> decltype(work()) {
-    try {
-        return work();
-    } catch (const Ort::Exception& error) {
-        std::string told = error.what();
-        if (told.find("terminate") != std::string::npos) throw Error(GSV_CANCELLED, "cancelled");
-        if (told.find("bad_alloc") != std::string::npos || told.find("Failed to allocate memory") != std::string::npos)
-            throw Error(GSV_ENVIRONMENT, "there is not enough memory for stage '" + stage_ + "'")
-                .found(told.substr(0, 300))
-                .fix("speak shorter sentences, or build the artifact for fewer bits");
-        throw Error(GSV_BACKEND, "ONNX Runtime failed in stage '" + stage_ + "': " + told)
-            .fix("verify the artifact on this machine");
-    }
-}
-
 std::vector<Ort::Value> Graph::run(std::vector<Feed> feeds, const Ort::RunOptions& options) {
     std::vector<const char*> names, wanted;
     std::vector<Ort::Value> values;
@@ -100,13 +102,13 @@ std::vector<Ort::Value> Graph::run(std::vector<Feed> feeds, const Ort::RunOption
             values.push_back(std::move(feed.value));
         }
     for (const std::string& name : outputs_) wanted.push_back(name.c_str());
-    return guarded([&] {
+    return guarded("run", [&] {
         return session_.Run(options, names.data(), values.data(), values.size(), wanted.data(), wanted.size());
     });
 }
 
 void Graph::run(const Ort::IoBinding& binding, const Ort::RunOptions& options) {
-    guarded([&] { session_.Run(options, binding); });
+    guarded("run", [&] { session_.Run(options, binding); });
 }
 
 }  // namespace gsv

@@ -38,12 +38,15 @@ public:
 
 private:
     template <typename Work>
-    auto guarded(Work work) -> decltype(work());
+    auto guarded(const char* doing, Work work) -> decltype(work());
 
     std::string stage_;
     Ort::Session session_{nullptr};
     std::vector<std::string> inputs_, outputs_;
 };
+
+// Whether ONNX Runtime speaks of memory that it did not get.
+bool no_memory(const char* told);
 
 // Makes sure that the library of this process knows the interface that this was compiled with.
 void check_library();

@@ -11,15 +11,12 @@
 #include "unpack.hpp"
 #include "voice.hpp"
 
-struct gsv_voice {
-    gsv::Voice voice;
-    template <typename... Arguments>
-    explicit gsv_voice(Arguments... arguments) : voice(arguments...) {}
+struct gsv_voice : gsv::Voice {
+    using Voice::Voice;
 };
 
-struct gsv_pack {
-    gsv::Pack pack;
-    explicit gsv_pack(const std::string& file) : pack(file) {}
+struct gsv_pack : gsv::Pack {
+    using Pack::Pack;
 };
 
 namespace {
@@ -46,8 +43,7 @@ gsv_status guarded(char* error, size_t size, Work work) noexcept {
     } catch (const std::bad_alloc&) {
         return told(GSV_ENVIRONMENT, "there is not enough memory\n  fix:   speak shorter sentences", error, size);
     } catch (const Ort::Exception& one) {
-        bool memory = std::strstr(one.what(), "bad_alloc") || std::strstr(one.what(), "allocate memory");
-        return told(memory ? GSV_ENVIRONMENT : GSV_BACKEND, one.what(), error, size);
+        return told(gsv::no_memory(one.what()) ? GSV_ENVIRONMENT : GSV_BACKEND, one.what(), error, size);
     } catch (const std::exception& one) {
         return told(GSV_DEFECT, one.what(), error, size);
     } catch (...) {
@@ -60,17 +56,23 @@ class Held {
 public:
     explicit Held(gsv_voice* voice) : voice_(voice) {
         if (!voice) throw gsv::Error(GSV_INPUT, "no voice was given").fix("open one with gsv_open");
-        if (!voice->voice.enter())
+        if (!voice->enter())
             throw gsv::Error(GSV_INPUT, "another call is using this voice")
                 .fix("wait for it, or open the artifact twice");
     }
-    ~Held() { voice_->voice.leave(); }
+    ~Held() { voice_->leave(); }
     Held(const Held&) = delete;
     Held& operator=(const Held&) = delete;
 
 private:
     gsv_voice* voice_;
 };
+
+// As many as there is room for.
+void hand_out(const std::vector<int64_t>& all, int64_t* into, size_t room, size_t* count) {
+    *count = all.size();
+    std::copy_n(all.begin(), std::min(room, all.size()), into);
+}
 
 // The caller's structure, as far as it goes, over the defaults.
 template <typename Options>
@@ -92,16 +94,16 @@ void check_size(const Result* into) {
 }
 
 template <typename Result>
-void hand_out(const Result& all, Result* into) {
+void hand_out(Result all, Result* into) {
     if (!into) return;
-    size_t size = into->size;
-    std::memcpy(into, &all, std::min(size, sizeof all));
-    into->size = size;
+    all.size = into->size;
+    std::memcpy(into, &all, std::min(all.size, sizeof all));
 }
 
 gsv::Manner manner_of(const gsv_voice* voice, const gsv_say_options* given) {
     gsv_say_options options = merged(given, gsv_say_options_init);
-    gsv::Manner found = voice->voice.manner();
+    gsv::Manner found;
+    found.sampling = voice->artifact().sampling;
     found.seed = options.seed;
     found.sentence = options.sentence;
     found.sampling.greedy = options.greedy != 0;
@@ -127,11 +129,11 @@ std::vector<int64_t> phones_of(const int64_t* phones, size_t count) {
 
 const gsv::Phrase& phrase_of(const gsv_pack* pack, const gsv_voice* voice, const char* phrase) {
     if (!pack || !voice || !phrase) throw gsv::Error(GSV_INPUT, "a phrase needs a pack, a voice and its name");
-    const std::string &wanted = pack->pack.symbols, &has = voice->voice.artifact().symbols;
+    const std::string &wanted = pack->symbols, &has = voice->artifact().symbols;
     if (wanted != has)
         throw gsv::Error(GSV_INPUT, "the pack is for voices of phone table " + wanted + "; this one has " + has)
             .fix("make a pack for this voice: gsvexport phrases");
-    return pack->pack.phrase(phrase);
+    return pack->phrase(phrase);
 }
 
 gsv::Values values_of(const gsv_slot* slots, size_t count) {
@@ -201,7 +203,7 @@ gsv_status gsv_describe(const gsv_voice* voice, gsv_info* info, char* error, siz
     return guarded(error, size, [&] {
         if (!voice || !info) throw gsv::Error(GSV_INPUT, "gsv_describe needs a voice and a place for what it says");
         check_size(info);
-        const gsv::Artifact& from = voice->voice.artifact();
+        const gsv::Artifact& from = voice->artifact();
         gsv_info all = {};
         all.name = from.name.c_str();
         all.language = from.language.c_str();
@@ -212,7 +214,7 @@ gsv_status gsv_describe(const gsv_voice* voice, gsv_info* info, char* error, siz
         all.hop = from.hop;
         all.codes = from.codes_and_end;
         all.phones = std::min(from.phones, from.text_phones);
-        all.prompted = voice->voice.prompted();
+        all.prompted = voice->prompted();
         all.streams = from.streams();
         hand_out(all, info);
     });
@@ -223,9 +225,7 @@ gsv_status gsv_phones(const gsv_voice* voice, const char* text, int64_t* ids, si
     return guarded(error, size, [&] {
         if (!voice || !text || !count || (room && !ids))
             throw gsv::Error(GSV_INPUT, "gsv_phones needs a voice, a text and a count");
-        std::vector<int64_t> found = gsv::phone_ids(text, voice->voice.artifact().symbols);
-        *count = found.size();
-        std::copy_n(found.begin(), std::min(room, found.size()), ids);
+        hand_out(gsv::phone_ids(text, voice->artifact().symbols), ids, room, count);
     });
 }
 
@@ -235,17 +235,9 @@ gsv_status gsv_say(gsv_voice* voice, const int64_t* phones, size_t count, const 
         if (!sink) throw gsv::Error(GSV_INPUT, "gsv_say needs a callback for the sound");
         check_size(said);
         Held held(voice);
-        auto began = std::chrono::steady_clock::now();
-        gsv::Spoken spoken =
-            voice->voice.say(phones_of(phones, count), manner_of(voice, options),
-                             [&](const float* samples, size_t some) { return sink(user, samples, some) == 0; });
-        gsv_said all = {};
-        all.codes = spoken.codes;
-        all.samples = spoken.samples;
-        all.ended = spoken.ended;
-        all.first_sound = spoken.first_sound;
-        all.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
-        hand_out(all, said);
+        hand_out(voice->say(phones_of(phones, count), manner_of(voice, options),
+                            [&](const float* samples, size_t some) { return sink(user, samples, some) == 0; }),
+                 said);
     });
 }
 
@@ -254,9 +246,7 @@ gsv_status gsv_tokens(gsv_voice* voice, const int64_t* phones, size_t count, con
     return guarded(error, size, [&] {
         if (!found || (room && !codes)) throw gsv::Error(GSV_INPUT, "gsv_tokens needs a place for its results");
         Held held(voice);
-        std::vector<int64_t> all = voice->voice.tokens(phones_of(phones, count), manner_of(voice, options));
-        *found = all.size();
-        std::copy_n(all.begin(), std::min(room, all.size()), codes);
+        hand_out(voice->tokens(phones_of(phones, count), manner_of(voice, options)), codes, room, found);
     });
 }
 
@@ -271,8 +261,8 @@ gsv_status gsv_pack_open(const char* file, gsv_pack** pack, char* error, size_t 
 void gsv_pack_close(gsv_pack* pack) { delete pack; }
 
 const char* gsv_pack_phrase(const gsv_pack* pack, size_t index) {
-    if (!pack || index >= pack->pack.phrases.size()) return nullptr;
-    return std::next(pack->pack.phrases.begin(), static_cast<std::ptrdiff_t>(index))->first.c_str();
+    if (!pack || index >= pack->phrases.size()) return nullptr;
+    return std::next(pack->phrases.begin(), static_cast<std::ptrdiff_t>(index))->first.c_str();
 }
 
 gsv_status gsv_pack_phones(const gsv_pack* pack, const gsv_voice* voice, const char* phrase, const gsv_slot* slots,
@@ -280,9 +270,7 @@ gsv_status gsv_pack_phones(const gsv_pack* pack, const gsv_voice* voice, const c
     return guarded(error, size, [&] {
         if (!count || (room && !ids)) throw gsv::Error(GSV_INPUT, "gsv_pack_phones needs a place for its results");
         std::string phones = phrase_of(pack, voice, phrase).filled(values_of(slots, slot_count));
-        std::vector<int64_t> found = gsv::phone_ids(phones, pack->pack.symbols);
-        *count = found.size();
-        std::copy_n(found.begin(), std::min(room, found.size()), ids);
+        hand_out(gsv::phone_ids(phones, pack->symbols), ids, room, count);
     });
 }
 
@@ -295,13 +283,14 @@ gsv_status gsv_pack_say(const gsv_pack* pack, gsv_voice* voice, const char* phra
         if (!sink) throw gsv::Error(GSV_INPUT, "gsv_pack_say needs a callback for the sound");
         check_size(said);
         auto began = std::chrono::steady_clock::now();
+        auto passed = [&] { return std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count(); };
         const gsv::Phrase& chosen = phrase_of(pack, voice, phrase);
         std::string names = chosen.filled(values_of(slots, slot_count));
-        const gsv::Artifact& from = voice->voice.artifact();
+        const gsv::Artifact& from = voice->artifact();
         std::vector<int16_t> sound;
-        if (!options && pack->pack.voice == from.name && pack->pack.rate == from.rate) sound = pack->pack.sound(chosen);
+        if (!options && pack->voice == from.name && pack->rate == from.rate) sound = pack->sound(chosen);
         if (sound.empty()) {
-            phones = gsv::phone_ids(names, pack->pack.symbols);
+            phones = gsv::phone_ids(names, pack->symbols);
             return;
         }
         Held held(voice);
@@ -309,11 +298,11 @@ gsv_status gsv_pack_say(const gsv_pack* pack, gsv_voice* voice, const char* phra
         std::transform(sound.begin(), sound.end(), samples.begin(),
                        [](int16_t one) { return static_cast<float>(one) / 32767.0f; });
         gsv_said all = {};
-        all.first_sound = std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
+        all.first_sound = passed();
         if (sink(user, samples.data(), samples.size()) != 0) throw gsv::Error(GSV_CANCELLED, "cancelled");
         all.samples = samples.size();
         all.ended = 1;
-        all.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
+        all.seconds = passed();
         hand_out(all, said);
         played = true;
     });
@@ -322,7 +311,7 @@ gsv_status gsv_pack_say(const gsv_pack* pack, gsv_voice* voice, const char* phra
 }
 
 void gsv_cancel(gsv_voice* voice) {
-    if (voice) voice->voice.cancel();
+    if (voice) voice->cancel();
 }
 
 size_t gsv_pcm16(const float* samples, size_t count, int16_t* out) {
@@ -338,7 +327,7 @@ size_t gsv_pcm16(const float* samples, size_t count, int16_t* out) {
 gsv_status gsv_verify(gsv_voice* voice, gsv_line line, void* user, char* error, size_t size) {
     return guarded(error, size, [&] {
         Held held(voice);
-        voice->voice.verify([&](const std::string& text) {
+        voice->verify([&](const std::string& text) {
             if (line) line(user, text.c_str());
         });
     });

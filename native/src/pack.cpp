@@ -1,7 +1,7 @@
 #include "pack.hpp"
 
 #include <algorithm>
-#include <cstring>
+#include <cstdio>
 #include <nlohmann/json.hpp>
 
 #include "flac.hpp"
@@ -11,76 +11,39 @@ namespace gsv {
 namespace {
 
 constexpr uint64_t LARGEST_PACK = 1 << 30;
-const char MAGIC[] = "gsvexport phrases ";
 
 [[noreturn]] void wrong_pack(const std::string& what) { throw Refused("is a damaged phrase pack: " + what); }
 
-const Json& member(const Json& table, const char* name, Json::value_t kind) {
-    auto found = table.is_object() ? table.find(name) : table.end();
-    if (!table.is_object() || found == table.end()) wrong_pack(std::string("'") + name + "' is missing");
-    bool whole = kind == Json::value_t::number_unsigned;
-    if (found->type() != kind && !(whole && found->is_number_integer() && *found >= 0))
-        wrong_pack(std::string("'") + name + "' is wrong");
-    return *found;
-}
-
-std::string text(const Json& table, const char* name) {
-    return member(table, name, Json::value_t::string).get<std::string>();
-}
-
-uint64_t whole(const Json& table, const char* name) {
-    return member(table, name, Json::value_t::number_unsigned).get<uint64_t>();
-}
-
-std::vector<std::string> texts(const Json& table, const char* name) {
-    std::vector<std::string> found;
-    for (const Json& one : member(table, name, Json::value_t::array)) {
-        if (!one.is_string()) wrong_pack(std::string("'") + name + "' is wrong");
-        found.push_back(one.get<std::string>());
-    }
-    return found;
-}
-
-// A whole number of up to `most` digits at `place`, which is moved behind it.
-uint64_t digits(const unsigned char* data, size_t size, size_t& place, size_t most) {
-    uint64_t value = 0;
-    size_t from = place;
-    while (place < size && place - from < most && data[place] >= '0' && data[place] <= '9')
-        value = 10 * value + (data[place++] - '0');
-    if (place == from) throw Refused("is no phrase pack");
+// nlohmann's own conversion takes -1 and 1.5, too.
+uint64_t whole(const Json& value) {
+    if (!value.is_number_unsigned()) wrong_pack("a number is none");
     return value;
 }
 
 Phrase phrase_of(const Json& table, uint64_t sound_size) {
     Phrase found;
-    found.text = text(table, "text");
-    if (table.contains("slots"))
-        for (const Json& one : member(table, "slots", Json::value_t::array)) {
-            found.slots.push_back({text(one, "name"), texts(one, "values")});
-            if (found.slots.back().values.empty()) wrong_pack("a slot has no value");
-        }
-    for (const Json& one : member(table, "pieces", Json::value_t::array)) {
-        Filling piece;
-        if (!one.is_object() || !one.contains("slot")) piece.phones.push_back(text(one, "phones"));
-        else {
-            uint64_t slot = whole(one, "slot");
-            piece.phones = texts(one, "phones");
-            if (slot >= found.slots.size() || piece.phones.size() != found.slots[slot].values.size())
-                wrong_pack("a piece has no slot, or not all of its values");
-            piece.slot = static_cast<int>(slot);
-        }
-        found.pieces.push_back(std::move(piece));
+    found.text = table.at("text");
+    for (const Json& one : at(table, "slots")) {
+        found.slots.push_back({one.at("name"), one.at("values")});
+        if (found.slots.back().values.empty()) wrong_pack("a slot has no value");
     }
-    if (table.contains("others"))
-        for (const auto& [key, phones] : member(table, "others", Json::value_t::object).items()) {
-            if (!phones.is_string()) wrong_pack("'others' is wrong");
-            found.others[key] = phones.get<std::string>();
+    for (const Json& one : table.at("pieces")) {
+        if (!one.contains("slot")) {
+            found.pieces.push_back({-1, {one.at("phones")}});
+            continue;
         }
+        uint64_t slot = whole(one["slot"]);
+        std::vector<std::string> phones = one.at("phones");
+        if (slot >= found.slots.size() || phones.size() != found.slots[slot].values.size())
+            wrong_pack("a piece has no slot, or not all of its values");
+        found.pieces.push_back({static_cast<int>(slot), std::move(phones)});
+    }
+    if (table.contains("others")) found.others = table["others"].get<std::map<std::string, std::string>>();
     if (table.contains("sound")) {
         const Json& place = table["sound"];
-        found.start = whole(place, "start");
-        found.size = whole(place, "size");
-        found.digest = text(place, "sha256");
+        found.start = whole(place.at("start"));
+        found.size = whole(place.at("size"));
+        found.digest = place.at("sha256");
         if (found.size > sound_size || found.start > sound_size - found.size)
             throw Refused("is a phrase pack that was cut short");
     }
@@ -109,8 +72,8 @@ std::string Phrase::filled(const Values& values) const {
             for (size_t i = 0; i < std::min<size_t>(3, slot.values.size()); ++i)
                 shown += (i ? ", " : "") + slot.values[i];
             if (slot.values.size() > 3) shown += ", … " + slot.values.back();
-            problems.push_back("slot '" + slot.name + "' cannot be '" + given->second.substr(0, 40) +
-                               "'; it can be " + shown);
+            problems.push_back("slot '" + slot.name + "' cannot be '" + given->second.substr(0, 40) + "'; it can be " +
+                               shown);
             continue;
         }
         choice.push_back(static_cast<size_t>(at - slot.values.begin()));
@@ -141,25 +104,30 @@ Pack::Pack(const std::string& path) : path_(path) {
     }
 }
 
+// "gsvexport phrases FORM LENGTH\n", so many bytes of JSON, and the sound.
 void Pack::parse(const unsigned char* data, size_t size) {
-    size_t place = sizeof MAGIC - 1;
-    if (size <= place || std::memcmp(data, MAGIC, place) != 0) throw Refused("is no phrase pack");
-    uint64_t form = digits(data, size, place, 4);
+    std::string head(reinterpret_cast<const char*>(data), std::min<size_t>(size, 40));
+    unsigned form = 0;
+    unsigned long length = 0;
+    int place = 0;
+    std::sscanf(head.c_str(), "gsvexport phrases %4u %9lu%n", &form, &length, &place);
+    if (!form) throw Refused("is no phrase pack");
     if (form != 1) throw Refused("is a phrase pack of form " + std::to_string(form) + "; this release reads 1");
-    if (place >= size || data[place++] != ' ') throw Refused("is no phrase pack");
-    uint64_t length = digits(data, size, place, 9);
-    if (place >= size || data[place++] != '\n') throw Refused("is no phrase pack");
-    if (length > LARGEST_JSON || length > size - place) throw Refused("is a phrase pack that was cut short");
-    Json told = parse_json(data + place, length);
-    voice = text(told, "voice");
-    language = text(told, "language");
-    symbols = text(told, "symbols");
-    uint64_t hertz = whole(told, "rate");
-    if (hertz < 1000 || hertz > 768000) wrong_pack("'rate' is wrong");
-    rate = static_cast<int32_t>(hertz);
+    if (!place || head[static_cast<size_t>(place++)] != '\n') throw Refused("is no phrase pack");
+    size_t left = size - static_cast<size_t>(place);
+    if (length > LARGEST_JSON || length > left) throw Refused("is a phrase pack that was cut short");
     data_ = data + place + length;
-    for (const auto& [name, table] : member(told, "phrases", Json::value_t::object).items())
-        phrases[name] = phrase_of(table, size - place - length);
+    Json told = parse_json(data + place, length);
+    try {
+        voice = told.at("voice");
+        language = told.at("language");
+        symbols = told.at("symbols");
+        rate = static_cast<int32_t>(std::min<uint64_t>(whole(told.at("rate")), 1 << 20));
+        for (const auto& [name, table] : told.at("phrases").items()) phrases[name] = phrase_of(table, left - length);
+    } catch (const Json::exception& error) {
+        wrong_pack(error.what());
+    }
+    if (rate < 1000) wrong_pack("'rate' is wrong");
 }
 
 const Phrase& Pack::phrase(const std::string& name) const {

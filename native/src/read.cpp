@@ -9,11 +9,12 @@
 #include <algorithm>
 #include <cerrno>
 #include <cmath>
+#include <cstdio>
 #include <cstring>
-#include <memory>
 #include <new>
 #include <nlohmann/json.hpp>
 #include <set>
+#include <sstream>
 
 namespace gsv {
 
@@ -25,14 +26,13 @@ constexpr size_t LONGEST_NAME = 200;
 constexpr size_t LONGEST_HEADER = 4096;
 constexpr uint64_t MOST_FIELDS = 5000000;
 constexpr int MOST_MESSAGES = 64;
+const char DIGITS[] = "0123456789";
+const char BEGINS[] = "0123456789_ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 
 [[noreturn]] void refuse_errno() {
     if (errno == ENOMEM) throw std::bad_alloc();  // no fault of the file
     throw Refused(std::string("cannot be read: ") + std::strerror(errno));
 }
-
-bool is_letter(char one) { return (one >= 'a' && one <= 'z') || (one >= 'A' && one <= 'Z'); }
-bool is_digit(char one) { return one >= '0' && one <= '9'; }
 
 }  // namespace
 
@@ -77,32 +77,26 @@ const unsigned char* File::map() {
 
 // Parts with `/` between them; each begins with a letter, a digit or `_`, so none is "..", hidden, or a drive's.
 bool safe_name(const std::string& name) {
-    if (name.empty() || name.size() > LONGEST_NAME) return false;
-    bool first = true;
-    for (char one : name) {
-        if (one == '/') {
-            if (first) return false;
-            first = true;
-            continue;
-        }
-        bool common = is_letter(one) || is_digit(one) || one == '_';
-        if (!common && (first || (one != '.' && one != '-'))) return false;
-        first = false;
+    if (name.size() > LONGEST_NAME) return false;
+    for (size_t start = 0;; ++start) {
+        size_t end = name.find('/', start);
+        std::string part = name.substr(start, end - start);
+        if (part.find_first_of(BEGINS) != 0 || part.find_first_not_of(std::string(BEGINS) + ".-") != std::string::npos)
+            return false;
+        if (end == std::string::npos) return true;
+        start = end;
     }
-    return !first;
 }
 
 std::string inside(const std::string& folder, const std::string& name) {
     if (!safe_name(name)) throw Refused("names a file '" + name.substr(0, 40) + "', which is no name inside a folder");
     std::string path = folder;
-    size_t start = 0;
-    while (start <= name.size()) {
-        size_t end = std::min(name.find('/', start), name.size());
-        path += "/" + name.substr(start, end - start);
+    std::istringstream parts(name);
+    for (std::string part; std::getline(parts, part, '/');) {
+        path += "/" + part;
         struct stat told;
         if (::lstat(path.c_str(), &told) == 0 && S_ISLNK(told.st_mode))
             throw Refused("names " + name + ", and " + path + " is a link, which is not followed");
-        start = end + 1;
     }
     return path;
 }
@@ -168,6 +162,14 @@ Json parse_json(const unsigned char* data, size_t size) {
     }
 }
 
+const Json& at(const Json& table, const std::string& key) {
+    static const Json nothing;
+    auto found = table.is_object() ? table.find(key) : table.end();
+    return found == table.end() ? nothing : *found;
+}
+
+std::string text_of(const Json& value) { return value.is_string() ? value.get<std::string>() : std::string(); }
+
 Json read_json(const std::string& path, uint64_t limit) {
     Bytes data = read_bytes(path, limit);
     return parse_json(data.data(), data.size());
@@ -177,85 +179,27 @@ Json read_json(const std::string& path, uint64_t limit) {
 
 namespace {
 
-// The one description that numpy writes: {'descr': '<f4', 'fortran_order': False, 'shape': (1, 2), }
 struct Header {
-    std::string kind;
-    bool fortran = false;
+    char kind[4] = "";
     std::vector<int64_t> shape;
 };
 
-class HeaderText {
-public:
-    explicit HeaderText(std::string text) : text_(std::move(text)) {}
-
-    Header parse() {
-        Header found;
-        std::set<std::string> seen;
-        take('{');
-        while (!at('}')) {
-            std::string key = quoted();
-            if (!seen.insert(key).second) fail();
-            take(':');
-            if (key == "descr") found.kind = quoted();
-            else if (key == "fortran_order") found.fortran = truth();
-            else if (key == "shape") found.shape = numbers();
-            else fail();
-            if (!at('}')) take(',');
-        }
-        take('}');
-        blank();
-        if (place_ != text_.size() || seen.size() != 3) fail();
-        return found;
+// The one description that numpy writes of an array of numbers: {'descr': '<f4', 'fortran_order': False, 'shape': (1,
+// 2), }
+Header header_of(const std::string& text) {
+    Header found;
+    int place = 0;
+    std::sscanf(text.c_str(), "{'descr': '%3[^']', 'fortran_order': False, 'shape': (%n", found.kind, &place);
+    if (!place) throw Refused("is no .npy array of numbers, row by row: its description is another");
+    const char* now = text.c_str() + place;
+    for (size_t digits; (digits = std::strspn(now, DIGITS)) && digits <= 15 && found.shape.size() < 8;) {
+        found.shape.push_back(std::stoll(now));
+        now += digits;
+        now += std::strspn(now, ", ");
     }
-
-private:
-    [[noreturn]] static void fail() { throw Refused("is no .npy array: its description cannot be read"); }
-    void blank() {
-        while (place_ < text_.size() && (text_[place_] == ' ' || text_[place_] == '\n')) ++place_;
-    }
-    bool at(char one) {
-        blank();
-        return place_ < text_.size() && text_[place_] == one;
-    }
-    void take(char one) {
-        if (!at(one)) fail();
-        ++place_;
-    }
-    std::string quoted() {
-        take('\'');
-        size_t end = text_.find('\'', place_);
-        if (end == std::string::npos || end - place_ > 40) fail();
-        std::string found = text_.substr(place_, end - place_);
-        place_ = end + 1;
-        return found;
-    }
-    bool truth() {
-        blank();
-        for (const char* word : {"True", "False"})
-            if (text_.compare(place_, std::strlen(word), word) == 0) {
-                place_ += std::strlen(word);
-                return word[0] == 'T';
-            }
-        fail();
-    }
-    std::vector<int64_t> numbers() {
-        std::vector<int64_t> found;
-        take('(');
-        while (!at(')')) {
-            size_t start = place_;
-            int64_t value = 0;
-            while (place_ < text_.size() && is_digit(text_[place_]) && place_ - start < 15)
-                value = 10 * value + (text_[place_++] - '0');
-            if (place_ == start || found.size() == 8) fail();
-            found.push_back(value);
-            if (!at(')')) take(',');
-        }
-        take(')');
-        return found;
-    }
-    std::string text_;
-    size_t place_ = 0;
-};
+    if (std::strncmp(now, "), }", 4) != 0) throw Refused("is no .npy array: its shape cannot be read");
+    return found;
+}
 
 float half(uint16_t bits) {
     int exponent = bits >> 10 & 31, fraction = bits & 1023;
@@ -266,7 +210,8 @@ float half(uint16_t bits) {
 }
 
 template <typename Stored, typename To, typename Convert>
-void convert(const unsigned char* data, size_t count, std::vector<To>& into, Convert how) {
+void convert(const unsigned char* data, size_t size, uint64_t count, std::vector<To>& into, Convert how) {
+    if (count * sizeof(Stored) != size) throw Refused("is damaged: its size is not that of its shape");
     into.resize(count);
     for (size_t i = 0; i < count; ++i) {
         Stored one;
@@ -284,34 +229,28 @@ Array parse_array(const unsigned char* data, size_t size) {
     size_t length = data[8] | data[9] << 8;
     if (data[6] == 2) length |= static_cast<size_t>(data[10]) << 16 | static_cast<size_t>(data[11]) << 24;
     if (length > std::min(LONGEST_HEADER, size - start)) throw Refused("is no .npy array: its description is too long");
-    Header told = HeaderText(std::string(reinterpret_cast<const char*>(data) + start, length)).parse();
-    start += length;
-    const std::map<std::string, size_t> sizes = {{"<f4", 4}, {"<f2", 2}, {"<f8", 8}, {"<i8", 8}, {"<i4", 4},
-                                                 {"<i2", 2}, {"|i1", 1}, {"|u1", 1}, {"|b1", 1}};
-    auto width = sizes.find(told.kind);
-    if (width == sizes.end()) throw Refused("is an array of " + told.kind + "; this reader takes numbers alone");
-    bool empty = std::find(told.shape.begin(), told.shape.end(), 0) != told.shape.end();
-    uint64_t count = empty ? 0 : 1, most = (size - start) / width->second;
-    for (int64_t one : told.shape) {
-        if (!empty && count > most / static_cast<uint64_t>(one))
-            throw Refused("is damaged: it is shorter than its shape");
-        if (!empty) count *= static_cast<uint64_t>(one);
-    }
-    if (count * width->second != size - start) throw Refused("is damaged: its size is not that of its shape");
-    if (told.fortran && told.shape.size() > 1) throw Refused("is stored column by column, which is not read here");
+    Header told = header_of(std::string(reinterpret_cast<const char*>(data) + start, length));
+    const std::string kind = told.kind;
     Array found;
     found.shape = told.shape;
-    const unsigned char* values = data + start;
+    found.whole = kind[1] != 'f';
+    uint64_t count = 1;
+    for (int64_t one : told.shape) {
+        if (one && count > LARGEST_ARRAY / static_cast<uint64_t>(one)) throw Refused("has a shape beyond all measure");
+        count *= static_cast<uint64_t>(one);
+    }
+    data += start + length;
+    size -= start + length;
     auto same = [](auto one) { return one; };
-    found.whole = told.kind[1] != 'f';
-    if (told.kind == "<f4") convert<float>(values, count, found.floats, same);
-    else if (told.kind == "<f8") convert<double>(values, count, found.floats, same);
-    else if (told.kind == "<f2") convert<uint16_t>(values, count, found.floats, half);
-    else if (told.kind == "<i8") convert<int64_t>(values, count, found.ints, same);
-    else if (told.kind == "<i4") convert<int32_t>(values, count, found.ints, same);
-    else if (told.kind == "<i2") convert<int16_t>(values, count, found.ints, same);
-    else if (told.kind == "|i1") convert<int8_t>(values, count, found.ints, same);
-    else convert<uint8_t>(values, count, found.ints, same);
+    if (kind == "<f4") convert<float>(data, size, count, found.floats, same);
+    else if (kind == "<f8") convert<double>(data, size, count, found.floats, same);
+    else if (kind == "<f2") convert<uint16_t>(data, size, count, found.floats, half);
+    else if (kind == "<i8") convert<int64_t>(data, size, count, found.ints, same);
+    else if (kind == "<i4") convert<int32_t>(data, size, count, found.ints, same);
+    else if (kind == "<i2") convert<int16_t>(data, size, count, found.ints, same);
+    else if (kind == "|i1") convert<int8_t>(data, size, count, found.ints, same);
+    else if (kind == "|u1" || kind == "|b1") convert<uint8_t>(data, size, count, found.ints, same);
+    else throw Refused("is an array of " + kind + "; this reader takes numbers alone");
     return found;
 }
 
@@ -323,6 +262,10 @@ Array read_array(const std::string& path) {
 // ---- ONNX: the graph is walked as protobuf's wire format and not built ----
 
 namespace {
+
+struct Span {
+    const unsigned char *at = nullptr, *end = nullptr;
+};
 
 enum Message { MODEL, TRAINING, GRAPH, NODE, ATTRIBUTE, FUNCTION, SPARSE, TENSOR, ENTRY, NOTHING };
 
@@ -345,110 +288,85 @@ Message inner(Message message, uint64_t field) {
     }
 }
 
+uint64_t number_of(const std::map<std::string, std::string>& told, const char* key) {
+    auto found = told.find(key);
+    if (found == told.end()) return 0;
+    const std::string& text = found->second;
+    if (text.empty() || text.size() > 18 || text.find_first_not_of(DIGITS) != std::string::npos)
+        throw Refused(std::string("has a tensor whose ") + key + " is no number");
+    return std::stoull(text);
+}
+
 class Walk {
 public:
-    Walk(const unsigned char* data, size_t size) : data_(data), size_(size) {}
+    std::vector<External> found;
 
-    std::vector<External> tensors() {
-        struct Pending {
-            Message message;
-            size_t start, end;
-            int depth;
-        };
-        std::vector<External> found;
-        std::vector<Pending> pending = {{MODEL, 0, size_, 0}};
-        while (!pending.empty()) {
-            Pending now = pending.back();
-            pending.pop_back();
-            std::map<std::string, std::string> told;
-            for (size_t place = now.start; place < now.end;) {
-                Field field = next(place, now.end);
-                Message message = field.bytes ? inner(now.message, field.number) : NOTHING;
-                if (message == ENTRY) {
-                    auto [key, value] = entry(field.start, field.end);
-                    told[key] = value;
-                } else if (message != NOTHING) {
-                    if (now.depth == MOST_MESSAGES) throw Refused("is no ONNX graph: it is too deep");
-                    pending.push_back({message, field.start, field.end, now.depth + 1});
-                }
-            }
-            if (!told.empty()) found.push_back({told["location"], number(told, "offset"), number(told, "length")});
+    // A message, and all that lie in it.
+    void message(Message kind, Span all, int depth) {
+        if (depth > MOST_MESSAGES) throw Refused("is no ONNX graph: it is too deep");
+        std::map<std::string, std::string> told;
+        for (Field field; next(all, field);) {
+            Message held = inner(kind, field.number);
+            if (held == ENTRY) {
+                std::string parts[2];
+                for (Field part; next(field.bytes, part);)
+                    if (part.number == 1 || part.number == 2)
+                        parts[part.number - 1].assign(part.bytes.at, part.bytes.end);
+                told[parts[0]] = parts[1];
+            } else if (held != NOTHING) message(held, field.bytes, depth + 1);
         }
-        return found;
+        if (!told.empty()) found.push_back({told["location"], number_of(told, "offset"), number_of(told, "length")});
     }
 
 private:
     struct Field {
-        uint64_t number;
-        size_t start, end;
-        bool bytes;
+        uint64_t number = 0;
+        Span bytes;
     };
 
-    Field next(size_t& place, size_t end) {
-        if (++fields_ > MOST_FIELDS) throw Refused("is no ONNX graph: it has too many fields");
-        uint64_t tag = varint(place, end);
-        Field found = {tag >> 3, place, place, false};
-        switch (tag & 7) {
-            case 0: varint(place, end); break;
-            case 1: skip(place, end, 8); break;
-            case 5: skip(place, end, 4); break;
-            case 2: {
-                uint64_t length = varint(place, end);
-                found.start = place;
-                skip(place, end, length);
-                found.end = place;
-                found.bytes = true;
-                break;
+    // The next field that is bytes; the others are passed over. False at the end.
+    bool next(Span& all, Field& field) {
+        while (all.at < all.end) {
+            if (++fields_ > MOST_FIELDS) throw Refused("is no ONNX graph: it has too many fields");
+            uint64_t tag = varint(all);
+            switch (tag & 7) {
+                case 0: varint(all); break;
+                case 1: cut(all, 8); break;
+                case 5: cut(all, 4); break;
+                case 2: field = {tag >> 3, cut(all, varint(all))}; return true;
+                default: throw Refused("is no ONNX graph");
             }
-            default: throw Refused("is no ONNX graph");
         }
+        return false;
+    }
+
+    static uint64_t varint(Span& all) {
+        uint64_t value = 0;
+        for (int shift = 0; shift < 64 && all.at < all.end; shift += 7) {
+            unsigned char one = *all.at++;
+            value |= static_cast<uint64_t>(one & 127) << shift;
+            if (one < 128) return value;
+        }
+        throw Refused("is no ONNX graph, or cut short");
+    }
+
+    static Span cut(Span& all, uint64_t length) {
+        if (length > static_cast<uint64_t>(all.end - all.at)) throw Refused("is no ONNX graph: it is cut short");
+        Span found = {all.at, all.at + length};
+        all.at = found.end;
         return found;
     }
 
-    std::pair<std::string, std::string> entry(size_t start, size_t end) {
-        std::string parts[2];
-        while (start < end) {
-            Field field = next(start, end);
-            if (field.bytes && (field.number == 1 || field.number == 2))
-                parts[field.number - 1].assign(reinterpret_cast<const char*>(data_) + field.start,
-                                               std::min<size_t>(field.end - field.start, 2 * LONGEST_NAME));
-        }
-        return {parts[0], parts[1]};
-    }
-
-    uint64_t varint(size_t& place, size_t end) {
-        uint64_t value = 0;
-        for (int shift = 0; shift < 70; shift += 7) {
-            if (place >= end) throw Refused("is no ONNX graph: it is cut short");
-            unsigned char one = data_[place++];
-            if (shift < 64) value |= static_cast<uint64_t>(one & 127) << shift;
-            if (one < 128) return value;
-        }
-        throw Refused("is no ONNX graph");
-    }
-
-    static void skip(size_t& place, size_t end, uint64_t length) {
-        if (length > end - place) throw Refused("is no ONNX graph: it is cut short");
-        place += length;
-    }
-
-    static uint64_t number(const std::map<std::string, std::string>& told, const char* key) {
-        auto found = told.find(key);
-        if (found == told.end()) return 0;
-        const std::string& text = found->second;
-        if (text.empty() || text.size() > 18 || !std::all_of(text.begin(), text.end(), is_digit))
-            throw Refused(std::string("has a tensor whose ") + key + " is no number");
-        return std::stoull(text);
-    }
-
-    const unsigned char* data_;
-    size_t size_;
     uint64_t fields_ = 0;
 };
 
 }  // namespace
 
-std::vector<External> external_data(const unsigned char* data, size_t size) { return Walk(data, size).tensors(); }
+std::vector<External> external_data(const unsigned char* data, size_t size) {
+    Walk walk;
+    walk.message(MODEL, {data, data + size}, 0);
+    return std::move(walk.found);
+}
 
 void check_external(const std::string& folder, const std::string& file) {
     std::string path = inside(folder, file);

@@ -59,6 +59,8 @@ std::string sha256_bytes(const unsigned char* data, size_t size);
 
 Json parse_json(const unsigned char* data, size_t size);
 Json read_json(const std::string& path, uint64_t limit);
+const Json& at(const Json& table, const std::string& key);  // null where there is no table, or no such key
+std::string text_of(const Json& value);                     // empty where it is no text
 
 // Numbers of a .npy file: float32 or int64, whatever they were stored as; the other of the two is empty.
 struct Array {

@@ -11,7 +11,6 @@
 #include <cstring>
 #include <memory>
 #include <nlohmann/json.hpp>
-#include <set>
 
 #include "read.hpp"
 
@@ -138,45 +137,34 @@ struct Member {
 };
 
 Member member_of(const Json& told) {
+    auto number = [&](const char* key) {
+        const Json& value = at(told, key);
+        if (!value.is_number_unsigned() || value > LARGEST_MEMBER) damaged("the manifest has a size that is none");
+        return value.get<uint64_t>();
+    };
     Member found;
-    auto number = [&](const char* key, uint64_t& into) {
-        auto at = told.find(key);
-        if (at == told.end() || !at->is_number_integer() || *at < 0 || *at > LARGEST_MEMBER)
-            damaged("the manifest has a size that is none");
-        into = at->get<uint64_t>();
-    };
-    auto text = [&](const char* key) {
-        auto at = told.find(key);
-        if (at == told.end() || !at->is_string()) damaged("the manifest lacks a SHA-256");
-        return at->get<std::string>();
-    };
-    if (!told.is_object()) damaged("the manifest has a member that is none");
-    number("size", found.size);
-    found.digest = text("sha256");
-    found.stored = found.size;
-    found.stored_digest = found.digest;
-    if (auto at = told.find("encoding"); at != told.end() && !at->is_null()) {
-        if (*at != "br") damaged("the manifest has an encoding that is unknown");
-        found.brotli = true;
-        number("stored_size", found.stored);
-        found.stored_digest = text("stored_sha256");
-    }
+    found.size = found.stored = number("size");
+    found.digest = found.stored_digest = text_of(at(told, "sha256"));
+    const Json& encoding = at(told, "encoding");
+    if (encoding.is_null()) return found;
+    if (encoding != "br") damaged("the manifest has an encoding that is unknown");
+    found.brotli = true;
+    found.stored = number("stored_size");
+    found.stored_digest = text_of(at(told, "stored_sha256"));
     return found;
 }
 
 std::map<std::string, Member> members_of(const Json& manifest) {
     std::map<std::string, Member> found;
-    if (!manifest.is_object() || manifest.value("schema", Json()) != 2)
-        throw Refused("has a manifest that this release does not know");
-    auto members = manifest.find("members");
-    if (members == manifest.end() || !members->is_object() || members->size() > MOST_MEMBERS)
-        damaged("the manifest lists no members");
-    for (const auto& [name, told] : members->items()) {
-        if (!safe_name(name)) throw Refused("names a file '" + name.substr(0, 40) + "', which is no name inside a folder");
+    if (at(manifest, "schema") != 2) throw Refused("has a manifest that this release does not know");
+    const Json& members = at(manifest, "members");
+    if (!members.is_object() || members.size() > MOST_MEMBERS) damaged("the manifest lists no members");
+    for (const auto& [name, told] : members.items()) {
+        if (!safe_name(name))
+            throw Refused("names a file '" + name.substr(0, 40) + "', which is no name inside a folder");
         found[name] = member_of(told);
     }
-    if (manifest.contains("report") && manifest["report"].is_object())
-        found["report.json"] = member_of(manifest["report"]);
+    if (at(manifest, "report").is_object()) found["report.json"] = member_of(manifest["report"]);
     return found;
 }
 
@@ -227,14 +215,15 @@ void write_members(const unsigned char* data, size_t size, const std::string& fo
         throw Refused("is no artifact: its first member is no manifest");
     std::map<std::string, Member> left = members_of(parse_json(data + found.start, found.size));
     check_room(left, size, folder);
-    Out manifest(folder + "/manifest.json", found.size);
-    manifest.add(data + found.start, found.size);
-    manifest.close();
+    auto as_it_is = [&] {
+        Out out(folder + "/" + found.name, found.size);
+        out.add(data + found.start, found.size);
+        out.close();
+    };
+    as_it_is();
     while (next_member(data, size, place, found)) {
         if (found.name == "signature.json" && left.empty() && found.size <= LARGEST_MODEL) {
-            Out out(folder + "/signature.json", found.size);
-            out.add(data + found.start, found.size);
-            out.close();
+            as_it_is();
             continue;
         }
         auto told = left.find(found.name);

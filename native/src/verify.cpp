@@ -2,23 +2,14 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
-#include <cstring>
 #include <nlohmann/json.hpp>
 
+#include "golden.hpp"
 #include "voice.hpp"
 
 namespace gsv {
 
 namespace {
-
-constexpr size_t MOST_CASES = 64;
-
-void out_of_range(const std::vector<int64_t>& ids, int64_t count) {
-    for (int64_t one : ids)
-        if (one < 0 || one >= count)
-            throw Error(GSV_ARTIFACT, "golden vectors: " + std::to_string(one) + " is no id that the voice knows")
-                .fix("build the artifact again");
-}
 
 double scaled_error(const float* wanted, const float* found, size_t count) {
     double error = 0, peak = 1;
@@ -53,193 +44,113 @@ double kl_divergence(const float* wanted, const float* found, size_t count) {
     return sum;
 }
 
-// One metric over all cases: the worst one, or the mean.
+// One metric of one stage over all cases.
 struct Measured {
-    std::string stage, metric;
     double value = 0;
     size_t n = 0;
+
+    void worst(double one, bool least = false) {
+        if (!n++ || std::isnan(one) || (least ? one < value : one > value)) value = one;
+    }
+    void mean(double one) { value += (one - value) / static_cast<double>(++n); }
 };
 
-class Measures {
-public:
-    void worst(const std::string& stage, const std::string& metric, double value, bool least = false) {
-        Measured& one = at(stage, metric);
-        bool takes = !one.n || (least ? value < one.value : value > one.value) || std::isnan(value);
-        if (takes) one.value = value;
-        ++one.n;
-    }
-    void mean(const std::string& stage, const std::string& metric, double value) {
-        Measured& one = at(stage, metric);
-        one.value += (value - one.value) / static_cast<double>(++one.n);
-    }
-    const std::vector<Measured>& all() const { return all_; }
-
-private:
-    Measured& at(const std::string& stage, const std::string& metric) {
-        for (Measured& one : all_)
-            if (one.stage == stage && one.metric == metric) return one;
-        all_.push_back({stage, metric});
-        return all_.back();
-    }
-    std::vector<Measured> all_;
-};
-
-struct Case {
-    std::string stage, name;
-    std::map<std::string, Array> inputs, outputs;
-};
-
-std::vector<Case> read_cases(const std::string& folder) {
-    std::string where = folder + "/golden";
-    std::vector<std::string> problems;
-    std::vector<Case> found;
-    try {
-        Json index = read_json(inside(folder, "golden/golden.json"), LARGEST_JSON);
-        if (!index.is_object() || !index.contains("cases") || !index["cases"].is_array() ||
-            index["cases"].size() > MOST_CASES)
-            throw Refused("is no index of golden vectors");
-        for (const Json& row : index["cases"]) {
-            if (!row.is_object()) throw Refused("holds a case that is none");
-            Case one = {row.value("stage", ""), row.value("name", ""), {}, {}};
-            for (const char* side : {"inputs", "outputs"}) {
-                const Json& files = row.at(side);
-                for (const auto& [port, file] : files.items()) {
-                    if (port == "keys" || port == "values") continue;
-                    auto& into = side[0] == 'i' ? one.inputs : one.outputs;
-                    into[port] = read_array(inside(where, file.get<std::string>()));
-                }
-            }
-            found.push_back(std::move(one));
-        }
-    } catch (const Refused& error) {
-        problems.push_back(error.text);
-    } catch (const Json::exception& error) {
-        problems.push_back(error.what());
-    }
-    if (!problems.empty() || found.empty())
-        throw Error(GSV_ARTIFACT, where + " holds no golden vectors that could be read")
-            .problems(problems)
-            .fix("build the artifact again");
-    return found;
+Error wrong_case(const Case& one, const std::string& what) {
+    return Error(GSV_ARTIFACT, "golden vectors: case " + one.name + " of " + one.stage + " has " + what)
+        .fix("build the artifact again");
 }
 
-const Array& port(const Case& one, const std::map<std::string, Array>& side, const char* name, bool whole) {
-    auto found = side.find(name);
-    if (found == side.end() || found->second.whole != whole)
-        throw Error(GSV_ARTIFACT,
-                    "golden vectors: case " + one.name + " of " + one.stage + " has no " + name + " of its kind")
-            .fix("build the artifact again");
+// Whole numbers below `most`, or real ones where `most` is 0.
+const Array& port(const Case& one, const char* name, int64_t most) {
+    auto found = one.arrays.find(name);
+    if (found == one.arrays.end() || found->second.whole != (most > 0))
+        throw wrong_case(one, std::string("no ") + name + " of its kind");
+    for (int64_t id : found->second.ints)
+        if (id < 0 || id >= most) throw wrong_case(one, std::to_string(id) + " in " + name + ", no id of this voice");
     return found->second;
 }
 
-// What the report says of a metric beside the golden vectors.
-struct Judged {
-    bool known = false, limited = false, least = false;
-    double value = 0, limit = 0;
-};
-
-std::vector<float> values(const Ort::Value& from) {
-    size_t count = from.GetTensorTypeAndShapeInfo().GetElementCount();
-    return std::vector<float>(from.GetTensorData<float>(), from.GetTensorData<float>() + count);
-}
-
-Judged judged(const Json& report, const Measured& one) {
-    Judged found;
-    for (const Json& check : report.value("checks", Json::array())) {
-        if (!check.is_object() || check.value("stage", "") != one.stage || check.value("metric", "") != one.metric ||
-            check.value("against", "") != "golden vectors" || !check.contains("value") || !check["value"].is_number())
-            continue;
-        found.known = true;
-        found.value = check["value"];
-        found.limited = check.contains("limit") && check["limit"].is_number();
-        if (found.limited) found.limit = check["limit"];
-        break;
-    }
-    found.least = one.metric == "snr_db" || one.metric == "top1";
-    // What has no limit of its own may be hardly worse than the report says: it is the same artifact.
-    if (found.known && !found.limited) found.limit = found.least ? found.value - 1 : 1.5 * found.value;
-    return found;
+// The check of the report that measured the same; null where there is none.
+const Json& judged(const Json& report, const std::string& stage, const std::string& metric) {
+    static const Json nothing;
+    for (const Json& check : report["checks"])
+        if (at(check, "stage") == stage && at(check, "metric") == metric && at(check, "against") == "golden vectors" &&
+            at(check, "value").is_number())
+            return check;
+    return nothing;
 }
 
 }  // namespace
 
 void Voice::verify(const Line& line) {
-    Json report;
-    try {
-        report = read_json(inside(artifact_.folder, "report.json"), LARGEST_JSON);
-    } catch (const Refused& error) {
-        throw Error(GSV_ARTIFACT, artifact_.folder + "/report.json " + error.text).fix("unpack the artifact again");
-    }
-    if (!report.is_object() || !report.value("checks", Json()).is_array())
-        throw Error(GSV_ARTIFACT, artifact_.folder + "/report.json is no report").fix("unpack the artifact again");
-    Measures measures;
-    for (const Case& one : read_cases(artifact_.folder)) {
+    const Json report = read_report(artifact_.folder);
+    std::map<std::pair<std::string, std::string>, Measured> measures;
+    for (Case& one : read_cases(artifact_.folder)) {
         if (one.stage == "teacher") {
-            const Array &phones = port(one, one.inputs, "phones", true),
-                        &prompt = port(one, one.inputs, "prompt", true),
-                        &tokens = port(one, one.inputs, "tokens", true), &bert = port(one, one.inputs, "bert", false),
-                        &logits = port(one, one.outputs, "logits", false);
+            const Array &phones = port(one, "phones", artifact_.phones),
+                        &prompt = port(one, "prompt", artifact_.codes_and_end),
+                        &tokens = port(one, "tokens", artifact_.codes_and_end), &bert = port(one, "bert", 0),
+                        &logits = port(one, "logits", 0);
             size_t v = decoder_->codes(), count = tokens.ints.size();
             if (phones.ints.empty() || !count || logits.floats.size() != v * count ||
-                bert.floats.size() != 1024 * phones.ints.size())
-                throw Error(GSV_ARTIFACT, "golden vectors: case " + one.name + " of teacher has other sizes")
-                    .fix("build the artifact again");
-            out_of_range(phones.ints, artifact_.phones), out_of_range(prompt.ints, artifact_.codes_and_end);
-            out_of_range(tokens.ints, artifact_.codes_and_end);
+                bert.floats.size() != BERT * phones.ints.size())
+                throw wrong_case(one, "arrays of other sizes");
             std::vector<float> found;
             const float* now = decoder_->start(phones.ints, bert.floats.data(), prompt.ints, running_);
             for (size_t step = 0;; ++step) {
                 const float* wanted = logits.floats.data() + step * v;
                 found.insert(found.end(), now, now + v);
-                measures.mean(step ? "step" : "prefill", "kl", kl_divergence(wanted, now, v));
+                measures[{step ? "step" : "prefill", "kl"}].mean(kl_divergence(wanted, now, v));
                 auto best = [&](const float* row) { return std::max_element(row, row + v) - row; };
-                if (step) measures.mean("step", "top1", best(wanted) == best(now) ? 1 : 0);
+                if (step) measures[{"step", "top1"}].mean(best(wanted) == best(now) ? 1 : 0);
                 if (step + 1 == count) break;
                 now = decoder_->step(tokens.ints[step], static_cast<int64_t>(prompt.ints.size() + step), running_);
             }
-            measures.worst("prefill", "max_error", scaled_error(logits.floats.data(), found.data(), v));
+            measures[{"prefill", "max_error"}].worst(scaled_error(logits.floats.data(), found.data(), v));
             if (count > 1)
-                measures.worst("step", "max_error",
-                               scaled_error(logits.floats.data() + v, found.data() + v, v * (count - 1)));
+                measures[{"step", "max_error"}].worst(
+                    scaled_error(logits.floats.data() + v, found.data() + v, v * (count - 1)));
         } else if (one.stage == "acoustic" || one.stage == "vocoder") {
             bool sounds = one.stage == "vocoder";
+            if (!sounds) port(one, "codes", artifact_.codes), port(one, "phones", artifact_.text_phones);
             std::vector<Feed> feeds;
-            std::map<std::string, Array> inputs = one.inputs;
-            for (const char* name : {"codes", "phones"})
-                if (auto ids = inputs.find(name); ids != inputs.end())
-                    out_of_range(ids->second.ints, name[0] == 'c' ? artifact_.codes : artifact_.text_phones);
-            for (auto& [name, array] : inputs)
+            for (auto& [name, array] : one.arrays)
                 feeds.push_back({name, array.whole ? ints(array.ints.data(), array.ints.size(), array.shape)
                                                    : floats(array.floats.data(), array.floats.size(), array.shape)});
             auto found = values((sounds ? vocoder_ : acoustic_)->run(std::move(feeds), running_)[0]);
-            const auto& wanted = port(one, one.outputs, sounds ? "audio" : "latent", false).floats;
+            const auto& wanted = port(one, sounds ? "audio" : "latent", 0).floats;
             if (found.size() != wanted.size())
                 throw Error(GSV_BACKEND, "stage '" + one.stage + "' returned another size")
                     .fix("build the artifact again");
-            measures.worst(one.stage, "max_error", scaled_error(wanted.data(), found.data(), wanted.size()));
-            measures.worst(one.stage, "snr_db", snr_db(wanted, found), true);
+            measures[{one.stage, "max_error"}].worst(scaled_error(wanted.data(), found.data(), wanted.size()));
+            measures[{one.stage, "snr_db"}].worst(snr_db(wanted, found), true);
         }
         if (cancelled_.load()) throw Error(GSV_CANCELLED, "cancelled");
     }
     std::vector<std::string> missed;
-    for (const Measured& one : measures.all()) {
-        Judged told = judged(report, one);
+    for (const auto& [name, one] : measures) {
+        const auto& [stage, metric] = name;
         char text[256];
-        if (!told.known) {
-            std::snprintf(text, sizeof text, "%-9s %-10s %12.6g  n %zu  not judged: the report does not tell",
-                          one.stage.c_str(), one.metric.c_str(), one.value, one.n);
-            line(text);
-            continue;
+        int length = std::snprintf(text, sizeof text, "%-9s %-10s %12.6g  n %zu  ", stage.c_str(), metric.c_str(),
+                                   one.value, one.n);
+        const Json& check = judged(report, stage, metric);
+        bool passed = true;
+        if (check.is_null()) {
+            std::snprintf(text + length, sizeof text - length, "not judged: the report does not tell");
+        } else {
+            bool least = metric == "snr_db" || metric == "top1";
+            double told = check["value"], limit = least ? told - 1 : 1.5 * told;
+            // What has no limit of its own may be hardly worse than the report says: it is the same artifact.
+            if (at(check, "limit").is_number()) limit = check["limit"];
+            passed = least ? one.value >= limit : one.value <= limit;
+            std::snprintf(text + length, sizeof text - length, "%s %.6g  report %.6g  %s",
+                          least ? "at least" : "at most", limit, told, passed ? "pass" : "FAIL");
         }
-        bool passed = told.least ? one.value >= told.limit : one.value <= told.limit;
-        std::snprintf(text, sizeof text, "%-9s %-10s %12.6g  %s %.6g  n %zu  report %.6g  %s", one.stage.c_str(),
-                      one.metric.c_str(), one.value, told.least ? "at least" : "at most", told.limit, one.n, told.value,
-                      passed ? "pass" : "FAIL");
         line(text);
         if (!passed) missed.push_back(text);
     }
     line("not run here: what compares sound as it is heard (gsvexport verify)");
-    if (measures.all().size() < 9) missed.push_back("not every stage has golden vectors");
+    if (measures.size() < 9) missed.push_back("not every stage has golden vectors");
     if (!missed.empty())
         throw Error(GSV_GATE, artifact_.folder + " missed limits").problems(missed).fix("gsvexport verify tells more");
 }

@@ -40,11 +40,16 @@ void out_of_range(std::vector<std::string>& problems, const char* port, const st
 
 }  // namespace
 
+std::vector<float> values(const Ort::Value& from) {
+    const float* first = from.GetTensorData<float>();
+    return std::vector<float>(first, first + from.GetTensorTypeAndShapeInfo().GetElementCount());
+}
+
 Voice::Voice(const std::string& folder, int threads, bool any_machine, bool sizes_only) {
     check_library();
     artifact_ = read_artifact(folder, any_machine, sizes_only);
     read_constants();
-    env_ = Ort::Env(ORT_LOGGING_LEVEL_ERROR, "gsv");
+    env_ = Ort::Env(ORT_LOGGING_LEVEL_FATAL, "gsv");
     // One arena for all graphs, which run one after another. Where another voice of this process has made it, it is
     // there.
     try {
@@ -97,12 +102,6 @@ void Voice::read_constants() {
         throw Error(GSV_ARTIFACT, artifact_.folder + ": stored constants cannot be used")
             .problems(problems)
             .fix("build it again");
-}
-
-Manner Voice::manner() const {
-    Manner own;
-    own.sampling = artifact_.sampling;
-    return own;
 }
 
 bool Voice::enter() {
@@ -222,15 +221,8 @@ std::vector<float> Voice::sound(const Track& latent) {
     feeds.push_back(
         {"latent", floats(const_cast<float*>(latent.values.data()), latent.values.size(),
                           {1, static_cast<int64_t>(latent.channels), static_cast<int64_t>(latent.frames)})});
-    auto found = vocoder_->run(conditioned(std::move(feeds)), running_);
-    size_t count = found[0].GetTensorTypeAndShapeInfo().GetElementCount();
-    const float* samples = found[0].GetTensorData<float>();
-    return finite(std::vector<float>(samples, samples + count));
-}
-
-std::vector<float> Voice::finite(std::vector<float> samples) const {
-    size_t broken = static_cast<size_t>(
-        std::count_if(samples.begin(), samples.end(), [](float one) { return !std::isfinite(one); }));
+    auto samples = values(vocoder_->run(conditioned(std::move(feeds)), running_)[0]);
+    auto broken = std::count_if(samples.begin(), samples.end(), [](float one) { return !std::isfinite(one); });
     if (broken)
         throw Error(GSV_BACKEND, artifact_.name + ": " + std::to_string(broken) + " of " +
                                      std::to_string(samples.size()) + " samples are NaN or infinite")
@@ -246,17 +238,17 @@ std::vector<int64_t> Voice::tokens(const std::vector<int64_t>& phones, const Man
     return codes;
 }
 
-Spoken Voice::say(const std::vector<int64_t>& phones, const Manner& manner, const Sink& sink) {
-    check(phones, manner);
+gsv_said Voice::say(const std::vector<int64_t>& phones, const Manner& manner, const Sink& sink) {
     auto began = std::chrono::steady_clock::now();
+    auto passed = [&] { return std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count(); };
+    check(phones, manner);
     Draws draws(manner.seed, manner.sentence);
-    Spoken told;
+    gsv_said told = {};
     const size_t hop = static_cast<size_t>(artifact_.hop), channels = static_cast<size_t>(artifact_.channels);
     auto hand_on = [&](const std::vector<float>& samples, size_t first, size_t last) {
         last = std::min(last, samples.size());
         if (first >= last) return;
-        if (!told.samples)
-            told.first_sound = std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
+        if (!told.samples) told.first_sound = passed();
         told.samples += last - first;
         if (cancelled_.load() || !sink(samples.data() + first, last - first)) throw Error(GSV_CANCELLED, "cancelled");
     };
@@ -287,6 +279,7 @@ Spoken Voice::say(const std::vector<int64_t>& phones, const Manner& manner, cons
         });
         if (!told.codes) throw nothing();
         early.end();
+        told.seconds = passed();
         return told;
     }
 
@@ -299,15 +292,13 @@ Spoken Voice::say(const std::vector<int64_t>& phones, const Manner& manner, cons
     Track noise(channels, frames);
     draws.normal(noise.values.data(), channels, frames, frames);
     Track whole = latent(codes.data(), codes.size(), phones, std::move(noise), manner.noise_scale);
-    if (manner.window == 0) {
-        hand_on(sound(whole), 0, SIZE_MAX);
-        return told;
-    }
+    if (manner.window == 0) keep = whole.frames;
     for (const Window& one : windows(whole.frames, keep, left, right)) {
         bool last = one.last == whole.frames;
         hand_on(sound(whole.cut(one.start, one.stop)), (one.first - one.start) * hop,
                 last ? SIZE_MAX : (one.last - one.start) * hop);
     }
+    told.seconds = passed();
     return told;
 }
 

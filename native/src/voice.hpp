@@ -20,11 +20,8 @@ struct Manner {
     const float* bert = nullptr;
 };
 
-struct Spoken {
-    size_t codes = 0, samples = 0;
-    bool ended = false;
-    double first_sound = 0;
-};
+// The numbers of a graph's output.
+std::vector<float> values(const Ort::Value& from);
 
 class Voice {
 public:
@@ -35,9 +32,8 @@ public:
 
     const Artifact& artifact() const { return artifact_; }
     bool prompted() const { return !prompt_.empty(); }
-    Manner manner() const;  // the voice's own
 
-    Spoken say(const std::vector<int64_t>& phones, const Manner& manner, const Sink& sink);
+    gsv_said say(const std::vector<int64_t>& phones, const Manner& manner, const Sink& sink);
     std::vector<int64_t> tokens(const std::vector<int64_t>& phones, const Manner& manner);
     void verify(const Line& line);
 
@@ -53,7 +49,6 @@ private:
     bool write(const std::vector<int64_t>& phones, const Manner& manner, Draws& draws, const OnCode& on_code);
     Track latent(const int64_t* codes, size_t count, const std::vector<int64_t>& phones, Track noise, float scale);
     std::vector<float> sound(const Track& latent);
-    std::vector<float> finite(std::vector<float> samples) const;
     void read_constants();
     Array constant(const std::string& name, bool whole, size_t axes) const;
     std::vector<Feed> conditioned(std::vector<Feed> feeds);

@@ -19,7 +19,10 @@ from building import runnable
 from gsvexport.system.locks import FOREVER, acquire
 
 ROOT = Path(__file__).resolve().parents[2]
-BUILD, TOOLS = ROOT / "build" / "native-test", ROOT / "build" / "native-tools"
+TOOLS = ROOT / "build" / "native-tools"
+# Other flags, such as a sanitizer's, make another build (docs/native.md).
+FLAGS = os.environ.get("GSV_NATIVE_FLAGS", "-O0 -g0 -D_GLIBCXX_ASSERTIONS")
+BUILD = ROOT / "build" / ("native-test-flags" if "GSV_NATIVE_FLAGS" in os.environ else "native-test")
 PROGRAMS = ("cmake", "ninja", "gcc", "g++", "pkg-config")
 # The limits of FP32 targets, as a report names them; `gsvsay --verify` judges by those of the artifact's own.
 LIMITS = {
@@ -49,7 +52,11 @@ def native(testrun_uid: str) -> SimpleNamespace:
     finally:
         held.release()
     return SimpleNamespace(
-        build=BUILD, gsvsay=BUILD / "gsvsay", library=BUILD / "libgsv.so", fuzz=BUILD / "fuzz_readers"
+        build=BUILD,
+        gsvsay=BUILD / "gsvsay",
+        library=BUILD / "libgsv.so",
+        fuzz=BUILD / "fuzz_readers",
+        sanitized="-fsanitize" in FLAGS,
     )
 
 
@@ -61,15 +68,16 @@ def _build() -> None:
             pytest.skip(f"the native runtime was not tested here: its headers are not to be had: {done.stderr[-500:]}")
     options = {
         "CMAKE_BUILD_TYPE": "None",
-        "CMAKE_CXX_FLAGS": "-O0 -g0 -D_GLIBCXX_ASSERTIONS",
+        "CMAKE_CXX_FLAGS": FLAGS,
         "ONNXRUNTIME_ROOT": TOOLS / "onnxruntime",
         "CMAKE_UNITY_BUILD": "ON",
         "CMAKE_UNITY_BUILD_BATCH_SIZE": "0",  # headers are read once: a third of the time
         "GSV_FUZZ": "ON",
     }
     given = [f"-D{name}={value}" for name, value in options.items()]
+    plain = {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"}  # no sanitizer for the compiler
     for line in (["-S", ROOT / "native", "-B", BUILD, "-G", "Ninja", *given], ["--build", BUILD, "-j", "1"]):
-        done = subprocess.run(["cmake", *line], capture_output=True, text=True, timeout=900, check=False)
+        done = subprocess.run(["cmake", *line], env=plain, capture_output=True, text=True, timeout=900, check=False)
         assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
 
 

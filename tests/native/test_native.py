@@ -9,11 +9,12 @@ import signal
 import subprocess
 import time
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 import pytest
-from command import run, text
+from command import ENVIRONMENT, compiled, run, text
 
 from gsvexport.runtime.audio import write_wav
 
@@ -161,16 +162,36 @@ def test_a_kill_in_the_middle_of_a_sentence_leaves_nothing(native, voice, tmp_pa
 
 
 def test_without_memory_it_says_so(native, voice):
-    """From an address space too small for ONNX Runtime to one that does: an error in words, or speech."""
+    """From an address space too small for ONNX Runtime to one that does: an error of the machine, or speech."""
+    if native.sanitized:
+        pytest.skip("a sanitizer wants all of the address space")
     codes = []
-    for megabytes in (60, 120, 2000):
+    for megabytes in (60, 130, 160, 2000):
         limit = lambda size=megabytes << 20: resource.setrlimit(resource.RLIMIT_AS, (size, size))  # noqa: E731
         done = run(native, voice, "--phones", PHONES, "--codes", "--threads", 1, "--max-tokens", 20, preexec_fn=limit)
         codes.append(done.returncode)
-        assert done.returncode in (0, 7, 9, 127), (megabytes, done.returncode, text(done))  # 127: ld.so cannot map
-        assert done.returncode == 0 or text(done).strip()
+        assert done.returncode in (0, 7, 127), (megabytes, done.returncode, text(done))  # 127: ld.so cannot map
+        assert done.returncode == 0 or "memory" in text(done) or "cannot" in text(done)
     assert codes[0] != 0
     assert codes[-1] == 0
+
+
+def test_a_library_that_is_too_old_is_told(native, voice, tmp_path):
+    (tmp_path / "old.c").write_text(
+        "static const void *none(unsigned version) { return 0; }\n"
+        'static const char *told(void) { return "1.0.0"; }\n'
+        "static const struct { const void *(*api)(unsigned); const char *(*version)(void); } base = {none, told};\n"
+        "const void *OrtGetApiBase(void) { return &base; }\n"
+    )
+    # The loader asks for a symbol of this version before anything of ours runs.
+    (tmp_path / "old.map").write_text(f"VERS_{version('onnxruntime')} {{ global: OrtGetApiBase; }};\n")
+    made = ["gcc", "-shared", "-fPIC", tmp_path / "old.c", "-o", tmp_path / "libonnxruntime.so.1"]
+    subprocess.run([*made, "-Wl,-soname,libonnxruntime.so.1", f"-Wl,--version-script={tmp_path}/old.map"], check=True)
+    line = [native.gsvsay, voice, "--info"]
+    old = {**ENVIRONMENT, "LD_LIBRARY_PATH": str(tmp_path)}
+    done = subprocess.run(line, capture_output=True, timeout=60, check=False, env=old)
+    assert done.returncode == 7, text(done)
+    assert "libonnxruntime 1.0.0 is older than the header" in text(done)
 
 
 def spoilt(path: Path, change):
@@ -195,7 +216,8 @@ def test_damaged_artifacts_are_told_by_file(native, copied):
     [
         ("manifest.json", lambda value: value | {"schema": 9}, 6, "schema that this release does not know"),
         ("manifest.json", lambda value: value | {"members": {}}, 6, "lists no members"),
-        ("model.json", lambda value: value | {"version": "v4"}, 3, "does not speak"),
+        ("model.json", lambda value: value | {"version": "v3"}, 3, "a v3 voice, which this runtime does not speak"),
+        ("model.json", lambda value: value | {"version": "v4", "dims": {}}, 3, "limit: v1, v2, v2Pro, v2ProPlus"),
         ("model.json", lambda value: value | {"rate": -1, "hop": "many"}, 6, "hop is no whole number"),
         ("model.json", lambda value: value | {"files": {"prefill": "../x.onnx"}}, 6, "no name inside a folder"),
         ("model.json", lambda value: value | {"files": {"prefill": "prefill.onnx"}}, 3, "holds no stage 'step'"),
@@ -254,11 +276,7 @@ def test_verify_judges_by_the_artifacts_own_report(native, voice, copied):
 
 
 def test_the_program_of_the_examples_is_plain_c(native, voice, tmp_path):
-    program = tmp_path / "say"
-    flags = ["-Wall", "-Wextra", "-Werror", "-pedantic", "-std=c11", f"-I{ROOT / 'native/include'}"]
-    link = [f"-L{native.build}", "-lgsv", f"-Wl,-rpath,{native.build}", f"-Wl,-rpath-link,{native.build}"]
-    link += ["-Wl,--allow-shlib-undefined"]
-    subprocess.run(["gcc", *flags, ROOT / "examples/say.c", "-o", program, *link], check=True)
+    program = compiled(native, ROOT / "examples/say.c", tmp_path / "say")
     done = subprocess.run([program, voice, PHONES], capture_output=True, check=False, timeout=120)
     assert done.returncode == 0, done.stderr
     assert done.stdout == run(native, voice, "--phones", PHONES, "--stream", "--raw", "-").stdout

@@ -1,14 +1,17 @@
 """Phrase packs in the native runtime: what Python says, byte for byte."""
 
 import subprocess
+from pathlib import Path
 
 import pytest
-from command import run, text
+from command import ENVIRONMENT, compiled, run, text
 
 from gsvexport.phrases.making import make_pack
 from gsvexport.phrases.pack import read_pack
 from gsvexport.runtime.audio import write_wav
 from gsvexport.text.symbols import phone_ids
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -18,6 +21,7 @@ def pack(voice, tmp_path_factory):
         "[phrases.hello]\ntext = 'Hello there.'\n"
         "[phrases.turn]\ntext = 'In {metres} metres, turn {side}.'\n"
         "slots.metres = { from = 100, to = 300, step = 100 }\nslots.side = ['left', 'right']\n"
+        "[phrases.turn-left]\ntext = 'In {metres} metres, turn left.'\nslots.metres = ['250']\n"
         "[phrases.time]\ntext = 'It is {hour}:{minute}.'\nslots.hour = ['12', '13']\nslots.minute = ['00', '10']\n"
     )
     make_pack(folder / "car.toml", voice, folder / "car.gsvp", render=True)
@@ -60,7 +64,7 @@ def test_what_was_spoken_ahead_of_time_is_played(native, voice, pack, spoken, tm
 
 def test_faults_of_phrases_are_told(native, voice, pack, tmp_path):
     listed = run(native, voice, "--pack", pack)
-    assert (listed.returncode, listed.stdout) == (0, b"hello\ntime\nturn\n")
+    assert (listed.returncode, listed.stdout) == (0, b"hello\ntime\nturn\nturn-left\n")
     to = ("-o", tmp_path / "a.wav")
     done = run(native, voice, "--pack", pack, "--phrase", "turn", "--slot", "metres=150", "--slot", "up=1", *to)
     assert done.returncode == 2
@@ -77,9 +81,23 @@ def test_faults_of_phrases_are_told(native, voice, pack, tmp_path):
     assert not (tmp_path / "a.wav").exists()
 
 
+def test_the_program_of_the_page_speaks(native, voice, pack, tmp_path):
+    """docs/embedded.md, as it stands there."""
+    page = (ROOT / "docs/embedded.md").read_text()
+    (tmp_path / "car.c").write_text(page.split("```c\n")[1].split("```")[0])
+    (tmp_path / "alice").symlink_to(voice)
+    (tmp_path / "car.gsvp").symlink_to(pack)
+    program = compiled(native, tmp_path / "car.c", tmp_path / "car")
+    done = subprocess.run([program], cwd=tmp_path, env=ENVIRONMENT, capture_output=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    words = ("--pack", pack, "--phrase", "turn-left", "--slot", "metres=250", "--threads", 1, "--raw", "-")
+    assert done.stdout == run(native, voice, *words).stdout
+    assert done.stdout
+
+
 def test_readers_refuse_damaged_files_and_do_nothing_else(native, voice, pack):
-    seeds = [voice / name for name in ("model.json", "baked/ge.npy", "baked/prompt.npy", "step.onnx", "acoustic.onnx")]
-    seeds.append(pack)
+    """Every reader, on its seeds as they are and damaged; libFuzzer has the same target (make native-fuzz)."""
+    seeds = [*(ROOT / "native/test/seeds").iterdir(), voice / "step.onnx", voice / "baked/ge.npy", pack]
     done = subprocess.run([native.fuzz, "4000", "1", *seeds], capture_output=True, check=False, timeout=300)
     assert done.returncode == 0, done.stderr[-2000:]
     assert done.stdout == b"4000 inputs\n"
