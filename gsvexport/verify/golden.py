@@ -96,7 +96,8 @@ def said(name: str, phones: Sequence[int], codes: int) -> Size:
 def make(source_folder: Path, out_folder: Path, ruler: Ruler | None = None, *, force: bool = False) -> None:
     """Run the source on the golden inputs and store everything in `out_folder` with an index, the source's ruler in it.
 
-    The cloning stages of a baked voice are left out: its artifacts do not hold them.
+    On one core, so that the same bytes come of every number of cores: in parts, a convolution is summed in another
+    order.
 
     Raises:
         InputError: `out_folder` exists and `force` is false.
@@ -104,10 +105,20 @@ def make(source_folder: Path, out_folder: Path, ruler: Ruler | None = None, *, f
     """
     from gsvexport.runtime.pipeline import load
 
-    with load(source_folder) as voice:
-        left_out = CLONING_STAGES if voice.baked else ()
-        made = [case for case in cases(voice, sizes(voice.model)) if case.stage not in left_out]
+    with load(source_folder, threads=1) as voice:
+        made = of(voice)
     write(made, out_folder, ruler, force=force)
+
+
+def of(voice: Runnable) -> list[Case]:
+    """The golden vectors of a source that is open, on one core. The cloning stages of a baked voice are left out: its
+    artifacts do not hold them.
+
+    Raises:
+        VoiceError: the source itself gives NaN or infinite values.
+    """
+    left_out = CLONING_STAGES if voice.baked else ()
+    return [case for case in cases(voice, sizes(voice.model)) if case.stage not in left_out]
 
 
 def write(golden: Sequence[Case], folder: Path, ruler: Ruler | None = None, *, force: bool = False) -> None:
@@ -274,7 +285,9 @@ def teacher_forced(
     """
     model = voice.model
     out = voice.run("prefill", {"phones": phones, "bert": bert, "prompt": prompt})
-    cache = {name: out[name] for name in ("keys", "values")}
+    held = out["keys"].shape[2]
+    # With room for every code: a longer copy of it for each would take as long as the step.
+    room = {name: np.pad(out[name], ((0, 0), (0, 0), (0, count), (0, 0))) for name in ("keys", "values")}
     rows, history = [out["logits"][0]], prompt[0]
     start = prompt.shape[1]
     codes = min(model.eos, model.dims.codes)
@@ -286,11 +299,13 @@ def teacher_forced(
         history = np.append(history, token)
         if step == count - 1:
             break
-        feeds = {"token": np.array([[token]]), "position": np.array([start + step]), **cache}
-        out = voice.run("step", feeds)
+        cache = {name: array[:, :, :held] for name, array in room.items()}
+        out = voice.run("step", {"token": np.array([[token]]), "position": np.array([start + step]), **cache})
         rows.append(out["logits"][0])
-        cache = {name: np.concatenate([held, out[f"new_{name}"]], axis=2) for name, held in cache.items()}
-    projected = {name: project(array) for name, array in cache.items()}
+        for name, array in room.items():
+            array[:, :, held] = out[f"new_{name}"][:, :, 0]
+        held += 1
+    projected = {name: project(array[:, :, :held]) for name, array in room.items()}
     return {"tokens": history[start:], "logits": np.stack(rows), **projected}
 
 

@@ -51,7 +51,7 @@ def run(work, monkeypatch, capsys):
 
 
 def test_what_cannot_end_well_is_refused_before_any_work(work, run, tmp_path, monkeypatch):
-    monkeypatch.setattr(onboard, "build", lambda *_, **__: pytest.fail("nothing is built"))
+    monkeypatch.setattr(onboard, "build_opened", lambda *_, **__: pytest.fail("nothing is built"))
     recording = work / "Carol 2.wav"
     how = ("--base", work / "voice", "-t", "x86-64", "-o", tmp_path, "--publish")
     code, _, said = run("onboard", recording, *how, tmp_path / "there", "--text", TEXT)
