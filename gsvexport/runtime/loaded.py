@@ -60,9 +60,8 @@ class LoadedStages:
             InputError: the voice lacks one of them.
             ArtifactError, BackendError: one cannot be opened.
         """
-        wanted = speaking(self.model.version)
-        for stage in wanted:
-            self.stage(stage)
+        wanted = [self.stage(name).name for name in speaking(self.model.version)]
+        wanted.sort(key=lambda stage: -self._size(stage))  # what takes longest is not begun last
         with ThreadPoolExecutor(min(len(wanted), os.cpu_count() or 1)) as pool:
             for one in [pool.submit(self._session, stage) for stage in wanted]:
                 one.result()
@@ -96,6 +95,11 @@ class LoadedStages:
         elif name in PRETRAINED_STAGES:
             fix = "build it from a voice with [pretrained], for a target that takes such networks (x86-64)"
         raise InputError(f"{self.path} holds no stage '{name}'", limit=", ".join(self.stages), fix=fix)
+
+    def _size(self, stage: str) -> int:
+        """Bytes of a graph, most of which are its nodes: weights lie outside."""
+        path = self.path / self.model.files[stage]
+        return path.stat().st_size if path.is_file() else 0
 
     def _session(self, stage: str) -> Session:
         self.stage(stage)
