@@ -114,6 +114,16 @@ def test_where_nothing_can_be_kept_the_voice_speaks_all_the_same(artifact, seen,
     assert np.array_equal(samples, expected)
     assert not kept(tmp_path / "cache")
     assert sorted(seen) == sorted(2 * [(file, PLAIN) for file in files])  # and no graph is optimised twice for it
+    real = onnxruntime.InferenceSession
+
+    def full(graph, sess_options, **more):
+        if sess_options.optimized_model_filepath:
+            raise RuntimeError("no space left on device")
+        return real(graph, sess_options=sess_options, **more)
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", full)
+    assert np.array_equal(said(artifact)[0], expected)
+    assert not kept(tmp_path / "cache")
 
 
 def test_a_graph_that_wants_bytes_from_elsewhere_is_the_same_graph_otherwise(tmp_path):

@@ -68,7 +68,10 @@ def open_kept(path: Path, make: Make) -> tuple[Any, Path | None] | None:
 
     def new(folder: Path) -> None:
         folder.mkdir()
-        made[:] = [make(path, _ENTRIES, str(folder / _SAVED))]
+        try:
+            made[:] = [make(path, _ENTRIES, str(folder / _SAVED))]
+        except Exception as error:  # whatever it is (no room on the disk), opening it as it is tells
+            raise Refused("cannot be saved") from error
         _write(path, folder)
 
     try:
