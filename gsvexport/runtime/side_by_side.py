@@ -45,7 +45,7 @@ class ReadsAhead(Protocol):
         """The first half of `Rows.enter`."""
         ...
 
-    def enter_read(self, found: Any) -> Floats:
+    def enter_read(self, read: Any) -> Floats:
         """The second half: what `read` found becomes the last row."""
         ...
 

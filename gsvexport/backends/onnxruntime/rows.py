@@ -45,11 +45,11 @@ class InPlaceRows:
         """See `ReadsAhead`."""
         return self._prefill({"phones": phones, "bert": bert, "prompt": prompt})
 
-    def enter_read(self, found: Mapping[str, NDArray[Any]]) -> Floats:
+    def enter_read(self, read: Mapping[str, NDArray[Any]]) -> Floats:
         """See `ReadsAhead`."""
         if self._count == self.most:
             raise BackendError(f"{self.most} sentences are being written", fix="let one leave first")
-        out = dict(found)
+        out = dict(read)
         logits: Floats = out.pop("logits")[0]
         places = next(iter(out.values())).shape[2]
         self._make_room(places + 1, out)
