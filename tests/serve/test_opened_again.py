@@ -9,7 +9,7 @@ import pytest
 from shelved import make
 
 import gsvexport
-from gsvexport.backends.onnxruntime import optimised
+from gsvexport.backends.onnxruntime import in_place, optimised
 from gsvexport.stages import speaking
 from gsvexport.untrusted.external import moved, places
 
@@ -98,6 +98,20 @@ def test_what_was_changed_or_is_another_runtimes_is_never_opened(artifact, seen,
     seen.clear()
     said(artifact)
     assert {level for _, level in seen} == {READY}
+
+
+def test_rows_are_tried_once_for_a_voice_that_is_opened_again(artifact, seen, monkeypatch):
+    tries, real = [], in_place.independent
+    monkeypatch.setattr(in_place, "independent", lambda *how: tries.append(1) or real(*how))
+    monkeypatch.setattr(in_place, "_tried", {})
+    for _ in range(3):
+        with gsvexport.load(artifact, threads=1) as voice:
+            found = voice.rows(4)
+    assert len(tries) == 1
+    monkeypatch.setenv(optimised.SWITCH, "0")  # nobody knows what graph it is
+    with gsvexport.load(artifact, threads=1) as voice:
+        assert type(voice.rows(4)) is type(found)
+    assert len(tries) == 2
 
 
 def test_where_nothing_can_be_kept_the_voice_speaks_all_the_same(artifact, seen, tmp_path, monkeypatch):

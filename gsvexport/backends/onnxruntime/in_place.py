@@ -49,19 +49,31 @@ class LayeredPrefill(OnnxRuntimeSession):
         return InPlaceRows(self.layered, step, most) if takes else None
 
 
+_tried: dict[tuple[str, int], bool] = {}  # what `InPlaceStep.takes` found, of graphs that are known by their content
+
+
 class InPlaceStep(OnnxRuntimeSession):
-    """`step` whose graph reads and writes one cache of fixed capacity for each layer."""
+    """`step` whose graph reads and writes one cache of fixed capacity for each layer. `content` is a name that no other
+    graph has, on another processor or in another release of ONNX Runtime; empty where nobody knows one."""
+
+    content = ""
 
     def __init__(self, path: Path, session: Any) -> None:
         super().__init__(path, session)
         self._independent: dict[int, bool] = {}
 
     def takes(self, most: int) -> bool:
-        """Whether so many sentences go through one step, each as if it were alone. Tried once, on the first call."""
+        """Whether so many sentences go through one step, each as if it were alone. Tried on the first call; of a voice
+        that is opened again, it is known."""
         if not isinstance(self.shape("token")[0], str):  # an artifact of a release that knew one row
             return False
+        known = _tried.get((self.content, most)) if self.content else None
+        if known is not None:
+            return known
         if most not in self._independent:
             self._independent[most] = independent(self, self.graph, self.caches(), most)
+            if self.content:
+                _tried[self.content, most] = self._independent[most]
         return self._independent[most]
 
     def caches(self) -> list[str]:

@@ -43,6 +43,8 @@ def open_session(path: Path, *, threads: int | None = None) -> OnnxRuntimeSessio
     opened = kind(path, session)
     if folder is not None:
         weakref.finalize(opened, release, folder)
+        if isinstance(opened, InPlaceStep):
+            opened.content = folder.name
     return opened
 
 
