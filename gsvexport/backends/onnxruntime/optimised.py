@@ -36,6 +36,7 @@ SWITCH = "GSVEXPORT_OPTIMISED"  # 0: graphs are optimised each time, and nothing
 _GRAPH, _OWN, _INDEX, _SAVED = "graph.onnx", "own.bin", "index.json", "saved.onnx"
 _WEIGHTS = "saved.bin"
 _ALIGNED = 64  # bytes
+_LARGEST = 64 << 20  # bytes of a graph without its weights: one that has them inside is optimised each time
 _ENTRIES = {
     "session.optimized_model_external_initializers_file_name": _WEIGHTS,
     "session.optimized_model_external_initializers_min_size_in_bytes": "1024",
@@ -88,7 +89,7 @@ def open_kept(path: Path, make: Make) -> tuple[Any, Path | None] | None:
 def _in_cache(path: Path) -> bool:
     """Whether the graph lies in an artifact that was unpacked to the cache: its bytes were checked in this process."""
     try:
-        return path.parent.parent.samefile(unpacked_root())
+        return path.stat().st_size <= _LARGEST and path.parent.parent.samefile(unpacked_root())
     except (OSError, EnvironmentProblem):
         return False
 
@@ -138,6 +139,8 @@ def _write(path: Path, folder: Path) -> None:
             own.write(new.of(place))
             return Place(_OWN, start, place.length)
 
+        if (folder / _SAVED).stat().st_size > _LARGEST:
+            raise Refused("holds its weights")
         (folder / _GRAPH).write_bytes(moved((folder / _SAVED).read_bytes(), to))
     for name in (_SAVED, _WEIGHTS):
         (folder / name).unlink(missing_ok=True)
