@@ -6,6 +6,7 @@ the golden vectors, the report) is made anew, and the result is verified against
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,6 +33,7 @@ from gsvexport.progress import Progress, note
 from gsvexport.runtime.pipeline import LoadedVoice, load
 from gsvexport.verify import golden
 from gsvexport.verify.beside import Beside
+from gsvexport.verify.cases import Case
 from gsvexport.verify.depth import Depth
 from gsvexport.verify.ruler import measure
 from gsvexport.voice.dims import SovitsDims
@@ -64,12 +66,14 @@ def rebake_artifact(
     source: Path | Source | None = None,
     name: str | None = None,
     force: bool = False,
+    own: bool = False,
     progress: Progress | None = None,
 ) -> Path:
     """Write the artifact `path` with another reference to `out`, verified; with `name` as a voice of that name.
 
     `source` is the source that it was built from, open or where it lies, or its voice; without it the source is looked
-    for in the cache.
+    for in the cache. `own` says that it was built here just now: its golden vectors are believed then, where no
+    reference changes them.
 
     Raises:
         InputError: `out` exists, no or another source, an artifact without a baked reference, or one that its reference
@@ -107,7 +111,7 @@ def rebake_artifact(
         for file in model.baked.values():
             link(made.path / file, files / file)
         with load(made.path, threads=1) as voice:  # as golden vectors want it
-            _measure(voice, files / golden.FOLDER, say)
+            _measure(voice, golden.read(folder / golden.FOLDER) if own else (), files / golden.FOLDER, say)
             manifest = replace(_noted(manifest), name=model.name, source=made.digest, baked_key=model.baked_key)
             report = prove(manifest, work, voice, reference_feeds(made, reference), Depth(), say)
         if not report.passed:
@@ -122,12 +126,13 @@ def rebake_artifact(
     return out
 
 
-def _measure(voice: LoadedVoice, folder: Path, say: Progress) -> None:
-    """Write the golden vectors of an open source to `folder`, with its ruler, which is measured beside them."""
+def _measure(voice: LoadedVoice, known: Sequence[Case], folder: Path, say: Progress) -> None:
+    """Write the golden vectors of an open source to `folder`, with its ruler, which is measured beside them; `known`
+    are those of the source before, which has the same T2S network."""
     say("computing golden vectors")
     with Beside() as beside:
         ruler = beside.start(measure, voice, say)
-        golden.write(golden.of(voice), folder, ruler.result())
+        golden.write(golden.of(voice, known), folder, ruler.result())
 
 
 def _origin(path: Path, manifest: Manifest, given: Path | Source | None, store: Store, say: Progress) -> Source:

@@ -215,7 +215,8 @@ def _bake(wanted: Wanted, target: str, reference: ReferenceTable, work: Path, cl
         del opened  # its weights
     with clock.phase(_BAKE):
         clock.words = f"{reference.audio[0].name} into it"
-        rebake_artifact(built, reference, out, source=origin, name=wanted.name, force=wanted.force, progress=clock.say)
+        named = partial(rebake_artifact, name=wanted.name, force=wanted.force)
+        named(built, reference, out, source=origin, own=True, progress=clock.say)
         clock.words = f"{out}, {out.stat().st_size / 1e6:.1f} MB"
     return out
 

@@ -22,6 +22,7 @@ from gsvexport.artifact.tools import INSTALL
 from gsvexport.backends import Opener, open_session
 from gsvexport.errors import GsvError, InputError
 from gsvexport.model import Model
+from gsvexport.runtime.batch import Batch, Written
 from gsvexport.stages import CLONING_STAGES, VERSIONS, speaking
 from gsvexport.verify import audio, checks, freerun, golden, package, student
 from gsvexport.verify.beside import Beside
@@ -227,6 +228,19 @@ def _free_run(
     ]
 
 
+class _Noted(Batch):
+    """A batch of one sentence after the other that remembers what was submitted."""
+
+    def __init__(self, voice: LoadedVoice) -> None:
+        super().__init__(voice, rows=1)
+        self.said: list[Written] = []
+
+    def submit(self, *arguments: Any, **options: Any) -> Written:
+        """As `Batch.submit`."""
+        self.said.append(super().submit(*arguments, **options))
+        return self.said[-1]
+
+
 def _speak(voice: LoadedVoice, inputs: Mapping[str, Any]) -> tuple[Any, Any]:
     """Greedy codes [n] and their audio [N], through the public interface."""
     greedy = replace(voice.sampling, greedy=True)
@@ -236,10 +250,12 @@ def _speak(voice: LoadedVoice, inputs: Mapping[str, Any]) -> tuple[Any, Any]:
         takes_speaker = any(port.name == "speaker" for port in voice.stages["reference"].inputs)
         conditioning = voice.condition(inputs["spectrogram"], [inputs["speaker"]] if takes_speaker else [])
     settings: dict[str, Any] = {"prompt": prompt, "sampling": greedy, "max_tokens": FREE_RUN_TOKENS}
-    codes = voice.tokens(inputs["phones"], **settings)
     if VERSIONS[voice.model.version].mel is not None:
         settings["steps"] = MEL_STEPS
-    sound = voice.synthesize(phones=inputs["phones"], conditioning=conditioning, **settings)
+    batch = _Noted(voice)
+    with batch:
+        sound = voice.synthesize(phones=inputs["phones"], conditioning=conditioning, batch=batch, **settings)
+        codes = np.concatenate([one.result() for one in batch.said])
     return codes, sound.samples
 
 
