@@ -28,7 +28,7 @@ async def warm(pool: Pool, offers: Collection[Offer], budget: int, log: Log) -> 
     if not offers:
         return
     smallest = min(offers, key=lambda one: (one.size, one.id))
-    languages = {(one.model.language, one.model.symbols) for one in offers}
+    languages = {(one.model.language, one.model.symbols) for one in offers if one.model.language in _GREETINGS}
     try:
         took = await pool.begin(smallest, lambda opened: _greet(opened, languages))
     except InputError:
@@ -49,7 +49,7 @@ def _greet(opened: Opened, languages: Collection[tuple[str, str]]) -> None:
     """A word by this voice, and the front end of every language that is the own one of a voice."""
     model = opened.voice.model
     with contextlib.suppress(GsvError):  # a voice without a prompt, a language whose extra is not installed
-        audio = opened.voice.synthesize(_GREETINGS[model.language], max_tokens=_MOST)
+        audio = opened.voice.synthesize(_GREETINGS.get(model.language, "1"), max_tokens=_MOST)
         resample(audio.samples, audio.rate, PCM_RATE)
     for language, symbols in sorted(languages):
         with contextlib.suppress(GsvError):
