@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import functools
 import hashlib
 import json
 import os
@@ -28,6 +27,8 @@ TEMPORARY_PREFIX = ".partial-"
 _LOCK, _NEW, _OLD = "lock", "new", "old"  # in a temporary folder
 _LOCKED_WITHIN = 10.0  # seconds, in which another process notices that a new folder is no leftover
 _CHUNK = 1 << 20
+_MOST_HASHED = 4096
+_hashed: dict[tuple[int, ...], str] = {}  # what `sha256_once` has read
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
 
@@ -54,15 +55,17 @@ def sha256_file(path: Path) -> str:
 
 
 def sha256_once(path: Path) -> str:
-    """SHA-256 of a file's content, read once in a process for as long as the file stays what it is: its place, size and
-    the times of its last changes, of which nobody can set one back (but under Windows, which has one time alone)."""
+    """SHA-256 of a file's content, read once in a process, under whatever names, for as long as the file stays what it
+    is: its place, size and the times of its last changes, of which nobody can set one back (but under Windows, which
+    has one time alone)."""
     found = os.stat(path)
-    return _sha256_of(path, (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns))
-
-
-@functools.lru_cache(maxsize=4096)
-def _sha256_of(path: Path, identity: tuple[int, ...]) -> str:
-    return sha256_file(path)
+    identity = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+    known = _hashed.get(identity)
+    if known is None:
+        if len(_hashed) >= _MOST_HASHED:
+            _hashed.clear()
+        known = _hashed[identity] = sha256_file(path)
+    return known
 
 
 @contextlib.contextmanager

@@ -256,20 +256,27 @@ def unpacked(path: Path, text: bytes | None = None) -> Path:
     pinned, manifest = text, Manifest.from_bytes(text, str(path))
     return kept(
         sha256_bytes(text),
-        lambda folder: not differences(folder, manifest, hashes=sha256_once),
+        lambda folder: not differences(folder, manifest, hashes=sha256_once, text=pinned),
         lambda new: unpack(path, new, pinned),
     )
 
 
-def differences(folder: Path, manifest: Manifest, *, hashes: Callable[[Path], str] | bool | None = None) -> list[str]:
+def differences(
+    folder: Path,
+    manifest: Manifest,
+    *,
+    hashes: Callable[[Path], str] | bool | None = None,
+    text: bytes | None = None,
+) -> list[str]:
     """What in an unpacked folder is not as its manifest says: files and sizes; with `hashes` every byte, as that
-    function reads them (True: all, now)."""
+    function reads them (True: all, now). `text` are the manifest's own bytes, where they are known."""
     found = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if not _plain_folder(path)}
     sha256 = sha256_file if hashes is True else hashes or None
     wanted = {**manifest.files, MANIFEST: None}
     problems = [f"{name} is missing" for name in wanted if name not in found]
     problems += [f"{name} does not belong to it" for name in found if name not in (*wanted, SIGNATURE, README)]
-    if MANIFEST in found and not _same(found[MANIFEST], canonical_json(manifest.to_json()).encode()):
+    text = canonical_json(manifest.to_json()).encode() if text is None else text
+    if MANIFEST in found and not _same(found[MANIFEST], text):
         problems.append(f"{MANIFEST} is another one")
     for name, member in manifest.files.items():
         if (path := found.get(name)) is None:

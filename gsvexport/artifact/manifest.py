@@ -8,6 +8,7 @@ SHA-256 of the whole manifest covers every byte.
 
 from __future__ import annotations
 
+import functools
 import re
 from dataclasses import asdict, dataclass, replace
 from pathlib import PurePosixPath
@@ -249,47 +250,13 @@ class Manifest:
 
     @classmethod
     def from_bytes(cls, data: bytes, where: str) -> Manifest:
-        """Rebuild from the bytes of `manifest.json`; `where` names the artifact in errors.
+        """Rebuild from the bytes of `manifest.json`; `where` names the artifact in errors. The same bytes give the same
+        object, as long as it is among the last ones: opening a voice reads its manifest three times.
 
         Raises:
             ArtifactError: not canonical JSON of this schema, or it lists names or sizes that no artifact may have.
         """
-        try:
-            value = parse_json(data, limit=LARGEST_MANIFEST)
-        except ValueError as error:
-            raise ArtifactError(f"{where}: the manifest {error}") from error
-        if not isinstance(value, dict) or value.get("schema") != SCHEMA:
-            found = value.get("schema") if isinstance(value, dict) else type(value).__name__
-            raise ArtifactError(
-                f"{where}: the manifest has an unknown schema",
-                found=found,
-                limit=f"schema {SCHEMA}",
-                fix="build it again, or install the gsvexport that wrote it",
-            )
-        try:
-            fields = {key: item for key, item in value.items() if key != "schema"}
-            manifest = cls(
-                **{
-                    **fields,
-                    "stages": {name: StageEntry.from_json(entry) for name, entry in fields["stages"].items()},
-                    "weights": tuple(
-                        Weights(**{**entry, "stages": tuple(entry["stages"])}) for entry in fields["weights"]
-                    ),
-                    "members": {name: Member(**entry) for name, entry in fields["members"].items()},
-                    "report": Member(**fields["report"]) if fields["report"] is not None else None,
-                }
-            )
-        except (TypeError, KeyError, AttributeError) as error:
-            raise ArtifactError(f"{where}: the manifest lacks or adds something: {error}") from error
-        if problems := manifest._problems():
-            raise ArtifactError(f"{where}: the manifest cannot be right", problems=problems)
-        try:
-            canonical = canonical_json(manifest.to_json()).encode()
-        except ValueError as error:  # NaN, or half of a character
-            raise ArtifactError(f"{where}: the manifest is not JSON: {error}") from error
-        if canonical != data:
-            raise ArtifactError(f"{where}: the manifest is not in canonical form, so it was changed after the build")
-        return manifest
+        return _parsed(bytes(data), where)
 
     def _problems(self) -> list[str]:
         texts = {"name": self.name, "version": self.version, "source": self.source}
@@ -343,6 +310,44 @@ class Manifest:
         if total > MOST_EXPANSION * stored + SLACK:
             return [f"its members unpack from {stored} bytes to {total}; at most {MOST_EXPANSION} times is allowed"]
         return []
+
+
+@functools.lru_cache(maxsize=32)
+def _parsed(data: bytes, where: str) -> Manifest:
+    try:
+        value = parse_json(data, limit=LARGEST_MANIFEST)
+    except ValueError as error:
+        raise ArtifactError(f"{where}: the manifest {error}") from error
+    if not isinstance(value, dict) or value.get("schema") != SCHEMA:
+        found = value.get("schema") if isinstance(value, dict) else type(value).__name__
+        raise ArtifactError(
+            f"{where}: the manifest has an unknown schema",
+            found=found,
+            limit=f"schema {SCHEMA}",
+            fix="build it again, or install the gsvexport that wrote it",
+        )
+    try:
+        fields = {key: item for key, item in value.items() if key != "schema"}
+        manifest = Manifest(
+            **{
+                **fields,
+                "stages": {name: StageEntry.from_json(entry) for name, entry in fields["stages"].items()},
+                "weights": tuple(Weights(**{**entry, "stages": tuple(entry["stages"])}) for entry in fields["weights"]),
+                "members": {name: Member(**entry) for name, entry in fields["members"].items()},
+                "report": Member(**fields["report"]) if fields["report"] is not None else None,
+            }
+        )
+    except (TypeError, KeyError, AttributeError) as error:
+        raise ArtifactError(f"{where}: the manifest lacks or adds something: {error}") from error
+    if problems := manifest._problems():
+        raise ArtifactError(f"{where}: the manifest cannot be right", problems=problems)
+    try:
+        canonical = canonical_json(manifest.to_json()).encode()
+    except ValueError as error:  # NaN, or half of a character
+        raise ArtifactError(f"{where}: the manifest is not JSON: {error}") from error
+    if canonical != data:
+        raise ArtifactError(f"{where}: the manifest is not in canonical form, so it was changed after the build")
+    return manifest
 
 
 def media(name: str) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import pkgutil
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -173,6 +174,14 @@ def open_session(backend: str, folder: Path, file: str, *, threads: int | None =
     except Refused as error:
         raise ArtifactError(f"{folder} {error}", fix="get it again, or build it again") from error
     return opens(path, threads=threads)
+
+
+def give_back() -> None:
+    """Have the runtimes that are in use let go of memory that they keep for work to come."""
+    for name in names():
+        module = sys.modules.get(f"{__name__}.{name}.{declared(name).session}")
+        if let_go := getattr(module, "give_back", None):
+            let_go()
 
 
 def _offer(name: str, what: str) -> Any:

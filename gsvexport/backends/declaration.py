@@ -117,7 +117,8 @@ class Opener(Protocol):
 
 
 class Sessions(Protocol):
-    """The device side. `finished(folder)` beside it, for a backend with a `finalisation`: whether that was done."""
+    """The device side. `finished(folder)` beside it, for a backend with a `finalisation`: whether that was done; and
+    `give_back()` where its runtime keeps memory for work to come, which is let go of by that."""
 
     def open_session(self, path: Path, *, threads: int | None = None) -> Session:
         """Load one graph."""

@@ -25,7 +25,7 @@ from gsvexport.compiler.store import Store
 from gsvexport.errors import GateFailed, GsvError, InputError, VoiceError
 from gsvexport.files import atomic_file, canonical_json, disk_errors, sha256_bytes
 from gsvexport.progress import Progress, note, within
-from gsvexport.target.target import read_targets
+from gsvexport.target.target import Target, read_targets
 
 if TYPE_CHECKING:
     from gsvexport.calibrate import Calibrated
@@ -76,9 +76,30 @@ def build(
     if compress not in QUALITIES:
         raise InputError(f"compress takes {', '.join(QUALITIES)}, not {compress!r}")
     opened = open_voice(voice, reference=reference, progress=say)
+    return _build(opened, chosen, Path(out), force, strict, level, compress, engine, say)
+
+
+def build_opened(opened: Opened, target: str, out: Path, progress: Progress) -> Path:
+    """`build` for one target of a voice that is open, without compression.
+
+    Raises: as `build`.
+    """
+    return _build(opened, read_targets([target]), out, False, False, 2, "none", None, progress)[0]
+
+
+def _build(
+    opened: Opened,
+    chosen: Sequence[Target],
+    folder: Path,
+    force: bool,
+    strict: bool,
+    level: int,
+    compress: str,
+    engine: str | None,
+    say: Progress,
+) -> list[Path]:
     plans = [make_plan(target, opened.subject, level=level, engine=engine) for target in chosen]
     _refuse_without_reference(plans)
-    folder = Path(out)
     outputs = [folder / artifact_name(opened.subject, plan.target) for plan in plans]
     _refuse_outputs(folder, outputs, force=force)
     store = Store(note=say)
@@ -118,11 +139,11 @@ def obtain_source(opened: Opened, plan: Plan, store: Store, progress: Progress) 
     return open_source(folder / "source")
 
 
-def source_of(path: Path, store: Store, progress: Progress) -> Source:
+def source_of(given: Path | Opened, store: Store, progress: Progress) -> Source:
     """The ONE ONNX source of a voice, or of a source."""
     from gsvexport.target.target import target_names
 
-    opened = open_voice(path, progress=progress)
+    opened = given if isinstance(given, Opened) else open_voice(given, progress=progress)
     some = read_targets([target_names()[0]])[0]  # the step `source` is the same for all
     return obtain_source(opened, make_plan(some, opened.subject), store, progress)
 

@@ -20,7 +20,7 @@ from gsvexport.compiler.inputs import Opened
 from gsvexport.compiler.plan import Plan
 from gsvexport.compiler.store import Store
 from gsvexport.errors import ArtifactError, EnvironmentProblem
-from gsvexport.files import canonical_json, link
+from gsvexport.files import canonical_json, link, sha256_once
 from gsvexport.progress import Progress, note, recognised, within
 from gsvexport.stages import VERSIONS
 from gsvexport.target.machine import check_machine, mismatch
@@ -30,6 +30,7 @@ from gsvexport.voice.profile import NOTICE
 if TYPE_CHECKING:
     from gsvexport.artifact.trust import Key
     from gsvexport.compiler.source import Source
+    from gsvexport.runtime.pipeline import LoadedVoice
     from gsvexport.verify.report import Check, Report
     from gsvexport.voice.reference import Reference
 
@@ -55,7 +56,7 @@ def pack_and_verify(plan: Plan, opened: Opened, parts: list[Path], work: Path, s
 def prove(
     manifest: Manifest,
     work: Path,
-    source: Path,
+    source: Path | LoadedVoice,
     references: list[dict[str, Any]] | None,
     depth: Depth,
     say: Progress,
@@ -63,7 +64,7 @@ def prove(
 ) -> Report:
     """Pack what is in `work`/files, unpack it, verify it, and write `work`/artifact.gsv with the report.
 
-    `beside` is what `verify_artifact` is told of a student's teacher.
+    `source` is a folder, or open. `beside` is what `verify_artifact` is told of a student's teacher.
     """
     say("packing")
     files = work / "files"
@@ -207,7 +208,7 @@ def intact(path: Path, *, key: Key | None = None, progress: Progress | None = No
     if reason := unproven(manifest, str(path)):
         say(note(f"warning: {reason}"))
     folder = path if path.is_dir() else container.unpacked(path, proven.text)
-    if problems := container.differences(folder, manifest, hashes=True):
+    if problems := container.differences(folder, manifest, hashes=sha256_once):
         fix = "get the artifact again" if path.is_dir() else f"remove {folder}; it is unpacked again"
         raise ArtifactError(f"{path}: its files in {folder} are damaged", problems=problems, fix=fix)
     return folder, manifest

@@ -6,6 +6,7 @@ the golden vectors, the report) is made anew, and the result is verified against
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,9 +30,12 @@ from gsvexport.files import (
 )
 from gsvexport.model import read_model
 from gsvexport.progress import Progress, note
+from gsvexport.runtime.pipeline import LoadedVoice, load
 from gsvexport.verify import golden
+from gsvexport.verify.beside import Beside
+from gsvexport.verify.cases import Case
 from gsvexport.verify.depth import Depth
-from gsvexport.verify.ruler import of_source
+from gsvexport.verify.ruler import measure
 from gsvexport.voice.dims import SovitsDims
 from gsvexport.voice.reference import Reference, read_reference
 
@@ -59,14 +63,17 @@ def rebake_artifact(
     table: ReferenceTable,
     out: Path,
     *,
-    source: Path | None = None,
+    source: Path | Source | None = None,
     name: str | None = None,
     force: bool = False,
+    own: bool = False,
     progress: Progress | None = None,
 ) -> Path:
     """Write the artifact `path` with another reference to `out`, verified; with `name` as a voice of that name.
 
-    `source` is the source that it was built from, or its voice; without it the source is looked for in the cache.
+    `source` is the source that it was built from, open or where it lies, or its voice; without it the source is looked
+    for in the cache. `own` says that it was built here just now: its golden vectors are believed then, where no
+    reference changes them.
 
     Raises:
         InputError: `out` exists, no or another source, an artifact without a baked reference, or one that its reference
@@ -103,10 +110,10 @@ def rebake_artifact(
         (files / "model.json").write_bytes(canonical_json(model.to_json()).encode())
         for file in model.baked.values():
             link(made.path / file, files / file)
-        say("computing golden vectors")
-        golden.make(made.path, files / golden.FOLDER, of_source(made.path, say))
-        manifest = replace(_noted(manifest), name=model.name, source=made.digest, baked_key=model.baked_key)
-        report = prove(manifest, work, made.path, reference_feeds(made, reference), Depth(), say)
+        with load(made.path, threads=1) as voice:  # as golden vectors want it
+            _measure(voice, golden.read(folder / golden.FOLDER) if own else (), files / golden.FOLDER, say)
+            manifest = replace(_noted(manifest), name=model.name, source=made.digest, baked_key=model.baked_key)
+            report = prove(manifest, work, voice, reference_feeds(made, reference), Depth(), say)
         if not report.passed:
             with atomic_file(report_path(out), force=True) as place:
                 place.write_bytes(canonical_json(report.to_json()).encode())
@@ -119,10 +126,19 @@ def rebake_artifact(
     return out
 
 
-def _origin(path: Path, manifest: Manifest, given: Path | None, store: Store, say: Progress) -> Source:
+def _measure(voice: LoadedVoice, known: Sequence[Case], folder: Path, say: Progress) -> None:
+    """Write the golden vectors of an open source to `folder`, with its ruler, which is measured beside them; `known`
+    are those of the source before, which has the same T2S network."""
+    say("computing golden vectors")
+    with Beside() as beside:
+        ruler = beside.start(measure, voice, say)
+        golden.write(golden.of(voice, known), folder, ruler.result())
+
+
+def _origin(path: Path, manifest: Manifest, given: Path | Source | None, store: Store, say: Progress) -> Source:
     """The source that an artifact was built from."""
     if given is not None:
-        found = source_of(given, store, say)
+        found = given if isinstance(given, Source) else source_of(given, store, say)
         if found.digest == manifest.source:
             return found
         raise InputError(

@@ -5,7 +5,8 @@
     ROOT/KEY.partial/       a step being made; whoever holds the lock of KEY may remove it
     ROOT/locks/KEY.lock     held while KEY is made or checked; the system frees it when a process dies
 
-An entry's file list and sizes are checked every time it is opened, its hashes the first time that a `Store` opens it.
+An entry's file list and sizes are checked every time it is opened, its hashes the first time that a `Store` opens it;
+what this process has read already and nobody has touched since is not read again (`sha256_once`).
 An entry that fails the check is made again.
 """
 
@@ -23,7 +24,7 @@ from typing import Any
 
 from gsvexport.artifact.held import alone, hold, release
 from gsvexport.errors import EnvironmentProblem, GsvError
-from gsvexport.files import cache_directory, canonical_json, disk_errors, sha256_file
+from gsvexport.files import cache_directory, canonical_json, disk_errors, sha256_once
 from gsvexport.progress import note
 from gsvexport.system import disk
 from gsvexport.system.locks import FOREVER, acquire
@@ -191,7 +192,7 @@ class Store:
             for name, path in present.items():
                 if path.stat().st_size != listed[name]["size"]:
                     return f"{name} has another size"
-                if key not in self._hashed and sha256_file(path) != listed[name]["sha256"]:
+                if key not in self._hashed and sha256_once(path) != listed[name]["sha256"]:
                     return f"{name} has changed"
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             return f"its index cannot be read: {type(error).__name__}"
@@ -227,6 +228,6 @@ def _files(folder: Path) -> list[Path]:
 
 def _inventory(content: Path) -> dict[str, dict[str, Any]]:
     return {
-        path.relative_to(content).as_posix(): {"size": path.stat().st_size, "sha256": sha256_file(path)}
+        path.relative_to(content).as_posix(): {"size": path.stat().st_size, "sha256": sha256_once(path)}
         for path in _files(content)
     }

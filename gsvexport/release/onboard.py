@@ -17,10 +17,11 @@ import numpy as np
 from gsvexport.artifact import container
 from gsvexport.artifact.keys import private_names, sign_with
 from gsvexport.artifact.signature import add_signature
-from gsvexport.compiler.build import build
+from gsvexport.compiler.build import build_opened, source_of
 from gsvexport.compiler.inputs import open_voice
 from gsvexport.compiler.rebake import rebake_artifact, rebake_source
-from gsvexport.compiler.source import open_source
+from gsvexport.compiler.source import Source, open_source
+from gsvexport.compiler.store import Store
 from gsvexport.errors import EnvironmentProblem, GsvError, InputError
 from gsvexport.files import atomic_file, refuse_existing, temporary_directory
 from gsvexport.progress import Progress, note, step
@@ -201,19 +202,21 @@ def _bake(wanted: Wanted, target: str, reference: ReferenceTable, work: Path, cl
     base, out = wanted.base, _output(wanted, target)
     with clock.phase("base"):
         opened = open_voice(base, progress=clock.say)
-        make = partial(build, targets=target, out=work, compress="none", progress=clock.say)
-        origin: Path | None = base
-        if opened.subject.baked:
-            built = make(base)[0]
-        elif opened.source is not None:  # whoever is built has to have spoken
-            origin = rebake_source(base, reference, work / "source", progress=clock.say).path
-            built = make(origin)[0]
-        else:
-            built, origin = make(base, reference=reference)[0], None
         clock.words = f"{opened.subject.name} for {target}"
+        origin: Source | None
+        if opened.subject.baked:
+            built = build_opened(opened, target, work, clock.say)
+            origin = source_of(opened, Store(note=clock.say), clock.say)
+        elif opened.source is not None:  # whoever is built has to have spoken
+            origin = rebake_source(base, reference, work / "source", progress=clock.say)
+            built = build_opened(open_voice(origin.path, progress=clock.say), target, work, clock.say)
+        else:
+            built, origin = build_opened(open_voice(base, reference=reference), target, work, clock.say), None
+        del opened  # its weights
     with clock.phase(_BAKE):
         clock.words = f"{reference.audio[0].name} into it"
-        rebake_artifact(built, reference, out, source=origin, name=wanted.name, force=wanted.force, progress=clock.say)
+        named = partial(rebake_artifact, name=wanted.name, force=wanted.force)
+        named(built, reference, out, source=origin, own=True, progress=clock.say)
         clock.words = f"{out}, {out.stat().st_size / 1e6:.1f} MB"
     return out
 

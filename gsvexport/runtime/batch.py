@@ -6,10 +6,11 @@ it has its own randomness, and its row of the network knows nothing of the other
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import deque
 from collections.abc import Generator
-from concurrent.futures import CancelledError
+from concurrent.futures import CancelledError, Future
 from types import TracebackType
 from typing import Any
 
@@ -20,12 +21,13 @@ from gsvexport.runtime.draws import Draws
 from gsvexport.runtime.loaded import LoadedStages
 from gsvexport.runtime.ports import Array, outside
 from gsvexport.runtime.sampling import Floats, Ints, Sampling
-from gsvexport.runtime.side_by_side import Rows
+from gsvexport.runtime.side_by_side import ReadsAhead, Rows
 from gsvexport.runtime.tokens import Writing
 from gsvexport.stages import MAX_TOKENS
 
 ROWS = 8  # sentences in one step; more would each wait longer for their next code than they take to be spoken
 MOST_ROWS = 64
+_CORES = os.cpu_count() or 1
 WAITING = 64  # sentences that have been submitted and are not being written
 
 
@@ -107,10 +109,16 @@ class Written:
 
 
 class _Job:
-    """A sentence with what is needed to write it."""
+    """A sentence with what is needed to write it; `read` is its prefill, where another thread does it."""
 
     def __init__(self, feeds: dict[str, Array], writing: Writing) -> None:
         self.feeds, self.writing, self.written = feeds, writing, Written()
+        self.read: Future[Any] | None = None
+
+    @property
+    def arguments(self) -> tuple[Array, Array, Array]:
+        """Of `Rows.enter`."""
+        return self.feeds["phones"], self.feeds["bert"], self.feeds["prompt"]
 
     def take(self, logits: Floats) -> None:
         """Choose the next code. What is wrong with these logits is no other sentence's fault."""
@@ -127,6 +135,20 @@ class _Job:
             self.written.end()
 
 
+def _reading(rows: ReadsAhead, job: _Job) -> Future[Any]:
+    """`rows.read` in a thread of its own."""
+    found: Future[Any] = Future()
+
+    def work() -> None:
+        try:
+            found.set_result(rows.read(*job.arguments))
+        except BaseException as error:
+            found.set_exception(error)
+
+    threading.Thread(target=work, name="gsvexport-prefill").start()
+    return found
+
+
 class Batch:
     """Writes the codes of up to `rows` sentences of a voice in one step; others wait, at most `waiting` of them.
 
@@ -135,8 +157,9 @@ class Batch:
             codes = [sentence.result() for sentence in sentences]
 
     Any thread may submit, and cancel. What is written runs in one thread, which is there only while there is something
-    to write. `close` cancels what is not done. A backend whose step takes one sentence, or a processor whose kernels
-    give a row other numbers beside others, writes one sentence after the other.
+    to write; where there is a core for it, another thread reads the next sentence meanwhile. `close` cancels what is
+    not done. A backend whose step takes one sentence, or a processor whose kernels give a row other numbers beside
+    others, writes one sentence after the other.
     """
 
     def __init__(self, voice: LoadedStages, rows: int = ROWS, waiting: int = WAITING) -> None:
@@ -205,7 +228,7 @@ class Batch:
         active: list[_Job] = []
         try:
             while (job := self._next(active)) is not None or active:
-                if job is not None and self._enter(job):
+                if job is not None and self._enters(job, ahead=bool(active) and _CORES > 1):
                     active.append(job)
                 self._leave(active)
                 if active:
@@ -234,16 +257,30 @@ class Batch:
                 found = self._waiting.popleft()
                 if found.written.done:
                     found = None
+                elif active and found.read is not None and not found.read.done():
+                    self._waiting.appendleft(found)  # still being read: meanwhile, another step
+                    found = None
+                    break
             if found is None and not active:
                 self._thread = None
             self._changed.notify_all()
         return found
 
-    def _enter(self, job: _Job) -> bool:
+    def _enters(self, job: _Job, *, ahead: bool) -> bool:
+        """Let a sentence in; false where it cannot be, or, with `ahead`, not yet: another thread reads it first."""
         try:
             if self._rows is None:
                 self._rows = self._voice.rows(self._most)
-            logits = self._rows.enter(job.feeds["phones"], job.feeds["bert"], job.feeds["prompt"])
+            rows = self._rows
+            if job.read is not None and isinstance(rows, ReadsAhead):
+                logits = rows.enter_read(job.read.result())
+            elif ahead and isinstance(rows, ReadsAhead):
+                job.read = _reading(rows, job)
+                with self._changed:
+                    self._waiting.appendleft(job)
+                return False
+            else:
+                logits = rows.enter(*job.arguments)
         except Exception as error:
             job.written.end(error)
             return False

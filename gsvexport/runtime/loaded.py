@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Generator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -49,16 +51,20 @@ class LoadedStages:
         self._backends, self._threads, self._new_decoder = dict(backends or {}), threads, decoder
         self._open = opener
         self._sessions: dict[str, Session] = {}
-        self._opening = threading.Lock()
+        self._opening = {file: threading.Lock() for file in self.model.files.values()}
 
     def open(self) -> None:
-        """Open every graph that speaks now, so that the first sentence does not wait for them.
+        """Open every graph that speaks now, side by side, so that the first sentence does not wait for them.
 
         Raises:
             InputError: the voice lacks one of them.
+            ArtifactError, BackendError: one cannot be opened.
         """
-        for stage in speaking(self.model.version):
-            self._session(stage)
+        wanted = [self.stage(name).name for name in speaking(self.model.version)]
+        wanted.sort(key=lambda stage: -self._size(stage))  # what takes longest is not begun last
+        with ThreadPoolExecutor(min(len(wanted), os.cpu_count() or 1)) as pool:
+            for one in [pool.submit(self._session, stage) for stage in wanted]:
+                one.result()
 
     def close(self) -> None:
         """Free every graph. A call after this opens what it needs again."""
@@ -90,10 +96,15 @@ class LoadedStages:
             fix = "build it from a voice with [pretrained], for a target that takes such networks (x86-64)"
         raise InputError(f"{self.path} holds no stage '{name}'", limit=", ".join(self.stages), fix=fix)
 
+    def _size(self, stage: str) -> int:
+        """Bytes of a graph, most of which are its nodes: weights lie outside."""
+        path = self.path / self.model.files[stage]
+        return path.stat().st_size if path.is_file() else 0
+
     def _session(self, stage: str) -> Session:
         self.stage(stage)
-        with self._opening:  # two threads that came at once would hold the graph's weights twice
-            backend, file = self._backends.get(stage, SOURCE_BACKEND), self.model.files[stage]
+        backend, file = self._backends.get(stage, SOURCE_BACKEND), self.model.files[stage]
+        with self._opening[file]:  # two threads that came at once would hold the graph's weights twice
             if file not in self._sessions:  # a graph that runs two stages is opened once
                 self._sessions[file] = self._open(backend, self.path, file, threads=self._threads)
             return self._sessions[file]

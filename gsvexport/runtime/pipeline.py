@@ -308,7 +308,7 @@ def load(
         return LoadedVoice(found, threads=threads)
     proven = prove(found, key)
     folder, manifest = found if found.is_dir() else unpacked(found, proven.text), proven.manifest
-    if found.is_dir() and (problems := differences(found, manifest, hashes=sha256_once)):
+    if found.is_dir() and (problems := differences(found, manifest, hashes=sha256_once, text=proven.text)):
         raise ArtifactError(f"{found} is damaged", problems=problems, fix="unpack it again")
     if not any_machine:
         check_machine(manifest.target, found)

@@ -7,7 +7,7 @@ rows of sentences brings `Rows`; every other one writes sentence by sentence, wi
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -34,6 +34,19 @@ class Rows(Protocol):
 
     def leave(self, row: int) -> None:
         """Forget a sentence; the last row takes its place."""
+        ...
+
+
+@runtime_checkable
+class ReadsAhead(Protocol):
+    """`Rows` whose prefill any thread may run while steps are taken for the sentences that are there already."""
+
+    def read(self, phones: Ints, bert: Floats, prompt: Ints) -> Any:
+        """The first half of `Rows.enter`."""
+        ...
+
+    def enter_read(self, read: Any) -> Floats:
+        """The second half: what `read` found becomes the last row."""
         ...
 
 

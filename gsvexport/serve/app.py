@@ -28,6 +28,7 @@ from gsvexport.serve.pool import Pool
 from gsvexport.serve.settings import Settings
 from gsvexport.serve.sound import MEDIA, Pieces, encoded
 from gsvexport.serve.speech import Desk
+from gsvexport.serve.warm import warm
 from gsvexport.serve.watch import Watch
 from gsvexport.serve.wishes import OWN, Asked, asked, read_body
 
@@ -49,11 +50,14 @@ class Service:
         self.guard = Guard(self._app(), settings, log, self.metrics)
 
     async def start(self) -> None:
-        """Open the pinned voices.
+        """Load what all voices need, and open the pinned ones.
 
         Raises:
-            ArtifactError, BackendError: one cannot be opened.
+            InputError: the budget of memory holds no voice.
+            ArtifactError, BackendError: a pinned one cannot be opened.
         """
+        if isinstance(self.desk, Desk):
+            await warm(self.desk.pool, self.catalogue.offers.values(), self.settings.memory, self.log)
         for name in self.settings.pin:
             await self.desk.open(self.catalogue.offers[name])
         self.ready = True

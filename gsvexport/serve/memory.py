@@ -7,6 +7,7 @@ import mmap
 import sys
 from pathlib import Path
 
+from gsvexport import backends
 from gsvexport.errors import EnvironmentProblem
 
 _STATM = Path("/proc/self/statm")
@@ -26,7 +27,9 @@ def resident() -> int:
 
 
 def give_back() -> None:
-    """Let the system have what was freed: glibc keeps pages of closed graphs, which would count as theirs."""
+    """Let the system have what was freed: runtimes keep what a long sentence took for the next one, and glibc the pages
+    of closed graphs. Both would count as the voices' that are open."""
+    backends.give_back()
     if sys.platform == "linux":
         trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # musl has none
         if trim is not None:

@@ -110,6 +110,30 @@ class Pool:
         """Bytes of resident memory that came since the pool was made; the budget is for these."""
         return max(0, self._resident() - self._base)
 
+    async def begin(self, offer: Offer, use: Callable[[Opened], None]) -> int:
+        """Open a voice, use it and close it, and let the budget begin at what stays: it is no voice's.
+
+        Returns the bytes that came back.
+
+        Raises:
+            ArtifactError, BackendError: it cannot be opened.
+        """
+
+        def once() -> int:
+            opened = self._opener(offer, self._settings)
+            try:
+                use(opened)
+                most = self._resident()
+            finally:
+                _close(opened)
+            return most
+
+        async with self._gate:
+            most = await asyncio.to_thread(once)
+            self._base = self._resident()
+            self._grew[offer.key] = max(0, most - self._base)
+            return self._grew[offer.key]
+
     @contextlib.asynccontextmanager
     async def lease(self, offer: Offer) -> AsyncIterator[Opened]:
         """The voice, open, and not closed before the block ends.
@@ -194,6 +218,8 @@ class Pool:
 
         Where all others are speaking it waits, unless only pinned ones are open: one voice can always be opened.
         """
+        if self._open and self.growth + self._grew.get(offer.key, 0) > self._settings.memory:
+            await asyncio.to_thread(memory.give_back)
         while self.growth + self._grew.get(offer.key, 0) > self._settings.memory:
             if await self._close_one():
                 continue
@@ -228,6 +254,8 @@ class Pool:
         """Close what is not served any more, and come back within the budget after somebody spoke; what was used last
         stays."""
         async with self._gate:
+            if self._open and self.growth > self._settings.memory:
+                await asyncio.to_thread(memory.give_back)
             while self._open and (self.growth > self._settings.memory or self._idle_and_gone()):
                 last = max(self._open.values(), key=lambda one: one.used).offer.key
                 if not await self._close_one(but="" if self._gone(last) else last):

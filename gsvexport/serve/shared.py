@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +22,9 @@ _OWN = ("baked/", "golden/", "model.json", REPORT)  # no graph reads them
 
 @dataclass(eq=False)
 class _Held:
-    session: Session
+    session: Session | None = None
     users: int = 0
+    opening: threading.Lock = field(default_factory=threading.Lock)
 
 
 class Graphs:
@@ -42,21 +43,32 @@ class Graphs:
         Raises:
             BackendError, ArtifactError: it cannot be opened.
         """
-        with self._lock:  # two voices that came at once would hold the weights twice
-            if key not in self._held:
-                self._held[key] = _Held(open_it())
-            self._held[key].users += 1
-            return self._held[key].session
+        with self._lock:
+            held = self._held.setdefault(key, _Held())
+            held.users += 1
+        try:
+            with held.opening:  # two voices that came at once would hold the weights twice
+                if held.session is None:
+                    held.session = open_it()
+                return held.session
+        except BaseException:
+            self._left(key, held)
+            raise
 
     def leave(self, session: Session) -> None:
         """Free a graph when the last voice has left it."""
         with self._lock:
             key, held = next((key, one) for key, one in self._held.items() if one.session is session)
+        self._left(key, held)
+
+    def _left(self, key: tuple[Any, ...], held: _Held) -> None:
+        with self._lock:
             held.users -= 1
             if held.users:
                 return
             del self._held[key]
-        session.close()
+        if held.session is not None:
+            held.session.close()
 
     def voice(self, folder: Path, manifest: Manifest, threads: int | None) -> LoadedVoice:
         """A voice of an unpacked artifact; what it opens, it shares."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import platform
+import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +13,7 @@ from typing import Any
 from gsvexport.errors import ArtifactError
 
 CPUINFO = Path("/proc/cpuinfo")
+_KIND = re.compile(r"(vendor_id|cpu family|model|model name|stepping|flags|Features|CPU \w+)\s*:")
 ARCHITECTURES = {  # what `platform.machine` says of each architecture that targets name
     "x86-64": ("x86_64", "amd64"),
     "aarch64": ("aarch64", "arm64"),
@@ -58,6 +61,18 @@ def this_machine(cpuinfo: Path = CPUINFO) -> Machine:
     except OSError:  # another system, or a sandbox
         return Machine(arch)
     return Machine(arch, features(arch, text))
+
+
+@functools.cache
+def processor(cpuinfo: Path = CPUINFO) -> str:
+    """What tells this processor from others whose kernels may differ, as text: all that Linux says of its kind and its
+    features, elsewhere what Python knows."""
+    try:
+        text = cpuinfo.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        text = ""
+    lines = {line.strip() for line in text.splitlines() if _KIND.match(line)}
+    return "\n".join((platform.machine(), platform.processor(), *sorted(lines)))
 
 
 def features(arch: str, cpuinfo: str) -> tuple[str, ...] | None:

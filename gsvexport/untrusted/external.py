@@ -1,5 +1,7 @@
-"""Where an ONNX graph wants bytes from. ONNX Runtime maps whatever file a tensor names, wherever it lies (up to 1.23.2,
-the last for Python 3.10, also outside of the graph's folder), so every name is looked at before it gets a graph.
+"""Where an ONNX graph wants bytes from, and how to make it want them from elsewhere.
+
+ONNX Runtime maps whatever file a tensor names, wherever it lies (up to 1.23.2, the last for Python 3.10, also outside
+of the graph's folder), so every name is looked at before it gets a graph.
 
 The graph is walked as protobuf's wire format and not built: of 3 GB of weights inside a graph not a byte is read.
 Formats: onnx.proto of ONNX 1.19; https://protobuf.dev/programming-guides/encoding
@@ -9,6 +11,8 @@ from __future__ import annotations
 
 import functools
 import mmap
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from gsvexport.untrusted.reading import Refused, inside, opened, regular
@@ -27,6 +31,17 @@ _MESSAGES = {
     "tensor": {13: "entry"},
 }
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
+# Fields of ModelProto, GraphProto and TensorProto.
+_GRAPH, _INITIALIZER, _NAME, _EXTERNAL = 7, 5, 8, 13
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the bytes of a weight lie: a file beside the graph, and which of its bytes."""
+
+    file: str
+    start: int
+    length: int
 
 
 class NoGraph(Refused):
@@ -42,6 +57,57 @@ def check_external(path: Path) -> None:
         OSError: it cannot be read.
     """
     _held_to(path, _wanted(path))
+
+
+def places(path: Path) -> dict[str, Place]:
+    """Where the initializers of the graph in `path`, not of those inside of it, lie outside of it; by name.
+
+    Raises:
+        NoGraph: no ONNX graph.
+        Refused: a place that cannot be.
+        OSError: it cannot be read.
+    """
+    found: dict[str, Place] = {}
+
+    def look(name: str, place: Place) -> Place:
+        found[name] = place
+        return place
+
+    moved(path.read_bytes(), look)
+    return found
+
+
+def moved(data: bytes, to: Callable[[str, Place], Place]) -> bytes:
+    """A graph whose initializers lie where `to` puts each that lies outside of it: a name and a place → a place.
+
+    Raises:
+        NoGraph: `data` is no ONNX graph.
+        Refused: a place that cannot be.
+    """
+
+    def tensor(data: bytes) -> bytes:
+        parts = list(_Walk(data).parts())
+        if not any(number == _EXTERNAL for number, _, _ in parts):
+            return data
+        name = next((_text(inner) for number, inner, _ in parts if number == _NAME), "")
+        told: dict[str, str] = {}
+        for number, inner, _ in parts:
+            if number == _EXTERNAL:
+                entry = {key: value for key, value, _ in _Walk(inner).parts()}
+                told[_text(entry.get(1, b""))] = _text(entry.get(2, b""))
+        place = to(name, Place(told.get("location", ""), _number(told, "offset"), _number(told, "length")))
+        entries = {"location": place.file, "offset": str(place.start), "length": str(place.length)}
+        kept = b"".join(whole for number, _, whole in parts if number != _EXTERNAL)
+        return kept + b"".join(
+            _field(_EXTERNAL, _field(1, key.encode()) + _field(2, value.encode())) for key, value in entries.items()
+        )
+
+    def changed(data: bytes, which: int, change: Callable[[bytes], bytes]) -> bytes:
+        return b"".join(
+            _field(which, change(inner)) if number == which else whole for number, inner, whole in _Walk(data).parts()
+        )
+
+    return changed(data, _GRAPH, lambda graph: changed(graph, _INITIALIZER, tensor))
 
 
 def check_external_once(path: Path) -> None:
@@ -96,8 +162,13 @@ def _number(told: dict[str, str], key: str) -> int:
 class _Walk:
     """One walk over a graph's fields."""
 
-    def __init__(self, data: mmap.mmap) -> None:
+    def __init__(self, data: mmap.mmap | bytes) -> None:
         self._data, self._left = data, MOST_FIELDS
+
+    def parts(self) -> Iterator[tuple[int, bytes, bytes]]:
+        """(number, content, all bytes) of every field of a message; a number that stands in one has no content."""
+        for number, begin, first, last, kind in self._every(0, len(self._data)):
+            yield number, self._data[first:last] if kind == _BYTES else b"", self._data[begin:last]
 
     def tensors(self) -> list[dict[str, str]]:
         """`external_data` of every tensor that has some."""
@@ -121,23 +192,28 @@ class _Walk:
 
     def _fields(self, start: int, end: int) -> list[tuple[int, int, int]]:
         """(number, first byte, end) of every field of bytes in a message."""
+        return [(number, first, last) for number, _, first, last, kind in self._every(start, end) if kind == _BYTES]
+
+    def _every(self, start: int, end: int) -> list[tuple[int, int, int, int, int]]:
+        """(number, first byte of all, first byte of the content, end, kind) of every field."""
         found = []
         while start < end:
             self._left -= 1
             if self._left < 0:
                 raise NoGraph(f"is no ONNX graph: it has more than {MOST_FIELDS} fields")
+            begin = start
             tag, start = self._varint(start, end)
-            kind = tag & 7
+            kind, first = tag & 7, start
             if kind == _VARINT:
                 start = self._varint(start, end)[1]
             elif kind == _BYTES:
-                length, start = self._varint(start, end)
-                found.append((tag >> 3, start, start + length))
-                start += length
+                length, first = self._varint(start, end)
+                start = first + length
             elif kind in (_FIXED32, _FIXED64):
                 start += 4 if kind == _FIXED32 else 8
             else:
                 raise NoGraph("is no ONNX graph")
+            found.append((tag >> 3, begin, first, start, kind))
         if start != end:
             raise NoGraph("is no ONNX graph: it is cut short")
         return found
@@ -153,6 +229,21 @@ class _Walk:
             if byte < 0x80:
                 return value, start
         raise NoGraph("is no ONNX graph")
+
+
+def _field(number: int, content: bytes) -> bytes:
+    """A field of bytes."""
+    return _written(number << 3 | _BYTES) + _written(len(content)) + content
+
+
+def _written(value: int) -> bytes:
+    """A number as a varint."""
+    out = bytearray()
+    while value > 0x7F:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    out.append(value)
+    return bytes(out)
 
 
 def _text(data: bytes) -> str:

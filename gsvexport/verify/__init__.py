@@ -7,6 +7,7 @@ when it is at hand, the source itself on longer inputs with the voice's own prom
 from __future__ import annotations
 
 import contextlib
+import os
 import platform
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -21,8 +22,10 @@ from gsvexport.artifact.tools import INSTALL
 from gsvexport.backends import Opener, open_session
 from gsvexport.errors import GsvError, InputError
 from gsvexport.model import Model
+from gsvexport.runtime.batch import Batch, Written
 from gsvexport.stages import CLONING_STAGES, VERSIONS, speaking
 from gsvexport.verify import audio, checks, freerun, golden, package, student
+from gsvexport.verify.beside import Beside
 from gsvexport.verify.cases import Case, Size
 from gsvexport.verify.depth import Depth
 from gsvexport.verify.gates import Gates, judge, not_run, resolve
@@ -50,7 +53,7 @@ _LIVE_STAGES = ("pipeline", "baked")  # besides the stages that a sentence goes 
 def verify_artifact(
     folder: Path,
     *,
-    source: Path | None = None,
+    source: Path | LoadedVoice | None = None,
     gates: Mapping[str, float] | None = None,
     precision: str | Mapping[str, str] = "fp32",
     references: Sequence[Mapping[str, Any]] | None = None,
@@ -60,7 +63,8 @@ def verify_artifact(
     teacher: Path | None = None,
     untaught: str = "",
 ) -> Report:
-    """Run the unpacked artifact in `folder` and compare it with its golden vectors and, where given, its source.
+    """Run the unpacked artifact in `folder` and compare it with its golden vectors and, where given, its source, a
+    folder or an open one that stays open. Artifact and source run at the same time, each on half of the cores.
 
     `gates` are a target's limits and `precision` its placement's, for all stages or for each (see `gates.resolve`).
     `references` are the feeds of stage `reference` for each reference the voice was baked with (or `fbank`, of which
@@ -78,13 +82,14 @@ def verify_artifact(
 
     held = (folder / golden.FOLDER).is_dir()
     limits = resolve(precision, gates, golden.read_ruler(folder / golden.FOLDER) if held else None)
-    with load(folder, any_machine=True, opener=opener) as voice:
+    # What level 3 says is said in turn.
+    threads = None if source is None or (depth and depth.deep) else share_of_cores()
+    with load(folder, any_machine=True, opener=opener, threads=threads) as voice:
         cases = golden.read(folder / golden.FOLDER) if held else ()
-        if source is None:
-            report = verify_voice(voice, limits, cases, depth=depth, progress=progress)
-        else:
-            with load(source) as original:
-                report = verify_voice(voice, limits, cases, original, references, progress, depth)
+        with contextlib.ExitStack() as stack:
+            if isinstance(source, Path):
+                source = stack.enter_context(load(source, threads=threads))
+            report = verify_voice(voice, limits, cases, source, references, progress, depth)
         vectors = package.vectors(voice.model, cases, limits) if (folder / MANIFEST).is_file() else []
         beside = student.unknown(limits, untaught) if untaught else []
         if teacher is not None:
@@ -92,6 +97,12 @@ def verify_artifact(
             with load(teacher) as original:
                 beside = student.compare(voice, original, limits, sizes, depth or Depth(), progress or (lambda _: None))
     return replace(report, checks=(*package.audit(folder, limits), *vectors, *report.checks, *beside))
+
+
+def share_of_cores() -> int:
+    """Cores for each of two voices that run at the same time. One thread takes much less processor time than two do for
+    the same, and half of the cores each is no slower than all of them in turn."""
+    return max(1, (os.cpu_count() or 1) // 2)
 
 
 def verify_voice(
@@ -105,27 +116,32 @@ def verify_voice(
 ) -> Report:
     """`verify_artifact` for voices that are open already; `cases` are the golden vectors, empty when there are none."""
     say, depth = progress or (lambda _: None), depth or Depth()
-    found: list[Check] = []
-    covered = {stage for case in cases for stage in golden.COVERS.get(case.stage, (case.stage,))}
-    found += checks.compare(voice, cases, gates, GOLDEN, say)
-    found += [
-        not_run(gates, stage, "valid", GOLDEN, "no golden vectors of this stage")
-        for stage in voice.stages
-        if stage not in covered
-    ]
-    if source is None:
-        reason = "no source was given to compare with"
+    inputs = golden.inputs(voice.model, LIVE[0], np.random.Generator(np.random.PCG64(golden.SEED)))
+    with Beside() as beside:
+        if source is not None:
+            say("running the source")
+            sizes = (*LIVE, *said(voice.model))
+            made = beside.start(golden.cases, beside.stopping(source), sizes, baked_prompt=True)
+            fresh = beside.start(_conditioned, source, references)
+            heard = beside.start(_speak, source, inputs)
+        found = checks.compare(voice, cases, gates, GOLDEN, say)
+        covered = {stage for case in cases for stage in golden.COVERS.get(case.stage, (case.stage,))}
         found += [
-            not_run(gates, stage, "valid", SOURCE, reason) for stage in (*speaking(voice.model.version), *_LIVE_STAGES)
+            not_run(gates, stage, "valid", GOLDEN, "no golden vectors of this stage")
+            for stage in voice.stages
+            if stage not in covered
         ]
-    else:
-        say("running the source")
-        dropped = [stage for stage in CLONING_STAGES if stage not in voice.stages]  # their results are baked
-        made = golden.cases(source, (*LIVE, *said(voice.model)), baked_prompt=True)
-        live = [case for case in made if case.stage not in dropped]
-        found += checks.compare(voice, live, gates, SOURCE, say)
-        found += _baked(voice, source, references, gates)
-    found += _free_run(voice, source, gates, say)
+        if source is None:
+            reason = "no source was given to compare with"
+            unknown = (*speaking(voice.model.version), *_LIVE_STAGES)
+            found += [not_run(gates, stage, "valid", SOURCE, reason) for stage in unknown]
+        else:
+            dropped = [stage for stage in CLONING_STAGES if stage not in voice.stages]  # their results are baked
+            live = [case for case in made.result() if case.stage not in dropped]
+            found += checks.compare(voice, live, gates, SOURCE, say)
+            found += _baked(voice, source, fresh.result, gates)
+        say("free run")
+        found += _free_run(voice, inputs, None if source is None else heard.result, gates)
     if depth.deep:
         texts = sentences(voice.model, depth.sentences)
         found += freerun.compare(
@@ -143,32 +159,40 @@ def said(model: Model) -> list[Size]:
     return [golden.said(f"said{number}", one, SAID_CODES) for number, one in enumerate(phones)]
 
 
-def _baked(
-    voice: LoadedVoice, source: LoadedVoice, references: Sequence[Mapping[str, Any]] | None, gates: Gates
-) -> list[Check]:
-    """The stored constants beside the source's, and beside what the source's `reference` stage gives now."""
-    if not voice.baked and not source.baked:
-        return [not_run(gates, "baked", "valid", SOURCE, "the voice has no baked reference")]
-    found = checks.constants(gates, voice.baked, source.baked, SOURCE)
+def _conditioned(source: LoadedVoice, references: Sequence[Mapping[str, Any]] | None) -> Mapping[str, Any] | None:
+    """What the source's stage `reference` makes of references now; None without any."""
     if not references:
-        reason = "the reference's spectrogram was not given"
-        return [*found, not_run(gates, "baked", "valid", REFERENCE_STAGE, reason)]
+        return None
     speakers = [
         feeds["speaker"] if "speaker" in feeds else source.run("speaker", {"fbank": feeds["fbank"]})["speaker"]
         for feeds in references
         if "speaker" in feeds or "fbank" in feeds
     ]
-    fresh = source.condition([feeds["spectrogram"] for feeds in references], speakers)
+    return source.condition([feeds["spectrogram"] for feeds in references], speakers)
+
+
+def _baked(
+    voice: LoadedVoice, source: LoadedVoice, conditioned: Callable[[], Mapping[str, Any] | None], gates: Gates
+) -> list[Check]:
+    """The stored constants beside the source's, and beside what its `reference` stage gives now."""
+    if not voice.baked and not source.baked:
+        return [not_run(gates, "baked", "valid", SOURCE, "the voice has no baked reference")]
+    found = checks.constants(gates, voice.baked, source.baked, SOURCE)
+    fresh = conditioned()
+    if fresh is None:
+        reason = "the reference's spectrogram was not given"
+        return [*found, not_run(gates, "baked", "valid", REFERENCE_STAGE, reason)]
     return found + checks.constants(gates, voice.baked, fresh, REFERENCE_STAGE)
 
 
-def _free_run(voice: LoadedVoice, source: LoadedVoice | None, gates: Gates, say: Progress) -> list[Check]:
-    """Greedy generation without teacher forcing, spoken: does it run, and how long does it follow the source?
+def _free_run(
+    voice: LoadedVoice, inputs: Mapping[str, Any], spoken: Callable[[], tuple[Any, Any]] | None, gates: Gates
+) -> list[Check]:
+    """Greedy generation without teacher forcing, spoken: does it run, and how long does it follow the source, which has
+    `spoken`?
 
     Sound is not compared sample by sample here: one different code changes all that follows.
     """
-    say("free run")
-    inputs = golden.inputs(voice.model, LIVE[0], np.random.Generator(np.random.PCG64(golden.SEED)))
     codes, sound = np.empty(0, np.int64), np.empty(0, np.float32)
     unprompted = VERSIONS[voice.model.version].mel is not None and "prompt" not in voice.baked
     missing = [stage for stage in speaking(voice.model.version) if stage not in voice.stages]
@@ -187,10 +211,10 @@ def _free_run(voice: LoadedVoice, source: LoadedVoice | None, gates: Gates, say:
         problem = f"{sound.size / voice.rate:.2f} s of speech are silent"
     found = [judge(gates, "free_run", "valid", ITSELF, 0.0 if problem else 1.0, 1, reason=problem, level=3)]
     metrics = ("token_prefix", "length_ratio", "clipping_rise")
-    if problem or source is None:
+    if problem or spoken is None:
         reason = "the free run is not valid" if problem else "no source was given to compare with"
         return found + [not_run(gates, "free_run", metric, SOURCE, reason, level=3) for metric in metrics]
-    expected, original = _speak(source, inputs)
+    expected, original = spoken()
     same = min(len(codes), len(expected))
     prefix = int(np.argmin(np.append(codes[:same] == expected[:same], False)))
     longest, base = max(len(codes), len(expected)), audio.clipping_share(original)
@@ -204,6 +228,19 @@ def _free_run(voice: LoadedVoice, source: LoadedVoice | None, gates: Gates, say:
     ]
 
 
+class _Noted(Batch):
+    """A batch of one sentence after the other that remembers what was submitted."""
+
+    def __init__(self, voice: LoadedVoice) -> None:
+        super().__init__(voice, rows=1)
+        self.said: list[Written] = []
+
+    def submit(self, *arguments: Any, **options: Any) -> Written:
+        """As `Batch.submit`."""
+        self.said.append(super().submit(*arguments, **options))
+        return self.said[-1]
+
+
 def _speak(voice: LoadedVoice, inputs: Mapping[str, Any]) -> tuple[Any, Any]:
     """Greedy codes [n] and their audio [N], through the public interface."""
     greedy = replace(voice.sampling, greedy=True)
@@ -213,10 +250,12 @@ def _speak(voice: LoadedVoice, inputs: Mapping[str, Any]) -> tuple[Any, Any]:
         takes_speaker = any(port.name == "speaker" for port in voice.stages["reference"].inputs)
         conditioning = voice.condition(inputs["spectrogram"], [inputs["speaker"]] if takes_speaker else [])
     settings: dict[str, Any] = {"prompt": prompt, "sampling": greedy, "max_tokens": FREE_RUN_TOKENS}
-    codes = voice.tokens(inputs["phones"], **settings)
     if VERSIONS[voice.model.version].mel is not None:
         settings["steps"] = MEL_STEPS
-    sound = voice.synthesize(phones=inputs["phones"], conditioning=conditioning, **settings)
+    batch = _Noted(voice)
+    with batch:
+        sound = voice.synthesize(phones=inputs["phones"], conditioning=conditioning, batch=batch, **settings)
+        codes = np.concatenate([one.result() for one in batch.said])
     return codes, sound.samples
 
 

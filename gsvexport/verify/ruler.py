@@ -132,10 +132,10 @@ def measure(voice: LoadedVoice, progress: Callable[[str], None] = lambda _: None
 
 
 def of_source(folder: Path, progress: Callable[[str], None] = lambda _: None) -> Ruler:
-    """`measure` of the source in a folder."""
+    """`measure` of the source in a folder, on one core."""
     from gsvexport.runtime.pipeline import load
 
-    with load(folder) as voice:
+    with load(folder, threads=1) as voice:
         return measure(voice, progress)
 
 

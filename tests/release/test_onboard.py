@@ -51,7 +51,7 @@ def run(work, monkeypatch, capsys):
 
 
 def test_what_cannot_end_well_is_refused_before_any_work(work, run, tmp_path, monkeypatch):
-    monkeypatch.setattr(onboard, "build", lambda *_, **__: pytest.fail("nothing is built"))
+    monkeypatch.setattr(onboard, "build_opened", lambda *_, **__: pytest.fail("nothing is built"))
     recording = work / "Carol 2.wav"
     how = ("--base", work / "voice", "-t", "x86-64", "-o", tmp_path, "--publish")
     code, _, said = run("onboard", recording, *how, tmp_path / "there", "--text", TEXT)
@@ -87,6 +87,7 @@ def test_a_recording_becomes_a_voice_that_a_server_has(work, run, tmp_path, monk
     how = ("--base", work / "voice", "-t", "x86-64", "--publish", place.root, "-o", tmp_path)
     code, out, said = run("onboard", work / "Carol 2.wav", *how, "--text", TEXT)
     assert code == 0, said
+    assert len(re.findall(r" reading \S+voice$", said, re.MULTILINE)) == 1  # its weights, once for all phases
     phases = re.findall(r"^(\w+) +([\d.]+) s  (.+)$", out, re.MULTILINE)
     assert [name for name, _, _ in phases] == ["choose", "text", "base", "bake", "verify", "sign", "publish", "live"]
     assert float(phases[-1][1]) == pytest.approx(sum(float(one) for _, one, _ in phases[:-1]), abs=0.5)

@@ -13,6 +13,7 @@ from gsvexport.backends.onnxruntime.lower import lower
 from gsvexport.backends.onnxruntime.rows import InPlaceRows
 from gsvexport.compiler.source import write_source
 from gsvexport.errors import BackendError, InputError
+from gsvexport.runtime import batch as batches
 from gsvexport.runtime import pipeline
 from gsvexport.runtime.batch import Batch
 from gsvexport.runtime.sampling import Sampling
@@ -153,15 +154,39 @@ def test_closing_ends_what_is_not_done(voice):
         batch.submit(**sentence(0))
 
 
+def test_sentences_are_read_while_others_are_written(voice, monkeypatch):
+    """Where there is a core for it. On one, nobody reads ahead; the codes are the same."""
+    expected = [voice.tokens(**sentence(seed)) for seed in range(4)]
+    for cores in (2, 1):
+        monkeypatch.setattr(batches, "_CORES", cores)
+        readers, read = [], InPlaceRows.read
+
+        def noted(self, *feeds, read=read, readers=readers):
+            readers.append(threading.current_thread().name)
+            return read(self, *feeds)
+
+        with monkeypatch.context() as patch, voice.batch(rows=3) as batch:
+            patch.setattr(InPlaceRows, "read", noted)
+            written = [batch.submit(**sentence(seed)) for seed in range(4)]
+            for one, codes in zip(written, expected, strict=True):
+                np.testing.assert_array_equal(one.result(60), codes)
+        ahead = [name for name in readers if name.startswith("gsvexport-prefill")]
+        assert len(readers) == 4
+        assert bool(ahead) == (cores > 1)
+
+
 class Faulty:
     """Rows whose first step of two sentences fails, or whose second row's logits are NaN."""
 
     def __init__(self, inner, step_fails):
         self.most, self._inner, self._step_fails = inner.most, inner, step_fails
-        self.enter, self.leave = inner.enter, inner.leave
-        self._failed = False
+        self.enter, self.leave, self.read, self.enter_read = inner.enter, inner.leave, inner.read, inner.enter_read
+        self._failed = self._met = False
 
     def step(self, tokens, positions):
+        self._met |= len(tokens) > 1
+        if not self._met:
+            time.sleep(0.02)  # until the second one is there, on however busy a machine
         if self._step_fails and not self._failed and len(tokens) > 1:
             self._failed = True
             raise BackendError("no memory")

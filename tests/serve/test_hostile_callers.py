@@ -289,4 +289,4 @@ def test_the_command_ends_well_on_sigterm(shelf, tmp_path):
         os.kill(process.pid, signal.SIGTERM)
         assert process.wait(20) == 0
         events = [json.loads(found)["event"] for found in process.stderr.read().splitlines()]
-        assert events == ["opened", "listening", "request", "request", "request", "stopping", "stopped"]
+        assert events == ["warm", "opened", "listening", "request", "request", "request", "stopping", "stopped"]

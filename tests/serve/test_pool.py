@@ -70,6 +70,23 @@ def test_what_was_not_used_for_longest_makes_room():
     run(work)
 
 
+def test_the_budget_begins_after_what_no_voice_gives_back():
+    async def work():
+        one = Machine()
+
+        def speak(voice):
+            assert not voice.is_closed
+            one.held += 70  # libraries
+
+        assert await one.pool.begin(SimpleNamespace(id="a", key="a"), speak) == 100
+        assert (one.pool.open, one.pool.growth, one.held) == ((), 0, 1070)
+        for name in "bca":  # a was measured: it gets its room first
+            await one.use(name)
+        assert (one.pool.open, one.pool.growth) == (("c", "a"), 200)
+
+    run(work)
+
+
 def test_a_voice_that_was_measured_before_gets_its_room_first():
     async def work():
         one = Machine()

@@ -24,6 +24,23 @@ def test_the_same_source_gives_the_same_bytes(make_voice: Make, tmp_path: Path) 
     assert _bytes(tmp_path / "one") == _bytes(tmp_path / "two")
 
 
+def test_what_the_same_network_said_before_is_not_computed_again(
+    loaded: LoadedVoice, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    golden.write(golden.of(loaded), tmp_path / "one")
+    known, stages, run = golden.read(tmp_path / "one"), [], loaded.run
+    monkeypatch.setattr(loaded, "run", lambda stage, feeds: stages.append(stage) or run(stage, feeds))
+    golden.write(golden.of(loaded, known), tmp_path / "two")
+    assert _bytes(tmp_path / "one") == _bytes(tmp_path / "two")
+    assert not {"prefill", "step"} & set(stages)
+    assert {"acoustic", "vocoder"} <= set(stages)  # they hear the reference
+    other = next(case for case in known if (case.name, case.stage) == ("b", TEACHER))
+    other.inputs["phones"][0, 0] ^= 1
+    golden.write(golden.of(loaded, known), tmp_path / "three")
+    assert _bytes(tmp_path / "one") == _bytes(tmp_path / "three")
+    assert stages.count("prefill") == 1
+
+
 def test_what_was_stored_is_read_back_exactly(make_voice: Make, loaded: LoadedVoice, tmp_path: Path) -> None:
     made = golden.cases(loaded, GOLDEN)
     golden.write(made, tmp_path / "golden")

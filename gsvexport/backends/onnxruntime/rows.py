@@ -39,9 +39,17 @@ class InPlaceRows:
 
     def enter(self, phones: Ints, bert: Floats, prompt: Ints) -> Floats:
         """See `Rows`."""
+        return self.enter_read(self.read(phones, bert, prompt))
+
+    def read(self, phones: Ints, bert: Floats, prompt: Ints) -> dict[str, NDArray[Any]]:
+        """See `ReadsAhead`."""
+        return self._prefill({"phones": phones, "bert": bert, "prompt": prompt})
+
+    def enter_read(self, read: Mapping[str, NDArray[Any]]) -> Floats:
+        """See `ReadsAhead`."""
         if self._count == self.most:
             raise BackendError(f"{self.most} sentences are being written", fix="let one leave first")
-        out = self._prefill({"phones": phones, "bert": bert, "prompt": prompt})
+        out = dict(read)
         logits: Floats = out.pop("logits")[0]
         places = next(iter(out.values())).shape[2]
         self._make_room(places + 1, out)
