@@ -128,8 +128,9 @@ def ahead(name: str) -> Ahead | None:
 
 
 def emulation(name: str) -> Emulation | None:
-    """What stands in for a backend's device."""
-    return cast("Emulation | None", _offer(name, "emulation"))
+    """What stands in for a backend's device on this machine; None where nothing has to."""
+    found = cast("Emulation | None", _offer(name, "emulation"))
+    return found if found is not None and found.needed() else None
 
 
 def carriage(name: str) -> Carriage | None:

@@ -230,6 +230,10 @@ class Ahead(Protocol):
 class Emulation(Protocol):
     """What stands in for a device."""
 
+    def needed(self) -> bool:
+        """Whether it has to, on this machine; nothing is run or fetched for the answer."""
+        ...
+
     MODES: Mapping[str, str]  # what is emulated, in words
     REMAINS: str  # what that leaves open
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from gsvexport.artifact.proof import Proof, told
-from gsvexport.backends import declared
+from gsvexport.backends import declared, emulation
 from gsvexport.cli.show import table
 from gsvexport.compiler.plan import check, make_plan, missing_backends
 from gsvexport.errors import EnvironmentProblem, TargetError
@@ -60,7 +60,8 @@ def proof(target: Target) -> str:
         if name in missing_backends(target):
             continue
         backend = declared(name)
-        rungs[name] = backend.proof if backend.emulation is None else Proof.COMPILED
+        stood_in = Proof.COMPILED if backend.compiler else Proof.BUILT
+        rungs[name] = backend.proof if emulation(name) is None else stood_in
     return f"{told(rungs)}, where it is built" if rungs else "none"
 
 
