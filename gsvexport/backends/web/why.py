@@ -9,7 +9,6 @@ from gsvexport.backends.web.stand_in import NATIVE
 
 _WHY = {
     ("ar", "fp16"): "half the bytes to download; computed in FP32: blocks of integers take 4 times as long in wasm",
-    ("acoustic", "fp16"): "half the bytes to download, products in FP32",
 }
 
 

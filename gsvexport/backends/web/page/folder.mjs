@@ -16,11 +16,12 @@ export async function check(about, bytes, {size, sha256: wanted}) {
   return bytes;
 }
 
-// `fetchBytes(name)` gives the bytes of a file of the folder; `listed` what is known of the manifest.
-export async function openFolder(fetchBytes, listed, say = () => {}) {
-  const text = await fetchBytes(MANIFEST);
-  if (text.length > LARGEST.manifest) throw new Error(`${MANIFEST} has ${text.length} bytes; ${LARGEST.manifest} are allowed`);
-  if (listed) await check(MANIFEST, text, listed);
+// `fetchBytes(name, proof)` gives what `proof` gives for the bytes of a file of the folder; `listed` is known of the manifest.
+export async function openFolder(fetchBytes, listed) {
+  const text = await fetchBytes(MANIFEST, bytes => {
+    if (bytes.length > LARGEST.manifest) throw new Error(`${MANIFEST} has ${bytes.length} bytes; ${LARGEST.manifest} are allowed`);
+    return listed ? check(MANIFEST, bytes, listed) : bytes;
+  });
   const manifest = JSON.parse(new TextDecoder().decode(text));
   if (manifest.schema !== SCHEMA) throw new Error(`${MANIFEST} has schema ${manifest.schema}, not ${SCHEMA}`);
   const members = {...manifest.members, ...(manifest.report ? {'report.json': manifest.report} : {})};
@@ -28,8 +29,7 @@ export async function openFolder(fetchBytes, listed, say = () => {}) {
     const member = Object.hasOwn(members, name) ? members[name] : null;
     if (!member) throw new Error(`${name} is not in the manifest`);
     if (!(member.size <= LARGEST.file)) throw new Error(`${name} has ${member.size} bytes; ${LARGEST.file} are allowed`);
-    say(name, member.size);
-    return check(name, await fetchBytes(name), member);
+    return fetchBytes(name, bytes => check(name, bytes, member));
   };
   const json = async name => JSON.parse(new TextDecoder().decode(await read(name)));
   return {manifest, members, read, json};
