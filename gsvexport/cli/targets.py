@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from gsvexport.artifact.proof import Proof, told
-from gsvexport.backends import declared, emulation
+from gsvexport.backends import declared, emulated
 from gsvexport.cli.show import table
 from gsvexport.compiler.plan import check, make_plan, missing_backends
 from gsvexport.errors import EnvironmentProblem, TargetError
@@ -61,7 +61,7 @@ def proof(target: Target) -> str:
             continue
         backend = declared(name)
         stood_in = Proof.COMPILED if backend.compiler else Proof.BUILT
-        rungs[name] = backend.proof if emulation(name) is None else stood_in
+        rungs[name] = backend.proof if not emulated(name) else stood_in
     return f"{told(rungs)}, where it is built" if rungs else "none"
 
 

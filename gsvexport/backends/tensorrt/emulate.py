@@ -24,11 +24,6 @@ MODES = {"FP16 values with FP32 sums": "single", "FP16 values with FP16 sums": "
 REMAINS = "no engine has been run: gsvexport finalize builds and proves them on the device"  # what no emulation proves
 
 
-def needed() -> bool:
-    """Always: no GPU is where artifacts are built, and engines are the device's own."""
-    return True
-
-
 def opener(mode: str, *, in_place: bool = False) -> Opener:
     """An `open_session` for one of `MODES`. A graph that runs two stages is loaded once.
 

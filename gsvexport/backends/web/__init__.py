@@ -12,6 +12,7 @@ BACKEND = Backend(
     reasons="why",
     programs="lowered_by",
     emulation="stand_in",
+    absence="runtime",
     precisions={
         "conditioning": ("fp32",),
         "ar": ("fp32", "fp16"),
@@ -23,7 +24,7 @@ BACKEND = Backend(
     uses=("features",),
     tools=_TOOLS,
     needs={
-        "session": Needs(fix=_NODE, programs=("node", "npm")),
+        "session": Needs(fix=_NODE, programs=("node",)),
         "lowering": Needs(tuple((tool,) for tool in _TOOLS), "pip install 'gsvexport[compile]'"),
     },
 )

@@ -63,9 +63,10 @@ class Node:
             finally:
                 timer.cancel()
 
-    def close(self) -> None:
-        """End the process."""
-        self._end()
+    @property
+    def alive(self) -> bool:
+        """Whether the process still runs."""
+        return self._process.poll() is None
 
     def _answer(self, what: Mapping[str, Any], arrays: Sequence[Array]) -> tuple[dict[str, Any], list[Array]]:
         asks, answers = self._process.stdin, self._process.stdout
@@ -105,7 +106,7 @@ def node_of(folder: Path) -> Node:
     key = os.getpid(), folder.resolve()
     with _OPENING:
         found = _NODES.get(key)
-        if found is None:
+        if found is None or not found.alive:
             found = _NODES[key] = Node(folder)
         return found
 

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from gsvexport.errors import EnvironmentProblem
 from gsvexport.files import atomic_directory, cache_directory, sha256_file
+from gsvexport.system.locks import FOREVER, acquire
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -74,10 +75,19 @@ def files(given: Path | None = None, say: Say = lambda _: None) -> Path:
     if named is not None:
         folders = (named, named / "dist", named / "package/dist", named / "node_modules" / pinned().package / "dist")
         folder = next((one for one in folders if (one / WASM[0]).is_file()), named)
-        _refuse(folder, differences(folder), f"give the files of {pinned().name}, or leave the folder out: npm fetches them")
+        _refuse(
+            folder, differences(folder), f"give the files of {pinned().name}, or leave the folder out: npm fetches them"
+        )
         return folder
     if not _cached().is_dir():
-        _fetch(_cached(), say)
+        _cached().parent.mkdir(parents=True, exist_ok=True)
+        held = acquire(_cached().with_suffix(".lock"), wait=FOREVER)  # whoever waits finds it fetched
+        try:
+            if not _cached().is_dir():
+                _fetch(_cached(), say)
+        finally:
+            if held is not None:
+                held.release()
     _refuse(_cached(), differences(_cached()), f"remove {_cached()}; it is fetched again")
     return _cached()
 
@@ -113,7 +123,6 @@ def _fetch(target: Path, say: Say) -> None:
     if npm is None:
         raise EnvironmentProblem(f"npm, which fetches {pinned().name}, is not installed", fix=offline)
     say(f"npm fetches {pinned().name}, {pinned().megabytes} MB, once")
-    target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as work:
         line = [npm, "pack", pinned().name, "--ignore-scripts", "--pack-destination", work]
         try:
@@ -135,7 +144,9 @@ def _extract(packed: Path, folder: Path) -> None:
     digest = base64.b64encode(hashlib.sha512(packed.read_bytes()).digest()).decode()
     if f"sha512-{digest}" != pinned().integrity:
         raise EnvironmentProblem(
-            f"npm gave another {pinned().name} than the one that is pinned", found=f"sha512-{digest}", limit=pinned().integrity
+            f"npm gave another {pinned().name} than the one that is pinned",
+            found=f"sha512-{digest}",
+            limit=pinned().integrity,
         )
     with tarfile.open(packed) as archive:
         for name, (size, _) in pinned().files.items():

@@ -31,7 +31,10 @@ class WebSession:
         if self._node is None:
             raise BackendError(f"{self._path} was closed", fix="load the voice again")
         given = {name: np.ascontiguousarray(array) for name, array in feeds.items()}
-        told = [{"name": name, "type": array.dtype.name, "shape": list(np.shape(feeds[name]))} for name, array in given.items()]
+        told = [
+            {"name": name, "type": array.dtype.name, "shape": list(np.shape(feeds[name]))}
+            for name, array in given.items()
+        ]
         head, found = self._node.ask({"do": "run", "file": self._path.name, "feeds": told}, list(given.values()))
         return {one["name"]: array for one, array in zip(head["outputs"], found, strict=True)}
 

@@ -1,9 +1,9 @@
 """A folder that any static server serves: the page, the module, onnxruntime-web and a voice.
 
-    index.html, *.mjs, page.css, sw.js     the page
-    ort/                                    onnxruntime-web, by hash
-    voice/                                  the artifact, unpacked
-    site.json                               what there is, by size and SHA-256; the phone table and the phrases
+index.html, *.mjs, page.css, sw.js     the page
+ort/                                    onnxruntime-web, by hash
+voice/                                  the artifact, unpacked
+site.json                               what there is, by size and SHA-256; the phone table and the phrases
 """
 
 from __future__ import annotations
@@ -33,14 +33,15 @@ _TEXT = """\
 
 Nothing is sent anywhere. After the first sentence the page works without a network.
 
-Threads need two headers. A service worker adds them on the second load; where a server can send them, the first load has
-threads, too:
+Threads need two headers. A service worker adds them and the page is loaded once more; where a server sends them, that
+is not needed:
 
     Cross-Origin-Opener-Policy: same-origin
     Cross-Origin-Embedder-Policy: require-corp
 
-.wasm files are best sent as application/wasm, .mjs as text/javascript, all of it compressed. onnxruntime-web {version} is
-under MIT, (c) Microsoft Corporation. What binds the voice is in voice/NOTICE, where it has one.
+.mjs files have to be sent as text/javascript; .wasm files are best sent as application/wasm, all of it compressed.
+onnxruntime-web {version} is under MIT, (c) Microsoft Corporation. What binds the voice is in voice/NOTICE, where it has
+one.
 """
 
 

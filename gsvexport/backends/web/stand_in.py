@@ -6,16 +6,12 @@ from pathlib import Path
 
 from gsvexport import backends
 from gsvexport.backends.declaration import Opener, Session
-from gsvexport.backends.web import runtime
 
 NATIVE = "onnxruntime"
 MODES = {"native ONNX Runtime": "the same graphs with native ONNX Runtime, whose kernels are others"}
-REMAINS = "not run here: onnxruntime-web has not seen it. Install node and npm, then: gsvexport verify ARTIFACT --any-machine"
-
-
-def needed() -> bool:
-    """Whether something has to stand in on this machine."""
-    return bool(runtime.missing())
+REMAINS = (
+    "not run here: onnxruntime-web has not seen it. Install node and npm, then: gsvexport verify ARTIFACT --any-machine"
+)
 
 
 def opener(mode: str) -> Opener:

@@ -1,6 +1,5 @@
 // Does this browser compute what was verified? The golden vectors again, beside what the artifact's report says of them.
 
-import {Decoder} from './decoder.mjs';
 import {readArray} from './npy.mjs';
 
 const GOLDEN = 'golden vectors', WORSE = 1.5, DECIBELS = 1; // how far another machine's figures may be from the report's
@@ -32,7 +31,8 @@ function divergence(wanted, found) {
 }
 
 // Rows {stage, metric, value, told, limit, passed} of the voice's stages; a stage that fails altogether has a `problem`.
-export async function checkVoice(voice, stages, say = () => {}) {
+// `times` is given the milliseconds of each stage's last run, the second one of its size.
+export async function checkVoice(voice, stages, say = () => {}, times = {}) {
   const {folder} = voice, index = await folder.json('golden/golden.json'), report = await folder.json('report.json');
   const rows = [], worst = {}, means = {};
   const note = (stage, metric, value, least = false) => {
@@ -45,6 +45,7 @@ export async function checkVoice(voice, stages, say = () => {}) {
     for (const [port, file] of Object.entries(files)) found[port] = readArray(await folder.read(`golden/${file}`), file);
     return found;
   };
+  const last = index.cases.at(-1)?.name;
   for (const one of index.cases) {
     const covers = one.stage === 'teacher' ? ['prefill', 'step'] : [one.stage];
     if (!covers.some(stage => stages.includes(stage))) continue;
@@ -53,10 +54,13 @@ export async function checkVoice(voice, stages, say = () => {}) {
     try {
       if (one.stage === 'teacher') {
         const {logits} = await arrays({logits: one.outputs.logits});
-        await teacher(voice, given, logits, {note, mean});
+        if (one.name === last) await voice.decoder.start(given.phones.ints, given.bert.floats, given.prompt.ints);
+        await teacher(voice, given, logits, {note, mean}, times);
       } else {
         const port = one.stage === 'vocoder' ? 'audio' : 'latent', wanted = (await arrays({[port]: one.outputs[port]}))[port].floats;
-        const found = (await voice.graphs[one.stage].run(given))[port].floats;
+        if (one.name === last) await voice.graphs[one.stage].run(given);
+        const began = performance.now(), found = (await voice.graphs[one.stage].run(given))[port].floats;
+        times[one.stage] = performance.now() - began;
         if (found.length !== wanted.length) throw new Error(`stage '${one.stage}' returned another size`);
         note(one.stage, 'max_error', scaledError(wanted, found)), note(one.stage, 'snr_db', snr(wanted, found), true);
       }
@@ -81,15 +85,17 @@ function judged(report, stage, metric, value) {
   return {stage, metric, value, told, limit, passed: value <= limit};
 }
 
-async function teacher(voice, given, {shape: [count, width], floats: wanted}, {note, mean}) {
-  const decoder = new Decoder(voice.graphs.prefill, voice.graphs.step), prompt = given.prompt.ints, found = [];
+async function teacher({decoder}, given, {shape: [count, width], floats: wanted}, {note, mean}, times) {
+  const prompt = given.prompt.ints, found = [], began = performance.now();
   let logits = await decoder.start(given.phones.ints, given.bert.floats, prompt);
+  const prefilled = performance.now();
   for (let step = 0; ; step++) {
     found.push(logits);
     mean(step ? 'step' : 'prefill', 'kl', divergence(wanted.subarray(step * width, (step + 1) * width), logits));
     if (step + 1 === count) break;
     logits = await decoder.next(given.tokens.ints[step], prompt.length + step);
   }
+  times.prefill = prefilled - began, times.step = (performance.now() - prefilled) / Math.max(1, count - 1);
   const rest = new Float32Array(width * (count - 1));
   found.slice(1).forEach((row, step) => rest.set(row, step * width));
   note('prefill', 'max_error', scaledError(wanted.subarray(0, width), found[0]));

@@ -12,8 +12,8 @@ export async function startRuntime(ort, {mjs, wasm, threads = 1}) {
 }
 
 export class Graph {
-  constructor(ort, stage, session) {
-    this.ort = ort, this.stage = stage, this.session = session;
+  constructor(ort, stage, session, provider) {
+    this.ort = ort, this.stage = stage, this.session = session, this.provider = provider;
     this.types = Object.fromEntries((session.inputMetadata ?? []).map(one => [one.name, one.type]));
   }
 
@@ -24,7 +24,7 @@ export class Graph {
     for (const path of weights) if (text.includes(path)) externalData.push({path, data: await read(path)});
     try {
       const options = {externalData, executionProviders: [provider]};
-      return new Graph(ort, stage, await ort.InferenceSession.create(bytes, options));
+      return new Graph(ort, stage, await ort.InferenceSession.create(bytes, options), provider);
     } catch (error) {
       throw new Error(`stage '${stage}': onnxruntime-web cannot load ${file} on ${provider}: ${error.message ?? error}`);
     }

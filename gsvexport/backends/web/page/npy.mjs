@@ -14,7 +14,7 @@ export function readArray(bytes, name) {
   const text = new TextDecoder('latin1').decode(bytes.subarray(0, Math.min(bytes.length, 4096)));
   const wide = bytes[6] > 1, start = (wide ? 12 : 10) + (wide ? view.getUint32(8, true) : view.getUint16(8, true));
   const [, kind] = /'descr': '([^']+)'/.exec(text) ?? [], [, sizes] = /'shape': \(([^)]*)\)/.exec(text) ?? [];
-  if (!text.startsWith('\x93NUMPY') || !KINDS[kind] || sizes === undefined || text.includes("'fortran_order': True"))
+  if (bytes[0] !== 0x93 || text.slice(1, 6) !== 'NUMPY' || !KINDS[kind] || sizes === undefined || text.includes("'fortran_order': True"))
     throw new Error(`${name} is no array that this page reads`);
   const shape = sizes.split(',').filter(one => one.trim()).map(Number), count = shape.reduce((a, b) => a * b, 1);
   const values = new KINDS[kind](bytes.slice(start).buffer);

@@ -10,8 +10,8 @@ const MOST_THREADS = 4; // more than that gains nothing for networks of this siz
 const SIMD = Uint8Array.of(0, 97, 115, 109, 1, 0, 0, 0, 1, 5, 1, 96, 0, 1, 123, 3, 2, 1, 0, 10, 8, 1, 6, 0, 65, 0, 253, 17, 11);
 const at = id => document.getElementById(id);
 const shared = globalThis.crossOriginIsolated, threads = shared ? Math.min(MOST_THREADS, navigator.hardwareConcurrency || 1) : 1;
-const state = {site: null, phones: null, worker: null, opened: null, player: null, pieces: [], done: 0, waiting: null};
-globalThis.page = state; // for whoever looks, and for tests
+const state = {site: null, phones: null, worker: null, opened: null, player: null, pieces: [], done: 0, waiting: null, manner: {}};
+globalThis.page = state; // for whoever embeds it: `manner` are settings of Voice.say that the page does not show
 
 // Why this browser cannot do it at all; empty where it can.
 function lacking() {
@@ -175,7 +175,7 @@ async function speak() {
   await state.player.context.resume();
   state.pieces = [], at('save').hidden = true;
   status('speaking …');
-  const manner = {seed: at('seed').value || '0', speed: Number(at('speed').value), window: Number(at('window').value)};
+  const manner = {seed: at('seed').value || '0', speed: Number(at('speed').value), window: Number(at('window').value), ...state.manner};
   if (!state.opened.streams) manner.window = 0;
   const said = await ask({do: 'say', sentences, manner});
   const seconds = said.samples / state.opened.rate, codes = said.sentences.flatMap(one => one.codes);

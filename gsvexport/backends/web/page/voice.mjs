@@ -43,8 +43,13 @@ export class Voice {
       say(stage);
       voice.graphs[stage] = await Graph.open(ort, stage, file, read, weights, providers[stage] ?? 'wasm');
     }
-    voice.decoder = new Decoder(voice.graphs.prefill, voice.graphs.step);
+    voice.replace('step', voice.graphs.step);
     return voice;
+  }
+
+  replace(stage, graph) {
+    this.graphs[stage] = graph;
+    this.decoder = new Decoder(this.graphs.prefill, this.graphs.step);
   }
 
   get rate() { return this.model.rate; }

@@ -4,7 +4,7 @@ const FULL = 32767;
 
 export function pcm(samples) {
   return Int16Array.from(samples, one => {
-    const value = Math.max(-1, Math.min(1, one)) * FULL, low = Math.floor(value), rest = value - low;
+    const value = Math.fround(Math.max(-1, Math.min(1, one)) * FULL), low = Math.floor(value), rest = value - low;
     return rest > 0.5 || (rest === 0.5 && low % 2) ? low + 1 : low;
   });
 }
