@@ -20,6 +20,7 @@ from gsvexport.untrusted.reading import Refused, inside
 
 if TYPE_CHECKING:
     from gsvexport.backends.declaration import (
+        Absence,
         Ahead,
         Audit,
         Bounds,
@@ -129,8 +130,16 @@ def ahead(name: str) -> Ahead | None:
 
 
 def emulation(name: str) -> Emulation | None:
-    """What stands in for a backend's device."""
-    return cast("Emulation | None", _offer(name, "emulation"))
+    """What stands in for a backend's device on this machine; None where nothing has to."""
+    return cast("Emulation", _offer(name, "emulation")) if emulated(name) else None
+
+
+def emulated(name: str) -> bool:
+    """Whether something stands in for a backend's device on this machine; nothing of it is imported."""
+    if name not in names() or declared(name).emulation is None:
+        return False
+    runtime = cast("Absence | None", _offer(name, "absence"))
+    return runtime is None or bool(runtime.missing())
 
 
 def carriage(name: str) -> Carriage | None:
@@ -154,8 +163,11 @@ def completion(backends: Iterable[str]) -> Completion | None:
 
 
 def finished(name: str, folder: Path) -> bool:
-    """Whether the artifact in `folder` can run on this device as it is; false where `finalisation` has work to do."""
-    return _offer(name, "finalisation") is None or sessions(name).finished(folder)
+    """Whether the artifact in `folder` can run on this device as it is; false where `finalisation` has work to do, or
+    something has to stand in."""
+    if _offer(name, "finalisation") is None:
+        return not emulated(name)
+    return sessions(name).finished(folder)
 
 
 def open_session(backend: str, folder: Path, file: str, *, threads: int | None = None) -> Session:

@@ -45,6 +45,7 @@ class Backend:
     compiler     asks the vendor's own compiler where artifacts are built: `Compiler`
     ahead        builds engines there that the device need not build: `Ahead`
     emulation    stands in for a device that is not here: `Emulation`
+    absence      why its own runtime cannot run here; with it, `emulation` stands in only then: `Absence`
     carriage     what its artifacts hold beyond graphs: `Carriage`
     finalisation builds on the device what only the device can: `Finalisation`
     completion   adds on a host what a compiler there makes; artifacts do without: `Completion`
@@ -69,6 +70,7 @@ class Backend:
     compiler: str | None = None
     ahead: str | None = None
     emulation: str | None = None
+    absence: str | None = None
     carriage: str | None = None
     finalisation: str | None = None
     completion: str | None = None
@@ -243,6 +245,14 @@ class Emulation(Protocol):
 
     def opener(self, mode: str) -> Opener:
         """Opens stages in one of the modes."""
+        ...
+
+
+class Absence(Protocol):
+    """Whether a device's own runtime is on this machine."""
+
+    def missing(self) -> str:
+        """Why it cannot run here, in words; empty where it can. Nothing heavy is imported or fetched for the answer."""
         ...
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import asdict
 
 from gsvexport.artifact.proof import Proof, told
-from gsvexport.backends import declared
+from gsvexport.backends import declared, emulated
 from gsvexport.cli.show import table
 from gsvexport.compiler.plan import check, make_plan, missing_backends
 from gsvexport.errors import EnvironmentProblem, TargetError
@@ -61,7 +61,8 @@ def proof(target: Target) -> str:
         if name in missing_backends(target):
             continue
         backend = declared(name)
-        rungs[name] = backend.proves(asdict(target.device)) if backend.emulation is None else Proof.COMPILED
+        stood_in = Proof.COMPILED if backend.compiler else Proof.BUILT
+        rungs[name] = backend.proves(asdict(target.device)) if not emulated(name) else stood_in
     return f"{told(rungs)}, where it is built" if rungs else "none"
 
 

@@ -19,7 +19,7 @@ from typing import Any
 
 from gsvexport.artifact.proof import Proof
 from gsvexport.artifact.tools import INSTALL
-from gsvexport.backends import declared, names
+from gsvexport.backends import Needs, declared, emulated, emulation, names
 from gsvexport.errors import EnvironmentProblem, TargetError
 from gsvexport.stages import VERSIONS, stages
 from gsvexport.target.detect import Candidate, Probe, probe, rank
@@ -262,11 +262,16 @@ def _verify(used: Sequence[str], against: Sequence[str]) -> Step:
     """How an artifact's stages can be run here."""
     if any(name not in names() for name in used):
         return Step(NO, "no such backend")
-    stands_in = [name for name in used if declared(name).emulation]
+    stands_in = [name for name in used if emulated(name)]
     session = _lacking([name for name in used if name not in stands_in], "session")
     emulated = _lacking(stands_in, "emulation")
     if missing := [*session.missing, *emulated.missing]:
         return Step(NO, f"missing: {', '.join(missing)}", session.fix or emulated.fix)
+    if unjudged := next((name for name in stands_in if declared(name).compiler is None), None):
+        found = emulation(unjudged)
+        assert found is not None
+        how = f"{'; '.join(found.MODES.values())}; {found.REMAINS}"
+        return Step(YES, how, _needs(unjudged).fix, "stand-in")
     if stands_in:
         judge = _lacking(stands_in, "compiler")
         told = f"is not asked: {', '.join(judge.missing)} is missing" if judge.missing else "judges its graphs"
@@ -275,9 +280,17 @@ def _verify(used: Sequence[str], against: Sequence[str]) -> Step:
     if against and any(declared(name).proof is Proof.EMULATED for name in used):
         how = f"the vendor's emulation runs what its compiler made (--any-machine): {against[0]}"
         return Step(YES, how, None, "vendor's emulation")
+    if against and (programs := [one for name in used for one in _needs(name).programs]):
+        how = f"the device's own runtime, by {' and '.join(programs)} (--any-machine)"
+        return Step(YES, how, None, "the real runtime")
     if against:
         return Step(YES, f"with the kernels of this processor (--any-machine): {against[0]}", None, "other kernels")
     return Step(YES, "natively", None, "natively")
+
+
+def _needs(name: str) -> Needs:
+    """What a backend's session needs."""
+    return declared(name).needs.get("session", Needs())
 
 
 def _emulate(target: Target, emulator: Callable[[], object]) -> Step:

@@ -129,7 +129,12 @@ def _proven(report: Report, manifest: Manifest) -> Report:
     What our own arithmetic stood in for has not run: a compiler has taken its graphs, or it was built. A device is one
     where nothing stands in, the machine is the target's, and the target has no accelerator that only its own tool sees.
     """
-    ran = {check.stage for check in report.checks if check.level > 0 and check.status in ("pass", "fail")}
+    # A stage that could not even be opened fails to be valid, and nothing of it has run.
+    ran = {
+        check.stage
+        for check in report.checks
+        if check.level > 0 and (check.status == "pass" or (check.status == "fail" and check.metric != "valid"))
+    }
     rungs, device = {}, manifest.target.get("device", {})
     for stage, entry in manifest.stages.items():
         backend = declared(entry.backend)

@@ -383,7 +383,7 @@ def _code(files: tuple[str | Path, ...], tools: tuple[str, ...]) -> str:
     for name in files:
         path = PACKAGE / name
         for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
-            if file.suffix in (".py", ".json", ".toml", ".txt", ".xz"):
+            if file.suffix in (".py", ".mjs", ".json", ".toml", ".txt", ".xz"):
                 parts.append(f"{_place(file)} {sha256_bytes(file.read_bytes())}")
     return sha256_bytes("\n".join(parts).encode())
 

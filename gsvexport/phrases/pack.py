@@ -109,7 +109,7 @@ class Pack:
         """
         sound, told = b"", {}
         for name, phrase in sorted(self.phrases.items()):
-            told[name] = _told(phrase)
+            told[name] = as_json(phrase)
             if phrase.sound is not None:
                 place = {"start": len(sound), "size": len(phrase.sound), "sha256": sha256_bytes(phrase.sound)}
                 told[name]["sound"] = place
@@ -187,7 +187,8 @@ class _Checked:
         return tuple(found)
 
 
-def _told(phrase: Phrase) -> dict[str, Any]:
+def as_json(phrase: Phrase) -> dict[str, Any]:
+    """A phrase as a pack holds it, without its sound."""
     pieces = [
         {"slot": one.slot, "phones": [" ".join(some) for some in one.phones]}
         if isinstance(one, Filled)

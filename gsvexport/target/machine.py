@@ -40,6 +40,7 @@ FLAGS: dict[str, dict[str, tuple[str, ...]]] = {
         "sve2": ("sve2",),
         "sme": ("sme",),
     },
+    "wasm32": {},
 }
 
 

@@ -22,6 +22,7 @@ from gsvexport.target.tables import Layers, Reader, Rule, key, nearest, read_lay
 FEATURES = {
     "x86-64": ("avx2", "fma", "f16c", "avx512", "avx512-vnni", "avx-vnni", "amx"),
     "aarch64": ("neon", "dotprod", "fp16", "bf16", "i8mm", "sve", "sve2", "sme"),
+    "wasm32": (),  # a browser
 }
 _V82 = ("neon", "dotprod", "fp16")
 _V9 = (*_V82, "bf16", "i8mm", "sve", "sve2")
@@ -37,7 +38,7 @@ CORES: dict[str, tuple[str, tuple[str, ...]]] = {
 # "int8" quantises activations with calibrated ranges, "int16x8" the same to 16 bits beside weights of 8, "int8-dynamic"
 # with those of each row as it comes; what a stage really sees decides how many layers of any keep floats.
 PRECISIONS = ("fp32", "fp16", "int8", "int16x8", "int8-dynamic", "int8-weights", "int4-weights")
-SYSTEMS = ("linux", "android", "macos", "windows")
+SYSTEMS = ("linux", "android", "macos", "windows", "browser")
 PORTABILITY = ("portable", "build_on_device")
 ON_DEVICE, AHEAD = ENGINES = ("on-device", "ahead-of-time")  # where engines are built
 EMULATORS = {"qemu-aarch64": "aarch64"}

@@ -26,6 +26,12 @@ CLONING = Subject("voice", "bob", "v2Pro", False, "b" * 64)
 MEL = Subject("voice", "eve", "v4", True, "c" * 64)
 
 
+@pytest.fixture(autouse=True)
+def _node(monkeypatch):
+    """Plans are those of a machine where onnxruntime-web runs."""
+    monkeypatch.setattr("gsvexport.backends.web.runtime.missing", str)
+
+
 def versions(target):
     return dict.fromkeys(code_versions(target), "1")
 

@@ -93,8 +93,8 @@ class Page:
 
 
 @contextlib.contextmanager
-def opened():
-    """A browser with one page."""
+def opened(*graphics):
+    """A browser with one page, without a graphics card or with the flags that give it one."""
     to_read, to_write = os.pipe(), os.pipe()  # we write into the first, it writes into the second
     profile = tempfile.mkdtemp()
 
@@ -105,7 +105,8 @@ def opened():
         os.dup2(101, 4)
 
     line = [
-        *(browser(), "--headless=new", "--no-sandbox", "--disable-gpu", "--mute-audio", "--no-first-run"),
+        *(browser(), "--headless=new", "--no-sandbox", "--mute-audio", "--no-first-run"),
+        *(graphics or ("--disable-gpu",)),
         *("--autoplay-policy=no-user-gesture-required", "--remote-debugging-pipe", f"--user-data-dir={profile}"),
     ]
     with open(os.devnull, "wb") as nothing:

@@ -111,7 +111,7 @@ def test_a_near_miss_gets_the_right_name_with_file_and_line(tmp_path):
             'arch = "aarch64"',
             'arch = "aarch46"',
             4,
-            "is one of x86-64, aarch64, not 'aarch46'; did you mean 'aarch64'?",
+            "is one of x86-64, aarch64, wasm32, not 'aarch46'; did you mean 'aarch64'?",
         ),
         ('features = ["dotprod"]', "features = [1]", 6, "holds strings only"),
         ('features = ["dotprod"]', 'features = ["avx2"]', 6, "aarch64 has no feature 'avx2'"),
