@@ -80,7 +80,7 @@ def unpack(
 
 
 def _phrases(model: Model, pack: Path | None) -> Mapping[str, Any]:
-    """What the page offers to say: the phrases of a pack, or sentences of the voice's language that can be read here."""
+    """What the page offers to say: the phrases of a pack, or sentences of the voice's language that are read here."""
     from gsvexport.phrases.pack import Phrase, as_json, read_pack
     from gsvexport.text.symbols import symbols
     from gsvexport.verify.heldout import sentences
