@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from gsvexport.errors import ArtifactError
-from gsvexport.stages import SYMBOL_COUNTS, VERSIONS, Port, Stage, stages
+from gsvexport.stages import FRAMES_PER_CODE, SYMBOL_COUNTS, VERSIONS, Port, Stage, stages
 from gsvexport.untrusted import reading, schema
 
 SCHEMA = 1
@@ -134,6 +134,16 @@ class Model:
         sizes = asdict(self.dims)
         table = stages(self.version)
         return {name: _resolve(table[name], sizes) for name in table if name in self.files}
+
+    @property
+    def code_rate(self) -> float:
+        """Semantic codes a second: 25 in upstream's voices.
+
+        A code is two latent frames; v3 and v4 stretch those to frames of a mel before they sound.
+        """
+        mel = VERSIONS[self.version].mel
+        frames, latents = (1, 1) if mel is None else mel.stretch
+        return self.rate / self.hop / FRAMES_PER_CODE * latents / frames
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, ready for `canonical_json`."""

@@ -10,6 +10,7 @@ from gsvexport.calibrate.probe import observe
 from gsvexport.calibrate.ranges import Estimator, Observer
 from gsvexport.calibrate.run import CalibrationResult, Spoken, calibrate, read_result, refuse_findings
 from gsvexport.calibrate.settings import Settings
+from gsvexport.calibrate.vocoded import Vocoded
 
 __all__ = [
     "Calibrated",
@@ -20,6 +21,7 @@ __all__ = [
     "Observer",
     "Settings",
     "Spoken",
+    "Vocoded",
     "calibrate",
     "observe",
     "read_result",

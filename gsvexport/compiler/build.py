@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gsvexport.artifact.encoding import QUALITIES
 from gsvexport.artifact.manifest import StageEntry
@@ -28,11 +28,15 @@ from gsvexport.progress import Progress, note, within
 from gsvexport.target.target import Target, read_targets
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from gsvexport.calibrate import Calibrated
     from gsvexport.compiler.source import Source
     from gsvexport.verify.report import Report
     from gsvexport.verify.ruler import Ruler
     from gsvexport.voice.profile import ReferenceTable
+
+    Array = NDArray[Any]
 
 RULER = "ruler.json"
 CALIBRATION = "calibration.json"  # the member that says what an integer stage was calibrated with
@@ -254,8 +258,8 @@ def _calibration(job: _Job, ruler: Ruler) -> Calibrated | None:
     step = next((step for step in plan.steps if step.name == "calibrate"), None)
     if step is None:
         return None
-    from gsvexport.calibrate import Calibrated, Settings, calibrate, read_result, refuse_findings
-    from gsvexport.verify.gates import share_of_gates
+    from gsvexport.calibrate import Calibrated, Settings, Vocoded, calibrate, read_result, refuse_findings
+    from gsvexport.verify.gates import SPOKEN, share_of_gates
 
     def make(work: Path) -> None:
         calibrate(source.path, Settings.from_json(step.params["settings"]), strict=job.strict, progress=say).write(work)
@@ -267,7 +271,17 @@ def _calibration(job: _Job, ruler: Ruler) -> Calibrated | None:
         refuse_findings(source.model.name, result.coverage.findings)
     which = "absolute" if ruler.unit is None else "ruled"
     gates = {stage: both[which] for step in plan.lowerings.values() for stage, both in step.params["gates"].items()}
-    return Calibrated(result, lambda stage, pairs: share_of_gates(pairs, source.model.rate, gates[stage], ruler.unit))
+    vocoded = Vocoded(source.path)
+
+    def damage(stage: str, pairs: Sequence[tuple[Array, Array]]) -> float:
+        limits = dict(gates[stage])
+        heard = {"sound_share": limits.pop("sound_share")} if stage in SPOKEN and "sound_share" in limits else {}
+        whole = share_of_gates(pairs, source.model.rate, limits, ruler.unit)
+        return (
+            max(whole, share_of_gates(vocoded.pairs(pairs), source.model.rate, heard, ruler.unit)) if heard else whole
+        )
+
+    return Calibrated(result, damage)
 
 
 def _lower(step: Step, source: Source, calibration: Calibrated | None, say: Progress, work: Path) -> bool:

@@ -275,8 +275,9 @@ def calibration_settings(target: Target) -> Settings:
 
 def sound_gates(target: Target, stage: str) -> dict[str, dict[str, float]]:
     """The gates that decide which layers of a calibrated stage may be integers: of a voice with a ruler, and of one
-    without. What is no sound has its signal-to-noise ratio alone."""
-    from gsvexport.verify.gates import BEFORE_SOUND_DB, DECIDING, HEARD, resolve
+    without. What is no sound has its signal-to-noise ratio alone, and what the vocoder can speak (`SPOKEN`) the share
+    of the sound's gate that `BEFORE_SOUND_DB` leaves it."""
+    from gsvexport.verify.gates import BEFORE_SOUND_DB, DECIDING, HEARD, SPOKEN, resolve
     from gsvexport.verify.ruler import FLOORED
 
     found = {}
@@ -285,6 +286,8 @@ def sound_gates(target: Target, stage: str) -> dict[str, dict[str, float]]:
         deciding = DECIDING if stage in HEARD else ("snr_db",)
         limits = {metric: gates.limit(stage, metric) for metric in deciding}
         found[name] = {metric: limit for metric, limit in limits.items() if limit is not None}
+        if name == "ruled" and stage in SPOKEN and (whole := gates.limit("vocoder", "sound_share")) is not None:
+            found[name]["sound_share"] = round(whole * 10 ** (-BEFORE_SOUND_DB / 20), 3)
     if stage not in HEARD and "snr_db" in found["absolute"]:
         found["absolute"]["snr_db"] += BEFORE_SOUND_DB
     return found

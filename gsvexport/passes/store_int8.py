@@ -20,17 +20,21 @@ _LIMIT = 127
 
 @dataclass(frozen=True)
 class StoreInt8:
-    """Rewrites the float32 weights of Conv nodes with at least `smallest` elements."""
+    """Rewrites the float32 weights of Conv nodes with at least `smallest` elements, but not of those with the outputs
+    `floats`."""
 
     name: ClassVar[str] = "store-int8"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     smallest: int = 1024
+    floats: tuple[str, ...] = ()
 
     def apply(self, model: ir.Model) -> Outcome:
         """Change `model`."""
-        changed = 0
+        changed, apart = 0, set(self.floats)
         for node in list(model.graph):
             weight = constant(node.inputs[1]) if node.op_type == "Conv" else None
+            if node.outputs[0].name in apart:
+                continue
             if weight is None or weight.dtype != np.float32 or weight.size < self.smallest:
                 continue
             label = node.inputs[1].name  # type: ignore[union-attr]

@@ -16,7 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gsvexport.model import Model
-from gsvexport.stages import FRAMES_PER_CODE
 
 Kind = Literal["endless", "loop", "long", "short"]
 Codes = NDArray[np.int64]
@@ -72,7 +71,7 @@ class Voice(Protocol):
 
 def tempo(voice: Voice) -> Tempo:
     """The tempo of a voice: that of the recording it continues; without one, or an impossible one, a usual one."""
-    rate = voice.model.rate / voice.model.hop / FRAMES_PER_CODE
+    rate = voice.model.code_rate
     usual = Tempo(SECONDS_PER_PHONE * rate, rate, learned=False)
     if "prompt" not in voice.baked or "prompt_phones" not in voice.baked:
         return usual

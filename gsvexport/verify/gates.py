@@ -108,11 +108,14 @@ WAVEFORM = ("max_error", "cosine_distance", "snr_db", "log_mel_l1", "mr_stft")
 DECIDING = ("sound_share", "log_mel_l1", "snr_db")  # of these, what has a limit decides where integers end
 OWN = ("f0_cents", "voicing_error")  # these may move by as much as they do from one seed to another
 HEARD = ("vocoder", "pipeline")  # the stages that put out sound
+SPOKEN = ("acoustic",)  # and what the vocoder speaks as it is
 # What leads to sound has limits of its own. Noise on the latents is heard from 12 dB on (PESQ 4.4, two voices), so
 # where the sound is judged itself they need do no more than name the stage that has gone wrong.
 LATENT_SNR = {"int8": 20.0, "int16x8": 20.0, "int8-dynamic": 20.0, "int8-weights": 20.0, "int4-weights": 15.0}
-# Where sound is judged by its noise alone, that of the stages before the vocoder adds to the vocoder's own, and both
-# together have one limit: what chooses their layers leaves them a quarter of it, so many dB above the limit.
+# The noise of the stages before the vocoder adds to the vocoder's own, and both together have one limit: what chooses
+# their layers leaves them a quarter of its power, so many dB below it. Without a ruler that is noise of the latent;
+# with one, what is heard when the source's vocoder speaks it: an error of a few frames is nothing to a latent's
+# signal-to-noise ratio, and is heard (PESQ 3.8 at 30 dB, where white noise of 26 dB leaves 4.6).
 BEFORE_SOUND_DB = 6.0
 _MOS = ("p808_drop", "ovr_drop")
 # Stages of the graphs, and what verification adds: stored constants, codes to sound in a row, generation without

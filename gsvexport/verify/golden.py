@@ -75,7 +75,8 @@ GOLDEN = (
     Size("b", phones=7, prompt=0, tokens=12, codes=9, speed=1.25, spectrogram=9, ssl=9, bert=False),
 )
 
-CODES_PER_PHONE = 2  # spoken codes at most, so that a sentence is left before its end: greedy codes have none
+SECONDS_PER_PHONE = 0.08  # spoken at most, so that a sentence is left before its end: greedy codes have none
+SAID_SECONDS = 2.0
 
 
 def sizes(model: Model) -> tuple[Size, ...]:
@@ -84,12 +85,12 @@ def sizes(model: Model) -> tuple[Size, ...]:
         phones = spoken(model, 1)
     except InputError:
         phones = ()
-    return (*GOLDEN, *(said(f"said{index}", one, 50) for index, one in enumerate(phones)))
+    return (*GOLDEN, *(said(f"said{index}", one, SAID_SECONDS, model) for index, one in enumerate(phones)))
 
 
-def said(name: str, phones: Sequence[int], codes: int) -> Size:
-    """The size of a spoken sentence, of at most so many codes."""
-    codes = min(codes, CODES_PER_PHONE * len(phones))
+def said(name: str, phones: Sequence[int], seconds: float, model: Model) -> Size:
+    """The size of a spoken sentence, of at most so many seconds."""
+    codes = max(1, round(min(seconds, SECONDS_PER_PHONE * len(phones)) * model.code_rate))
     return Size(name, len(phones), 0, codes, codes, 1.0, 16, 14, bert=False, sentence=tuple(phones))
 
 
@@ -251,9 +252,10 @@ def lacking(model: Model, stages: Mapping[str, Stage], found: Sequence[Case]) ->
 
 
 def cases(
-    voice: Runnable, chosen: Sequence[Size], *, baked_prompt: bool = False, known: Sequence[Case] = ()
+    voice: Runnable, chosen: Sequence[Size], *, baked_prompt: bool = False, first: int = 0, known: Sequence[Case] = ()
 ) -> tuple[Case, ...]:
-    """Run a reference voice on the inputs of each size, stage by stage.
+    """Run a reference voice on the inputs of each size, stage by stage. The number of a size, from `first` on, decides
+    what is random in it.
 
     A baked voice is given its own conditioning, any other what stage `reference` makes of the random spectrogram. With
     `baked_prompt` the baked prompt and its phones go in front of the random ones where a size has a prompt. For `known`
@@ -263,7 +265,7 @@ def cases(
         VoiceError: the reference gives NaN or infinite values.
     """
     found: list[Case] = []
-    for index, size in enumerate(chosen):
+    for index, size in enumerate(chosen, first):
         found += _cases(voice, size, np.random.Generator(np.random.PCG64([SEED, index])), baked_prompt, known)
     problems = [
         f"{case.stage}.{port}, case {case.name}"

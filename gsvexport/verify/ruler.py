@@ -20,7 +20,7 @@ from gsvexport.progress import counted
 from gsvexport.runtime.draws import Draws
 from gsvexport.runtime.speech import Manner, sound_feeds
 from gsvexport.signal.loudness import distance, unit
-from gsvexport.stages import FRAMES_PER_CODE, VERSIONS
+from gsvexport.stages import VERSIONS
 from gsvexport.untrusted import schema
 from gsvexport.verify import audio, pitch
 from gsvexport.verify.heldout import spoken
@@ -157,7 +157,7 @@ def _spread(values: list[float]) -> Distance:
 
 def _twice(voice: LoadedVoice, phones: Array, index: int, steps: int | None) -> tuple[Array, Array]:
     """The same codes with two seeds of noise: two signals [N]."""
-    longest = max(1, int(SECONDS * voice.rate / (FRAMES_PER_CODE * voice.model.hop)))
+    longest = max(1, int(SECONDS * voice.model.code_rate))
     prompt = voice.own_prompt()
     codes = voice.tokens(phones, prompt=prompt, sampling=replace(voice.sampling, seed=index), max_tokens=longest)
     if not codes.size:

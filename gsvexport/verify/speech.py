@@ -33,6 +33,9 @@ def narrow(samples: Array, rate: int) -> Floats:
     return np.clip(resample(samples, rate, RATE), -1.0, 1.0).astype(np.float32)
 
 
+BEST_PESQ = 4.644  # what P.862.2 maps equal signals to
+
+
 def pesq_wb(reference: Floats, value: Floats) -> float | None:
     """Wideband PESQ (ITU-T P.862.2) of two 16 kHz signals of one length; None where the reference is no speech.
 

@@ -8,7 +8,16 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
-from gsvexport.calibrate import CalibrationResult, Estimator, Observer, Settings, calibrate, observe, read_result
+from gsvexport.calibrate import (
+    CalibrationResult,
+    Estimator,
+    Observer,
+    Settings,
+    Vocoded,
+    calibrate,
+    observe,
+    read_result,
+)
 from gsvexport.calibrate.corpus import Sentence
 from gsvexport.calibrate.coverage import Coverage, code_usage, findings, pitch_spread, pitch_track
 from gsvexport.calibrate.probe import _Chain, _crossing, _groups
@@ -19,7 +28,7 @@ from gsvexport.compiler.source import write_source
 from gsvexport.errors import ArtifactError, BackendError, InputError
 from gsvexport.files import canonical_json
 from gsvexport.passes.quantise_conv import affine
-from gsvexport.runtime.pipeline import load
+from gsvexport.runtime.pipeline import LoadedVoice, load
 from gsvexport.stages import frames
 from gsvexport.synthetic import write_voice
 from gsvexport.voice.voice import read_voice
@@ -92,6 +101,18 @@ def test_teacher_forcing_says_the_same_codes_again(source, result):
         bert = np.zeros((1, 1024, spoken.phones.shape[1]), np.float32)
         out = voice.run("prefill", {"phones": spoken.phones, "bert": bert, "prompt": spoken.prompt})
     assert out["keys"].shape[2] == spoken.phones.shape[1] + spoken.prompt.shape[1]
+
+
+def test_a_latent_is_judged_by_how_it_sounds(source, result, monkeypatch):
+    latent = result.feeds["vocoder"][0]["latent"]
+    vocoded, spoken, run = Vocoded(source.path), [], LoadedVoice.run
+    monkeypatch.setattr(LoadedVoice, "run", lambda *given: spoken.append(1) or run(*given))
+    (wanted, equal), (again, other) = vocoded.pairs([(latent, latent), (latent, 1.1 * latent)])
+    assert len(spoken) == 3  # what is expected is spoken once
+    assert wanted is again
+    assert np.array_equal(wanted, equal)
+    assert wanted.shape == other.shape == (1, latent.shape[2] * source.model.hop)
+    assert not np.array_equal(wanted, other)
 
 
 def test_calibrating_twice_gives_the_same(source, result):

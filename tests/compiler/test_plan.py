@@ -194,6 +194,8 @@ def test_noise_before_the_vocoder_leaves_room_for_the_vocoders_own():
     gates = {
         stage: sound_gates(read_target("x86-64-int8"), stage)["absolute"]["snr_db"] for stage in ("acoustic", "vocoder")
     }
+    ruled = [sound_gates(read_target("x86-64-int8"), stage)["ruled"]["sound_share"] for stage in gates]
+    assert ruled == [0.251, 0.5]  # with one, what is heard: a quarter of its power
     noise = sum(10 ** (-limit / 10) for limit in gates.values())
     assert gates["acoustic"] > gates["vocoder"]
     assert 10 ** (-gates["vocoder"] / 10) < noise < 1.3 * 10 ** (-gates["vocoder"] / 10)

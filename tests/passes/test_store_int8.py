@@ -17,6 +17,7 @@ def test_weights_take_a_quarter_of_the_room_and_lose_little():
     assert snr(run(after, feeds)["y"], run(before, feeds)["y"]) > 38
     assert operators(after) == {"DequantizeLinear": 1, "Conv": 1}
     assert max(after.graph.initializers.values(), key=lambda v: constant(v).size).const_value.dtype.name == "INT8"
+    assert run_passes(before, [StoreInt8(floats=("y",))]).applied[0][1].changes == 0
 
 
 def test_small_weights_are_not_worth_it():

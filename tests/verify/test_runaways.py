@@ -125,6 +125,9 @@ def test_the_tempo_is_the_recordings_own_at_any_rate_and_a_usual_one_where_there
         assert tempo(loaded) == Tempo(0.085 * 22050 / 512, 22050 / 512, learned=False)
     with LoadedVoice(make_voice(baked=False)) as loaded:
         assert tempo(loaded) == Tempo(0.085 * 25, 25.0, learned=False)
+        for version, rate, hop in (("v3", 24000, 256), ("v4", 48000, 480)):  # a code is 3.75 and 4 frames of a mel
+            loaded.model = replace(loaded.model, version=version, rate=rate, hop=hop)
+            assert tempo(loaded) == Tempo(0.085 * 25, 25.0, learned=False)
 
 
 @pytest.mark.parametrize(

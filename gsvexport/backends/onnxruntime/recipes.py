@@ -99,10 +99,11 @@ def quantised(
 
 
 def dynamic(stage: str, features: Sequence[str], products: Sequence[str], floats: Sequence[str]) -> list[GraphPass]:
-    """What follows the float form of a stage in `int8-dynamic`: the MatMuls and Convs `products` on integers, MatMuls
+    """What follows the float form of a stage in `int8-dynamic`: the MatMuls and Convs `products` on integers, those
     with the outputs `floats` in floats, and the weights of all others, which do one row, in blocks."""
     bits, nodes = 7 if saturates(features) else 8, tuple(products)
-    blocks: list[GraphPass] = [MatMulNBits(8, _ACOUSTIC_BLOCK, tuple(floats)), StoreInt8(), StoreFp16()]
+    kept = tuple(floats)
+    blocks: list[GraphPass] = [MatMulNBits(8, _ACOUSTIC_BLOCK, kept), StoreInt8(floats=kept), StoreFp16()]
     last: list[GraphPass] = [OnceASentence()] if stage == _MATCHING else []
     return [IntegerConv(nodes, bits), DynamicRows(nodes, bits), *blocks, *last]
 
