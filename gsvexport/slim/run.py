@@ -15,7 +15,7 @@ from gsvexport.compiler.store import Store
 from gsvexport.errors import InputError
 from gsvexport.files import cache_directory, canonical_json, refuse_existing, sha256_bytes
 from gsvexport.progress import Progress, note
-from gsvexport.slim import codes, distil, encoder, prune, teacher, vocoder
+from gsvexport.slim import codes, distil, encoder, integers, prune, teacher, vocoder
 from gsvexport.slim.recipe import Recipe
 from gsvexport.slim.shape import Shapes, of, refuse, slimmer
 from gsvexport.slim.sparse import masks
@@ -72,7 +72,7 @@ def slim(
     refuse(voice)
     before = of(voice)
     after = slimmer(before, recipe)
-    if after == before and not recipe.sparse.share:
+    if after == before and not recipe.sparse.share and not recipe.integers.bits:
         raise InputError(
             f"recipe '{recipe.name}' changes nothing in this voice: its sizes are too small for these shares",
             fix="ask for less to stay, in a recipe of your own",
@@ -157,6 +157,10 @@ def _student(
         stages = [kept.get(f"dec.{stage}") for stage in range(len(after.sovits.upsample_rates) + 1)]
         loud, synthesizer.dec = synthesizer.dec, vocoder.learn(run, synthesizer, networks[1], stages, lesson)
         synthesizer.dec = synthesizer.dec if better("vocoder") else loud
+    if recipe.integers.bits and train.integer_steps:
+        say("the vocoder learns to be rounded")
+        synthesizer, rounded = integers.rounded(run, synthesizer, lesson, recipe.integers.bits)
+        losses |= rounded
     losses |= {f"recovered.{name}": value for one in found.values() for name, value in one.items()}
     return t2s, synthesizer, losses, stay.share
 

@@ -124,9 +124,10 @@ def nhwc(feeds: Feeds) -> dict[str, Array]:
 
 
 def _names(parts: Sequence[Graph]) -> list[str]:
-    """Segments by the rate at which they compute: "x1" at the frames of the latent. An upsampling begins a segment."""
+    """Segments by the rate at which they compute: "x1" at the frames of the latent. An upsampling begins a segment, and
+    what follows at the same rate is "last"."""
     rates = np.cumprod([rate(part) for part in parts])
-    return [f"x{one}" for one in rates]
+    return [f"x{one}" if not place or one != rates[place - 1] else "last" for place, one in enumerate(rates)]
 
 
 def _chain(runners: Sequence[Runner], feeds: Mapping[str, Array]) -> list[Array]:

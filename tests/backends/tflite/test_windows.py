@@ -64,9 +64,9 @@ def test_windows_keep_every_frame_once_and_look_far_enough(frames_in_all):
 
 def test_a_graph_is_cut_where_its_rate_changes(whole):
     row = segments(whole)
-    assert [rate(one) for one in row] == [1, 2, 4]
-    assert [frames(one) for one in row] == [WINDOW, WINDOW, 2 * WINDOW]
-    assert [one.tensors[one.outputs[0]].name for one in row] == ["x0", "x1", "audio"]
+    assert [rate(one) for one in row] == [1, 2, 4, 1]
+    assert [frames(one) for one in row] == [WINDOW, WINDOW, 2 * WINDOW, 8 * WINDOW]
+    assert [one.tensors[one.outputs[0]].name for one in row] == ["x0", "x1", "x2", "audio"]
     assert sum(map(products, row)) == products(whole)
     assert context(row[0]) == (2, 2)
     assert "ge" in computed(row[0])
