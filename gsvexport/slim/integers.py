@@ -17,6 +17,7 @@ from torch import nn
 from gsvexport.slim import rounding
 from gsvexport.slim.distil import KEEP, LIMIT, Run, words
 from gsvexport.slim.prune import fill, folded, vocoder_groups
+from gsvexport.slim.rounding import Manner
 from gsvexport.slim.teacher import Lesson
 from gsvexport.slim.vocoder import EDGE, FRAMES, crops
 from gsvexport.train import loop
@@ -26,6 +27,8 @@ from gsvexport.voice.networks.vocoder import Generator
 
 _SOUND = {"wave": 0.3, "edge": 0.3, "complex": 1.0, "magnitude": 6.0, "mel": 1.0, "log": 1.0}
 _WATCHED, _LONGEST = 6, 40  # utterances from which ranges come, and frames of one
+_PART = "dec."
+_JUDGED, _HEARD = 6, 80  # utterances by which it is judged, and frames of one
 _EVERY = 100  # steps between two looks at the ranges
 _SEED = 4
 
@@ -54,41 +57,40 @@ def watch(network: Generator, lesson: Lesson) -> rounding.Watch:
     """What the tensors of the float network hold, over some of the lesson."""
     found = rounding.Watch()
     for one in lesson.train[:: max(1, len(lesson.train) // _WATCHED)][:_WATCHED]:
-        rounding.sound(network, one.latent[None, :, :_LONGEST], lesson.ge, found, 0)
+        rounding.sound(network, one.latent[None, :, :_LONGEST], lesson.ge, found, rounding.FLOAT)
     return found
 
 
 def equalised(network: Synthesizer, lesson: Lesson) -> Synthesizer:
     """The same network in float, with the channels of the vocoder's tensors at one size."""
-    tensors = folded(network)
+    tensors, found = folded(network), copy.deepcopy(network)
     rounding.equalise(tensors, vocoder_groups(network.dims, network.dims), watch(network.dec, lesson).peaks)
-    found = copy.deepcopy(network)
-    fill(found, tensors)
+    fill(found.dec, {name[len(_PART) :]: value for name, value in tensors.items() if name.startswith(_PART)})
     return found
 
 
 @torch.no_grad()
-def held_out(network: Generator, point: rounding.Point, bits: int, lesson: Lesson) -> dict[str, float]:
+def held_out(network: Generator, point: rounding.Point, manner: Manner, lesson: Lesson) -> dict[str, float]:
     """Differences of the rounded sound to the teacher's, as `vocoder.held_out`, and of the float one."""
-    loss, sums = SpectralLoss(), dict[str, float]()
-    for one in lesson.held_out:
-        for name, (how, width) in {"integers": (point, bits), "float": (rounding.plain, 0)}.items():
-            made = rounding.sound(network, one.latent[None], lesson.ge, how, width)[:, 0]
-            parts = loss(made, one.audio[None])
+    loss, sums, some = SpectralLoss(), dict[str, float](), lesson.held_out[:_JUDGED]
+    for one in some:
+        for name, (at, how) in {"integers": (point, manner), "float": (rounding.plain, rounding.FLOAT)}.items():
+            made = rounding.sound(network, one.latent[None, :, :_HEARD], lesson.ge, at, how)[:, 0]
+            parts = loss(made, one.audio[None, : made.shape[1]])
             for part in ("mel", "magnitude"):
                 key = f"{name}.{part}"
-                sums[key] = sums.get(key, 0.0) + float(parts[part]) / len(lesson.held_out)
+                sums[key] = sums.get(key, 0.0) + float(parts[part]) / len(some)
     return sums
 
 
-def rounded(run: Run, student: Synthesizer, lesson: Lesson, bits: int) -> tuple[Synthesizer, dict[str, float]]:
+def rounded(run: Run, student: Synthesizer, lesson: Lesson, manner: Manner) -> tuple[Synthesizer, dict[str, float]]:
     """`student` with a vocoder that has learned to be rounded, and its losses before and after; as it was where
     nothing was won."""
     found = equalised(student, lesson)
-    before = held_out(found.dec, Steps(watch(found.dec, lesson).ranges()).point(), bits, lesson)
+    before = held_out(found.dec, Steps(watch(found.dec, lesson).ranges()).point(), manner, lesson)
     run.say(f"rounded: {words(before)}")
-    found.dec, steps = learn(run, found, lesson, bits)
-    after = held_out(found.dec, steps.point(), bits, lesson)
+    found.dec, steps = learn(run, found, lesson, manner)
+    after = held_out(found.dec, steps.point(), manner, lesson)
     losses = {f"cut.{name}": value for name, value in before.items()}
     if after["integers.mel"] >= before["integers.mel"]:
         run.say(f"integers.mel was {before['integers.mel']:.4f} before and {after['integers.mel']:.4f} after: left out")
@@ -96,7 +98,7 @@ def rounded(run: Run, student: Synthesizer, lesson: Lesson, bits: int) -> tuple[
     return found, losses | {f"recovered.{name}": value for name, value in after.items()}
 
 
-def learn(run: Run, student: Synthesizer, lesson: Lesson, bits: int) -> tuple[Generator, Steps]:
+def learn(run: Run, student: Synthesizer, lesson: Lesson, manner: Manner) -> tuple[Generator, Steps]:
     """Train the vocoder with rounding; returns it, and the ranges that its points have at last."""
     settings, schedule = run.train, run.schedule(run.train.integer_steps)
     network, loss = copy.deepcopy(student.dec).requires_grad_(True), SpectralLoss()
@@ -113,18 +115,18 @@ def learn(run: Run, student: Synthesizer, lesson: Lesson, bits: int) -> tuple[Ge
             steps.take(watch(network, lesson).ranges())
         latent, wanted = crops(usable, random, settings.integer_batch, hop)
         frames = latent.shape[2]
-        made = rounding.sound(network, latent, ge, steps.point(kept=number % 2), bits)[:, 0]
+        made = rounding.sound(network, latent, ge, steps.point(kept=number % 2), manner)[:, 0]
         edge = min(EDGE, (frames - 1) // 2) * hop
         parts = loss(made[:, edge : frames * hop - edge], wanted[:, edge : frames * hop - edge])
         total = torch.stack([weight * parts[name] for name, weight in _SOUND.items()]).sum()
         loop.update(optimiser, total, network.parameters(), LIMIT)
-        run.masks.apply_to(network, "dec.")
+        run.masks.apply_to(network, _PART)
         loop.follow(average, network, number, KEEP)
-        run.masks.apply_to(average, "dec.")
+        run.masks.apply_to(average, _PART)
         return {name: parts[name].item() for name in ("wave", "magnitude", "log", "mel")}
 
     def held() -> str:
-        return words(held_out(average, steps.point(), bits, lesson))
+        return words(held_out(average, steps.point(), manner, lesson))
 
     state = loop.State({"student": network, "average": average, "steps": steps}, {"student": optimiser})
     loop.run("integers", run.folder / "integers.pt", schedule, state, step, held, run.say)

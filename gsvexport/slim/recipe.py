@@ -46,9 +46,11 @@ class Sparse:
 
 @dataclass(frozen=True)
 class Integers:
-    """The bits of integers to which the vocoder learns to be rounded; 0 for none."""
+    """The bits of integers to which the vocoder learns to be rounded; 0 for none. `stages` counts its upsamplings from
+    the first on: what follows the last of them stays float."""
 
     bits: int = key(int, default=0)
+    stages: int = key(int, low=1, high=16, default=16)
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,7 @@ class Train:
     vocoder_rate: float = key(float, low=1e-7, high=0.1, default=5e-4)
     prior_rate: float = key(float, low=1e-7, high=0.1, default=5e-4)
     t2s_batch: int = key(int, low=1, high=1024, default=8)
-    integer_steps: int = key(int, low=0, high=10_000_000, default=800)
+    integer_steps: int = key(int, low=0, high=10_000_000, default=2000)
     integer_batch: int = key(int, low=1, high=1024, default=2)
     integer_rate: float = key(float, low=1e-7, high=0.1, default=1e-4)
     vocoder_batch: int = key(int, low=1, high=1024, default=4)

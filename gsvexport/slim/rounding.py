@@ -10,6 +10,7 @@ pass as if nothing were rounded, and stop where a value was cut off (Bengio et a
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -79,16 +80,30 @@ def phased(values: Tensor, rate: int, bits: int) -> Tensor:
     return back.reshape(inputs, outputs, -1)[:, :, :taps]
 
 
-def sound(network: Generator, latent: Tensor, ge: Tensor, point: Point, bits: int) -> Tensor:
+@dataclass(frozen=True)
+class Manner:
+    """What is rounded, and how: the `bits` of weights, 0 for float, and the number of first upsamplings in it."""
+
+    bits: int = 0
+    stages: int = 16
+
+
+FLOAT = Manner()
+
+
+def sound(network: Generator, latent: Tensor, ge: Tensor, point: Point, manner: Manner) -> Tensor:
     """What `network` makes of latent [B, I, F] and ge [B, G, 1]: audio [B, 1, F·hop].
 
     `point` is called with every tensor that an integer graph stores, by a name that begins with that of its group of
-    channels in `gsvexport.slim.prune` and a colon. Weights have `bits`, 0 for float.
+    channels in `gsvexport.slim.prune` and a colon.
     """
+    bits = manner.bits
     x = _conv(network.conv_pre, point("latent", latent), bits)
     cond = _conv(network.cond, point("ge", ge), bits)
     x = point("dec.0:sum", point("dec.0:pre", x) + point("dec.0:cond", cond))
     for stage, up in enumerate(network.ups):
+        if stage == manner.stages:
+            point, bits = plain, 0
         assert isinstance(up, NormedConvTranspose1d)
         x, group = point(f"dec.{stage}:leaky", leaky_relu(x, SLOPE)), f"dec.{stage + 1}"
         shifted = phased(up.weight, up.rate, bits)
