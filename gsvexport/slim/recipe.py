@@ -18,6 +18,7 @@ else:
     import tomli as tomllib
 
 FOLDER = Path(__file__).parent / "recipes"
+SUFFIXES = {"int8": 8}  # what may follow a recipe's name and a "+": the bits that its vocoder learns to be rounded to
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,15 @@ class Sparse:
 
 
 @dataclass(frozen=True)
+class Integers:
+    """The bits of integers to which the vocoder learns to be rounded; 0 for none. `stages` counts its upsamplings from
+    the first on: what follows the last of them stays float."""
+
+    bits: int = key(int, default=0)
+    stages: int = key(int, low=1, high=16, default=16)
+
+
+@dataclass(frozen=True)
 class Data:
     """How much the teacher says: texts to learn from, texts of a held-out part, and phones of one at most."""
 
@@ -54,7 +64,7 @@ class Data:
 
 @dataclass(frozen=True)
 class Train:
-    """Steps and rates of the three trainings. `features` weighs the differences of inner layers, 0 leaves them out."""
+    """Steps and rates of the trainings. `features` weighs the differences of inner layers, 0 leaves them out."""
 
     t2s_steps: int = key(int, low=0, high=10_000_000, default=2000)
     vocoder_steps: int = key(int, low=0, high=10_000_000, default=3000)
@@ -63,6 +73,9 @@ class Train:
     vocoder_rate: float = key(float, low=1e-7, high=0.1, default=5e-4)
     prior_rate: float = key(float, low=1e-7, high=0.1, default=5e-4)
     t2s_batch: int = key(int, low=1, high=1024, default=8)
+    integer_steps: int = key(int, low=0, high=10_000_000, default=2000)
+    integer_batch: int = key(int, low=1, high=1024, default=2)
+    integer_rate: float = key(float, low=1e-7, high=0.1, default=1e-4)
     vocoder_batch: int = key(int, low=1, high=1024, default=4)
     features: float = key(float, low=0, high=100, default=0.5)
 
@@ -76,6 +89,7 @@ class Recipe:
     t2s: T2S
     sovits: Sovits
     sparse: Sparse
+    integers: Integers
     data: Data
     train: Train
 
@@ -90,6 +104,7 @@ class Recipe:
             t2s_steps=part(self.train.t2s_steps),
             vocoder_steps=part(self.train.vocoder_steps),
             prior_steps=part(self.train.prior_steps),
+            integer_steps=part(self.train.integer_steps),
         )
         return replace(self, train=train, data=replace(self.data, texts=part(self.data.texts)))
 
@@ -99,7 +114,14 @@ class Recipe:
         return sha256_bytes(canonical_json({**asdict(self), "name": "", "title": ""}).encode())
 
 
-_PARTS: dict[str, type[Any]] = {"t2s": T2S, "sovits": Sovits, "sparse": Sparse, "data": Data, "train": Train}
+_PARTS: dict[str, type[Any]] = {
+    "t2s": T2S,
+    "sovits": Sovits,
+    "sparse": Sparse,
+    "integers": Integers,
+    "data": Data,
+    "train": Train,
+}
 
 
 def names() -> list[str]:
@@ -108,16 +130,26 @@ def names() -> list[str]:
 
 
 def read_recipe(name: str) -> Recipe:
-    """A built-in recipe by its name, or a TOML file.
+    """A built-in recipe by its name, or a TOML file; with "+int8" behind it, the same with integers at its end.
 
     Raises:
-        InputError: no such recipe; or every unknown key and wrong value, each with its line.
+        InputError: no such recipe or suffix; or every unknown key and wrong value, each with its line.
     """
+    base, plus, suffix = name.rpartition("+")
+    if not plus or Path(name).is_file():
+        return _read(name)
+    if suffix not in SUFFIXES:
+        known = [f"+{one}" for one in SUFFIXES]
+        raise InputError(f"a recipe cannot end in '+{suffix}'{nearest('+' + suffix, known)}", limit=", ".join(known))
+    found = _read(base)
+    return replace(found, name=f"{found.name}+{suffix}", integers=Integers(SUFFIXES[suffix]))
+
+
+def _read(name: str) -> Recipe:
     path = FOLDER / f"{name}.toml" if name in names() else Path(name)
     if path.suffix != ".toml" or not path.is_file():
-        raise InputError(
-            f"there is no recipe '{name}'{nearest(name, names())}", limit=f"{', '.join(names())}, or a .toml file"
-        )
+        allowed = f"{', '.join(names())}, each also with +int8, or a .toml file"
+        raise InputError(f"there is no recipe '{name}'{nearest(name, names())}", limit=allowed)
     try:
         text = read_text(path, LARGEST, mark=True)
         values = tomllib.loads(text)
@@ -150,3 +182,5 @@ def _refuse_all(reader: Reader, parts: dict[str, Any]) -> None:
             reader.problem(one, f"'{last}' = {value:g} is not {allowed}")
     if not 0 <= parts["sparse"].share < 1:
         reader.problem("sparse.share", f"'share' = {parts['sparse'].share:g} leaves nothing; it is below 1")
+    if (bits := parts["integers"].bits) not in (0, *SUFFIXES.values()):
+        reader.problem("integers.bits", f"'bits' = {bits} is not 8, or 0 for none: what the vocoder runs on has 8")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +16,9 @@ from gsvexport.compiler.store import Store
 from gsvexport.errors import InputError
 from gsvexport.files import cache_directory, canonical_json, refuse_existing, sha256_bytes
 from gsvexport.progress import Progress, note
-from gsvexport.slim import codes, distil, encoder, prune, teacher, vocoder
+from gsvexport.slim import codes, distil, encoder, integers, prune, teacher, vocoder
 from gsvexport.slim.recipe import Recipe
+from gsvexport.slim.rounding import Manner
 from gsvexport.slim.shape import Shapes, of, refuse, slimmer
 from gsvexport.slim.sparse import masks
 from gsvexport.slim.write import write
@@ -72,7 +74,7 @@ def slim(
     refuse(voice)
     before = of(voice)
     after = slimmer(before, recipe)
-    if after == before and not recipe.sparse.share:
+    if after == before and not recipe.sparse.share and not recipe.integers.bits:
         raise InputError(
             f"recipe '{recipe.name}' changes nothing in this voice: its sizes are too small for these shares",
             fix="ask for less to stay, in a recipe of your own",
@@ -116,8 +118,11 @@ def _student(
     """The student's networks, its losses, and the share of zeros in what is sparse."""
     chosen = _chosen(before, after, networks, lesson, seed, folder / "cut.pt", say)
     layers, kept = chosen["layers"], chosen["kept"]
-    t2s = prune.smaller_t2s(networks[0], before.t2s, after.t2s, layers, kept)
-    synthesizer = prune.smaller_sovits(networks[1], after.sovits, kept)
+    t2s, synthesizer = (copy.deepcopy(network) for network in networks)
+    if before.t2s != after.t2s:
+        t2s = prune.smaller_t2s(networks[0], before.t2s, after.t2s, layers, kept)
+    if before.sovits != after.sovits:
+        synthesizer = prune.smaller_sovits(networks[1], after.sovits, kept)
     stay = masks([t2s, synthesizer], recipe.sparse.share)
     for network in (t2s, synthesizer):
         stay.apply(network)
@@ -127,9 +132,16 @@ def _student(
         "prior": lambda: encoder.held_out(synthesizer, networks[1], lesson),
         "vocoder": lambda: vocoder.held_out(synthesizer, lesson.held_out, lesson),
     }
-    found = {part: judge() for part, judge in judged.items()}
+    sparse, train = recipe.sparse.share > 0, recipe.train
+    changed = {
+        "t2s": sparse or before.t2s != after.t2s,
+        "prior": sparse or before.sovits.filter != after.sovits.filter,
+        "vocoder": sparse or before.sovits.upsample_initial != after.sovits.upsample_initial,
+    }
+    found = {part: judge() for part, judge in judged.items() if changed[part]}
     losses = {f"cut.{name}": value for one in found.values() for name, value in one.items()}
-    say(note(f"cut: {distil.words(losses)}"))
+    if losses:
+        say(note(f"cut: {distil.words(losses)}"))
 
     def better(part: str) -> bool:
         """Whether recovery helped that part by its first loss; its losses are those of what is taken."""
@@ -142,21 +154,25 @@ def _student(
         return False
 
     run = distil.Run(recipe.train, seed, stay, folder, lambda text: say(note(text)))
-    sparse, train = recipe.sparse.share > 0, recipe.train
-    if train.t2s_steps and (sparse or before.t2s != after.t2s):
+    if train.t2s_steps and changed["t2s"]:
         say("recovery of T2S")
         residual = prune.spread(before.t2s.width, after.t2s.width)
         old, t2s = t2s, codes.learn(run, t2s, networks[0], layers, residual, lesson)
         t2s = t2s if better("t2s") else old
-    if train.prior_steps and (sparse or before.sovits.filter != after.sovits.filter):
+    if train.prior_steps and changed["prior"]:
         say("recovery of the text encoder")
         whole, synthesizer.enc_p = synthesizer.enc_p, encoder.learn(run, synthesizer, networks[1], lesson)
         synthesizer.enc_p = synthesizer.enc_p if better("prior") else whole
-    if train.vocoder_steps and (sparse or before.sovits.upsample_initial != after.sovits.upsample_initial):
+    if train.vocoder_steps and changed["vocoder"]:
         say("recovery of the vocoder")
         stages = [kept.get(f"dec.{stage}") for stage in range(len(after.sovits.upsample_rates) + 1)]
         loud, synthesizer.dec = synthesizer.dec, vocoder.learn(run, synthesizer, networks[1], stages, lesson)
         synthesizer.dec = synthesizer.dec if better("vocoder") else loud
+    if recipe.integers.bits and train.integer_steps:
+        say("the vocoder learns to be rounded")
+        manner = Manner(recipe.integers.bits, recipe.integers.stages)
+        synthesizer, rounded = integers.rounded(run, synthesizer, lesson, manner)
+        losses |= rounded
     losses |= {f"recovered.{name}": value for one in found.values() for name, value in one.items()}
     return t2s, synthesizer, losses, stay.share
 

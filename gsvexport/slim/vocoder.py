@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -17,7 +18,7 @@ from gsvexport.train.vocoder import SpectralLoss
 from gsvexport.voice.networks import Synthesizer
 from gsvexport.voice.networks.vocoder import Generator
 
-_FRAMES, _EDGE = 40, 6  # of a crop, and at each of its ends where it lacks what is beside it
+FRAMES, EDGE = 40, 6  # of a crop, and at each of its ends where it lacks what is beside it
 _SOUND = {"wave": 0.3, "edge": 0.3, "complex": 2.0, "magnitude": 4.0, "mel": 1.0, "log": 0.5}
 _SEED = 2
 
@@ -60,7 +61,7 @@ def learn(
     settings, schedule = run.train, run.schedule(run.train.vocoder_steps)
     network, loss = copy.deepcopy(student.dec), SpectralLoss()
     hop = len(lesson.train[0].audio) // lesson.train[0].latent.shape[1]
-    usable = [one for one in lesson.train if one.latent.shape[1] >= _FRAMES] or lesson.train
+    usable = [one for one in lesson.train if one.latent.shape[1] >= FRAMES] or lesson.train
     average = copy.deepcopy(network)
     optimiser = torch.optim.AdamW(network.parameters(), settings.vocoder_rate, betas=(0.8, 0.99), weight_decay=1e-3)
     ge = lesson.ge.expand(settings.vocoder_batch, -1, -1)
@@ -68,13 +69,9 @@ def learn(
     def step(number: int) -> Mapping[str, float]:
         random, _ = loop.generators(run.seed * 10 + _SEED, number)
         loop.set_rate(optimiser, settings.vocoder_rate * loop.rate(number, schedule.steps, warm=50))
-        chosen = [usable[int(place)] for place in random.integers(len(usable), size=settings.vocoder_batch)]
-        frames = min(_FRAMES, *(one.latent.shape[1] for one in chosen))
-        starts = [int(random.integers(one.latent.shape[1] - frames + 1)) for one in chosen]
-        places = list(zip(chosen, starts, strict=True))
-        latent = torch.stack([one.latent[:, at : at + frames] for one, at in places])
-        wanted = torch.stack([one.audio[at * hop : (at + frames) * hop] for one, at in places])
-        edge = min(_EDGE, (frames - 1) // 2) * hop
+        latent, wanted = crops(usable, random, settings.vocoder_batch, hop)
+        frames = latent.shape[2]
+        edge = min(EDGE, (frames - 1) // 2) * hop
         inner = wanted.new_zeros(())
         with inputs([*list(network.ups)[1:], network.conv_post]) as ours:
             made = network(latent, ge)[:, 0]
@@ -105,12 +102,22 @@ def learn(
     return average.eval()
 
 
+def crops(usable: Sequence[Utterance], random: np.random.Generator, batch: int, hop: int) -> tuple[Tensor, Tensor]:
+    """Latents [B, I, F] and their audio [B, F·hop] from random places of random utterances."""
+    chosen = [usable[int(place)] for place in random.integers(len(usable), size=batch)]
+    frames = min(FRAMES, *(one.latent.shape[1] for one in chosen))
+    starts = [int(random.integers(one.latent.shape[1] - frames + 1)) for one in chosen]
+    places = list(zip(chosen, starts, strict=True))
+    latent = torch.stack([one.latent[:, at : at + frames] for one, at in places])
+    return latent, torch.stack([one.audio[at * hop : (at + frames) * hop] for one, at in places])
+
+
 def measures(network: Synthesizer, lesson: Lesson, count: int, seed: int) -> Iterator[Measure]:
     """Its spectra along random directions, of `count` crops."""
     for place in range(count):
         random, generator = loop.generators(seed * 10 + _SEED, place)
         one = lesson.train[int(random.integers(len(lesson.train)))]
-        frames = min(_FRAMES, one.latent.shape[1])
+        frames = min(FRAMES, one.latent.shape[1])
         start = int(random.integers(one.latent.shape[1] - frames + 1))
         yield partial(_measure, network, one, lesson, start, frames, generator)
 

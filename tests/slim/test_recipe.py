@@ -57,12 +57,13 @@ def test_every_built_in_recipe_fits_a_full_voice(full):
         "prune-30": (17, 512, 16, 352, 544),
         "prune-50": (12, 512, 16, 256, 384),
         "small": (18, 448, 14, 384, 576),
+        "int8": (24, 512, 16, 512, 768),
         "sparse-50": (24, 512, 16, 512, 768),
         "sparse-70": (24, 512, 16, 512, 768),
         "tiny": (12, 384, 12, 256, 384),
     }
     assert full.parameters == (77_606_402, 42_389_633)
-    assert {name: one.parameters for name, one in found.items() if not name.startswith("sparse")} == {
+    assert {name: one.parameters for name, one in found.items() if not name.startswith(("sparse", "int8"))} == {
         "prune-30": (55_539_714, 31_766_939),
         "prune-50": (39_777_794, 26_322_689),
         "small": (45_162_434, 33_500_449),
@@ -78,6 +79,7 @@ def test_every_built_in_recipe_fits_a_full_voice(full):
         ("[sovits]\nchannels = -0.5", "2: 'channels' = -0.5 leaves nothing"),
         ("[sovits]\nchannels = 256", "2: 'channels' = 256 is not a share up to 1"),
         ("[t2s]\nwidth = 384.5", "2: 'width' = 384.5 is not a share up to 1 or a whole number above it"),
+        ("[integers]\nbits = 4", "2: 'bits' = 4 is not 8, or 0 for none"),
         ("[t2s]\nlayer = 12", "unknown key 'layer' in [t2s]; did you mean 'layers'?"),
         ("[train]\nt2s_steps = -1", "'t2s_steps' = -1 is not between 0"),
         ("[t2s]\nwidth = 'half'", "'width' takes a number"),
@@ -98,6 +100,26 @@ def test_an_unknown_recipe_names_the_known_ones():
         read_recipe("prune30")
     assert "did you mean 'prune-30'" in str(error.value)
     assert ", ".join(names()) in str(error.value)
+
+
+def test_integers_may_follow_any_recipe(tmp_path):
+    one, both = read_recipe("tiny"), read_recipe("tiny+int8")
+    assert replace(both, name="tiny", integers=one.integers) == one
+    assert (both.name, both.integers.bits, one.integers.bits) == ("tiny+int8", 8, 0)
+    assert one.digest != both.digest
+    path = tmp_path / "a+int8"
+    (tmp_path / "mine.toml").write_text("[t2s]\nlayers = 0.5")
+    assert read_recipe(f"{tmp_path / 'mine.toml'}+int8").name == "mine+int8"
+    (tmp_path / "a+b.toml").write_text("[t2s]\nlayers = 0.5")
+    assert read_recipe(str(tmp_path / "a+b.toml")).integers.bits == 0
+    for name, told in (
+        ("tiny+int4", "a recipe cannot end in '+int4'; did you mean '+int8'?"),
+        ("tine+int8", "there is no recipe 'tine'; did you mean 'tiny'"),
+        (str(path), "there is no recipe"),
+    ):
+        with pytest.raises(InputError) as error:
+            read_recipe(name)
+        assert told in str(error.value)
 
 
 @pytest.mark.parametrize(

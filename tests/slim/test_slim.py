@@ -2,12 +2,14 @@
 
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from gsvexport.calibrate.ranges import Estimator
 from gsvexport.cli import run
 from gsvexport.compiler.build import build, source_of
 from gsvexport.compiler.inputs import open_voice
@@ -18,7 +20,7 @@ from gsvexport.errors import EnvironmentProblem, InputError, VoiceError
 from gsvexport.report.stored import read_stored
 from gsvexport.runtime.pipeline import load
 from gsvexport.slim import prune
-from gsvexport.slim.recipe import read_recipe
+from gsvexport.slim.recipe import T2S, Integers, Sovits, read_recipe
 from gsvexport.slim.run import slim
 from gsvexport.slim.shape import of, slimmer
 from gsvexport.slim.write import write
@@ -103,6 +105,30 @@ def test_a_smaller_voice_is_a_voice(made, teacher, tmp_path):
     source = write_source(voice, tmp_path / "source")
     with load(source.path, threads=1) as small:
         assert np.isfinite(small.synthesize(phones=[20, 30, 40], max_tokens=12).samples).all()
+
+
+def test_a_vocoder_that_learned_to_be_rounded_is_all_that_differs(made, teacher, recipe, tmp_path, monkeypatch):
+    _, folder = made
+    monkeypatch.setenv("GSVEXPORT_CACHE", str(folder / "cache"))
+    monkeypatch.setattr("gsvexport.slim.rounding.Estimator", lambda _: Estimator("minmax"))
+    train = replace(recipe.train, integer_steps=2, integer_batch=1, integer_rate=1e-5)
+    whole = replace(recipe, name="int8", t2s=T2S(), sovits=Sovits(), integers=Integers(8), train=train)
+    found = slim(teacher, whole, tmp_path / "round", work=folder / "work")
+    assert found.before == found.after
+    voice, old = read_voice(tmp_path / "round"), read_voice(teacher)
+    for one, other in ((voice.gpt, old.gpt), (voice.sovits, old.sovits)):
+        assert one.tensors.keys() == other.tensors.keys()
+        changed = {name for name, value in one.tensors.items() if not np.array_equal(value, other.tensors[name])}
+        assert {name.partition(".")[0] for name in changed} <= {"dec"}
+    told = read_profile(tmp_path / "round").slim
+    assert told.recipe == "int8"
+    assert {"cut.integers.mel", "cut.float.mel", "recovered.integers.mel", "recovered.float.mel"} <= told.losses.keys()
+    assert not [name for name in told.losses if "t2s" in name or "prior" in name]
+    ours, theirs = (load_networks(one)[1] for one in (voice, old))
+    latent, ge = torch.randn(1, old.acoustics.inter, 9), torch.zeros(1, old.acoustics.gin, 1)
+    with torch.no_grad():
+        apart = (ours.vocoder(latent, ge) - theirs.vocoder(latent, ge)).abs().max()
+    assert 0 < apart < 0.05  # half-precision files, and two small steps
 
 
 def test_a_student_is_compared_with_its_teacher(made, teacher, tmp_path, monkeypatch):

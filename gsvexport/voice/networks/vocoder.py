@@ -10,8 +10,8 @@ from gsvexport.stages import MEL_BANDS
 from gsvexport.voice.dims import SovitsDims
 from gsvexport.voice.networks.layers import NormedConv1d, NormedConvTranspose1d
 
-_SLOPE = 0.1
-_LAST_SLOPE = 0.01  # upstream leaves the last one at torch's default
+SLOPE = 0.1
+LAST_SLOPE = 0.01  # upstream leaves the last one at torch's default
 
 
 class Generator(nn.Module):
@@ -43,10 +43,10 @@ class Generator(nn.Module):
         if not self.mel:
             x = x + self.cond(ge)
         for stage, up in enumerate(self.ups):
-            x = up(leaky_relu(x, _SLOPE))
+            x = up(leaky_relu(x, SLOPE))
             branches = self.resblocks[stage * self.branches : (stage + 1) * self.branches]
             x = torch.stack([branch(x) for branch in branches]).mean(dim=0)
-        return torch.tanh(self.conv_post(leaky_relu(x, _LAST_SLOPE)))
+        return torch.tanh(self.conv_post(leaky_relu(x, LAST_SLOPE)))
 
 
 class _ResBlock1(nn.Module):
@@ -59,7 +59,7 @@ class _ResBlock1(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         for dilated, plain in zip(self.convs1, self.convs2, strict=True):
-            x = x + plain(leaky_relu(dilated(leaky_relu(x, _SLOPE)), _SLOPE))
+            x = x + plain(leaky_relu(dilated(leaky_relu(x, SLOPE)), SLOPE))
         return x
 
 
@@ -72,5 +72,5 @@ class _ResBlock2(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         for dilated in self.convs:
-            x = x + dilated(leaky_relu(x, _SLOPE))
+            x = x + dilated(leaky_relu(x, SLOPE))
         return x

@@ -1,0 +1,134 @@
+"""Integer-aware fine-tuning: the vocoder learns to sound like itself with the rounding of 8-bit integers in it.
+
+What hisses in eight bits are the layers near the rate of the sound, above all in pauses, where steps that fit a vowel
+are coarse. So the whole vocoder is rounded from the first step on (`gsvexport.slim.rounding`), and its weights move
+until the sound is the teacher's again. In every second step one crop stays float: what is no integer on some device has
+to sound the same. Ranges are observed anew now and then, as the backends will calibrate them.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+
+import torch
+from torch import nn
+
+from gsvexport.slim import rounding
+from gsvexport.slim.distil import KEEP, LIMIT, Run, words
+from gsvexport.slim.prune import fill, folded, vocoder_groups
+from gsvexport.slim.rounding import Manner
+from gsvexport.slim.teacher import Lesson
+from gsvexport.slim.vocoder import EDGE, FRAMES, crops
+from gsvexport.train import loop
+from gsvexport.train.vocoder import SpectralLoss
+from gsvexport.voice.networks import Synthesizer
+from gsvexport.voice.networks.vocoder import Generator
+
+_SOUND = {"wave": 0.3, "edge": 0.3, "complex": 1.0, "magnitude": 6.0, "mel": 1.0, "log": 1.0}
+_WATCHED, _LONGEST = 6, 40  # utterances from which ranges come, and frames of one
+_PART = "dec."
+_JUDGED, _HEARD = 6, 80  # utterances by which it is judged, and frames of one
+_EVERY = 100  # steps between two looks at the ranges
+_SEED = 4
+
+
+class Steps(nn.Module):
+    """Ranges of all points, in a form that checkpoints keep: float64 [points, 2]."""
+
+    def __init__(self, found: rounding.Ranges) -> None:
+        super().__init__()
+        self.names = list(found)
+        self.register_buffer("ranges", torch.tensor(list(found.values()), dtype=torch.float64))
+
+    def take(self, found: rounding.Ranges) -> None:
+        """Hold other ranges of the same points."""
+        self.get_buffer("ranges").copy_(torch.tensor([found[name] for name in self.names], dtype=torch.float64))
+
+    def point(self, kept: int = 0) -> rounding.Point:
+        """Rounds over these ranges, see `rounding.rounded`."""
+        rows = self.get_buffer("ranges").tolist()
+        found = {name: (low, high) for name, (low, high) in zip(self.names, rows, strict=True)}
+        return rounding.rounded(found, kept)
+
+
+@torch.no_grad()
+def watch(network: Generator, lesson: Lesson) -> rounding.Watch:
+    """What the tensors of the float network hold, over some of the lesson."""
+    found = rounding.Watch()
+    for one in lesson.train[:: max(1, len(lesson.train) // _WATCHED)][:_WATCHED]:
+        rounding.sound(network, one.latent[None, :, :_LONGEST], lesson.ge, found, rounding.FLOAT)
+    return found
+
+
+def equalised(network: Synthesizer, lesson: Lesson) -> Synthesizer:
+    """The same network in float, with the channels of the vocoder's tensors at one size."""
+    tensors, found = folded(network), copy.deepcopy(network)
+    rounding.equalise(tensors, vocoder_groups(network.dims, network.dims), watch(network.dec, lesson).peaks)
+    fill(found.dec, {name[len(_PART) :]: value for name, value in tensors.items() if name.startswith(_PART)})
+    return found
+
+
+@torch.no_grad()
+def held_out(network: Generator, point: rounding.Point, manner: Manner, lesson: Lesson) -> dict[str, float]:
+    """Differences of the rounded sound to the teacher's, as `vocoder.held_out`, and of the float one."""
+    loss, sums, some = SpectralLoss(), dict[str, float](), lesson.held_out[:_JUDGED]
+    for one in some:
+        for name, (at, how) in {"integers": (point, manner), "float": (rounding.plain, rounding.FLOAT)}.items():
+            made = rounding.sound(network, one.latent[None, :, :_HEARD], lesson.ge, at, how)[:, 0]
+            parts = loss(made, one.audio[None, : made.shape[1]])
+            for part in ("mel", "magnitude"):
+                key = f"{name}.{part}"
+                sums[key] = sums.get(key, 0.0) + float(parts[part]) / len(some)
+    return sums
+
+
+def rounded(run: Run, student: Synthesizer, lesson: Lesson, manner: Manner) -> tuple[Synthesizer, dict[str, float]]:
+    """`student` with a vocoder that has learned to be rounded, and its losses before and after; as it was where
+    nothing was won."""
+    found = equalised(student, lesson)
+    before = held_out(found.dec, Steps(watch(found.dec, lesson).ranges()).point(), manner, lesson)
+    run.say(f"rounded: {words(before)}")
+    found.dec, steps = learn(run, found, lesson, manner)
+    after = held_out(found.dec, steps.point(), manner, lesson)
+    losses = {f"cut.{name}": value for name, value in before.items()}
+    if after["integers.mel"] >= before["integers.mel"]:
+        run.say(f"integers.mel was {before['integers.mel']:.4f} before and {after['integers.mel']:.4f} after: left out")
+        found, after = student, before
+    return found, losses | {f"recovered.{name}": value for name, value in after.items()}
+
+
+def learn(run: Run, student: Synthesizer, lesson: Lesson, manner: Manner) -> tuple[Generator, Steps]:
+    """Train the vocoder with rounding; returns it, and the ranges that its points have at last."""
+    settings, schedule = run.train, run.schedule(run.train.integer_steps)
+    network, loss = copy.deepcopy(student.dec).requires_grad_(True), SpectralLoss()
+    average, steps = copy.deepcopy(network), Steps(watch(network, lesson).ranges())
+    hop = len(lesson.train[0].audio) // lesson.train[0].latent.shape[1]
+    usable = [one for one in lesson.train if one.latent.shape[1] >= FRAMES] or lesson.train
+    optimiser = torch.optim.AdamW(network.parameters(), settings.integer_rate, betas=(0.8, 0.99), weight_decay=0)
+    ge = lesson.ge.expand(settings.integer_batch, -1, -1)
+
+    def step(number: int) -> Mapping[str, float]:
+        random, _ = loop.generators(run.seed * 10 + _SEED, number)
+        loop.set_rate(optimiser, settings.integer_rate * loop.rate(number, schedule.steps, warm=50))
+        if number % _EVERY == 0:
+            steps.take(watch(network, lesson).ranges())
+        latent, wanted = crops(usable, random, settings.integer_batch, hop)
+        frames = latent.shape[2]
+        made = rounding.sound(network, latent, ge, steps.point(kept=number % 2), manner)[:, 0]
+        edge = min(EDGE, (frames - 1) // 2) * hop
+        parts = loss(made[:, edge : frames * hop - edge], wanted[:, edge : frames * hop - edge])
+        total = torch.stack([weight * parts[name] for name, weight in _SOUND.items()]).sum()
+        loop.update(optimiser, total, network.parameters(), LIMIT)
+        run.masks.apply_to(network, _PART)
+        loop.follow(average, network, number, KEEP)
+        run.masks.apply_to(average, _PART)
+        return {name: parts[name].item() for name in ("wave", "magnitude", "log", "mel")}
+
+    def held() -> str:
+        return words(held_out(average, steps.point(), manner, lesson))
+
+    state = loop.State({"student": network, "average": average, "steps": steps}, {"student": optimiser})
+    loop.run("integers", run.folder / "integers.pt", schedule, state, step, held, run.say)
+    steps.take(watch(average, lesson).ranges())
+    return average.requires_grad_(False).eval(), steps
