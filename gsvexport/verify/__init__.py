@@ -143,10 +143,10 @@ def verify_voice(
             dropped = [stage for stage in CLONING_STAGES if stage not in voice.stages]  # their results are baked
             live = [case for case in made.result() if case.stage not in dropped]
             compared = checks.compare(voice, live, gates, SOURCE, say)
-            if _near(compared) and (sizes := said(voice.model, MORE)):
+            if _near(compared) and (others := said(voice.model, MORE)):
                 say("near a limit: running the source on more sentences")
                 first = len(LIVE) + MORE.start - SAID.start
-                more = beside.start(golden.cases, beside.stopping(source), sizes, first=first)
+                more = beside.start(golden.cases, beside.stopping(source), others, first=first)
                 live += [case for case in more.result() if case.stage not in dropped]
                 compared = checks.compare(voice, live, gates, SOURCE, say)
             found += compared
