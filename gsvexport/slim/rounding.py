@@ -124,21 +124,20 @@ def _conv(module: nn.Module, x: Tensor, bits: int) -> Tensor:
     )
 
 
-def _branch(block: nn.Module, name: str, group: str, x: Tensor, point: Point, bits: int) -> list[Tensor]:
+def _branch(block: Any, name: str, group: str, x: Tensor, point: Point, bits: int) -> list[Tensor]:
     """What a residual block adds to x, term by term."""
     terms: list[Tensor] = []
-    pairs = list(zip(block.convs1, block.convs2, strict=True)) if hasattr(block, "convs1") else block.convs
-    for place, one in enumerate(pairs):
+    paired = hasattr(block, "convs1")  # kind "1"
+    pairs = zip(block.convs1, block.convs2, strict=True) if paired else ((None, one) for one in block.convs)
+    for place, (first, last) in enumerate(pairs):
         at = f"{group}:{name}.{place}"
         if place:
             x = point(f"{at}.sum", x + terms[-1])
         y = point(f"{at}.leaky", leaky_relu(x, SLOPE))
-        if isinstance(one, tuple):
-            inner = f"{name}.{place}:"
-            y = point(f"{inner}conv", _conv(one[0], y, bits))
-            y = point(f"{inner}leaky", leaky_relu(y, SLOPE))
-            one = one[1]
-        terms.append(point(f"{at}.conv", _conv(one, y, bits)))
+        if first is not None:
+            y = point(f"{name}.{place}:conv", _conv(first, y, bits))
+            y = point(f"{name}.{place}:leaky", leaky_relu(y, SLOPE))
+        terms.append(point(f"{at}.conv", _conv(last, y, bits)))
     return terms
 
 

@@ -118,7 +118,7 @@ def _student(
     """The student's networks, its losses, and the share of zeros in what is sparse."""
     chosen = _chosen(before, after, networks, lesson, seed, folder / "cut.pt", say)
     layers, kept = chosen["layers"], chosen["kept"]
-    t2s, synthesizer = (copy.deepcopy(network) for network in networks)
+    t2s, synthesizer = copy.deepcopy(networks)
     if before.t2s != after.t2s:
         t2s = prune.smaller_t2s(networks[0], before.t2s, after.t2s, layers, kept)
     if before.sovits != after.sovits:
