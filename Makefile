@@ -136,7 +136,7 @@ native-tools: .venv/.compile
 native-test-sanitized: .venv/.dev
 	GSV_NATIVE_FLAGS="-O1 -g1 -D_GLIBCXX_ASSERTIONS -fsanitize=address,undefined -fno-sanitize-recover=undefined" \
 		LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libubsan.so)" ASAN_OPTIONS=detect_leaks=0 \
-		$(BIN)/python -m pytest -rs tests/native -k "not examples"
+		$(BIN)/python -m pytest -rs tests/native -k "not examples and not page and not too_old"
 
 # libFuzzer for NATIVE_FUZZ seconds on each reader; what it has found stays in build/native-fuzz/NAME.
 NATIVE_FUZZ ?= 60

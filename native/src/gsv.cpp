@@ -193,6 +193,7 @@ gsv_status gsv_open(const char* folder, const gsv_open_options* options, gsv_voi
         gsv_open_options all = merged(options, gsv_open_options_init);
         if (all.threads < 0)
             throw gsv::Error(GSV_INPUT, "threads is " + std::to_string(all.threads)).limit("0 (all) or more");
+        gsv::check_library();  // before there is anything of ONNX Runtime's to be destroyed
         *voice = new gsv_voice(std::string(folder), all.threads, all.any_machine != 0, all.sizes_only != 0);
     });
 }

@@ -46,7 +46,6 @@ std::vector<float> values(const Ort::Value& from) {
 }
 
 Voice::Voice(const std::string& folder, int threads, bool any_machine, bool sizes_only) {
-    check_library();
     artifact_ = read_artifact(folder, any_machine, sizes_only);
     read_constants();
     env_ = Ort::Env(ORT_LOGGING_LEVEL_FATAL, "gsv");

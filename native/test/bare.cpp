@@ -1,4 +1,4 @@
-// bare FOLDER PHONES PROMPT CODES [THREADS]: ONNX Runtime alone at the work of one sentence, on zeros, and its peak of
+// bare FOLDER PHONES PROMPT CODES CHANNELS [THREADS]: ONNX Runtime alone at the work of one sentence, on zeros, and its peak of
 // memory: what a program has to have that runs these graphs. What gsvsay takes beyond it is its own.
 #include <onnxruntime_cxx_api.h>
 #include <sys/resource.h>
@@ -9,13 +9,17 @@
 #include <vector>
 
 int main(int count, char** words) {
-    if (count < 5) return std::fputs("bare FOLDER PHONES PROMPT CODES [THREADS]\n", stderr), 2;
-    const int64_t phones = std::atoi(words[2]), prompt = std::atoi(words[3]), codes = std::atoi(words[4]);
-    const int threads = count > 5 ? std::atoi(words[5]) : 1;
+    if (count < 6) return std::fputs("bare FOLDER PHONES PROMPT CODES CHANNELS [THREADS]\n", stderr), 2;
+    const int64_t phones = std::atoi(words[2]), prompt = std::atoi(words[3]), codes = std::atoi(words[4]),
+                  channels = std::atoi(words[5]);
+    const int threads = count > 6 ? std::atoi(words[6]) : 1;
     // The length of an axis that a graph leaves open, by the name of its input.
-    auto length = [&](const std::string& name) {
+    auto length = [&](const std::string& name, size_t axis) {
+        if (axis == 0) return int64_t{1};
+        if (axis == 1 && (name == "noise" || name == "latent")) return channels;
         if (name == "prompt") return prompt;
         if (name == "codes") return codes;
+        if (name == "ge") return int64_t{axis == 1 ? 512 : 1};  // of v1 and v2
         if (name == "noise" || name == "latent") return 2 * codes;
         return name.rfind("keys", 0) == 0 || name.rfind("values", 0) == 0 ? phones + prompt + codes : phones;
     };
@@ -41,7 +45,8 @@ int main(int count, char** words) {
             auto type = session.GetInputTypeInfo(i);
             auto told = type.GetTensorTypeAndShapeInfo();
             std::vector<int64_t> shape = told.GetShape();
-            for (int64_t& one : shape) one = one < 0 ? length(names.back()) : one;
+            for (size_t axis = 0; axis < shape.size(); ++axis)
+                if (shape[axis] < 0) shape[axis] = length(names.back(), axis);
             size_t bytes = told.GetElementType() == ONNX_TENSOR_ELEMENT_DATA_TYPE_INT64 ? 8 : 4;
             for (int64_t one : shape) bytes *= static_cast<size_t>(one);
             held.emplace_back(bytes);
