@@ -7,6 +7,7 @@ backend offers is had from here. A new backend is a new folder and nothing else.
 from __future__ import annotations
 
 import difflib
+import functools
 import importlib
 import pkgutil
 import sys
@@ -42,7 +43,12 @@ __all__ = ["Backend", "Needs", "Opener", "Session"]
 
 def names() -> tuple[str, ...]:
     """The backends of this release, sorted. A name out of an artifact is looked for among them: it is no path."""
-    return tuple(sorted(one.name for one in pkgutil.iter_modules(__path__) if one.ispkg))
+    return _names(tuple(__path__))
+
+
+@functools.cache
+def _names(folders: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(sorted(one.name for one in pkgutil.iter_modules(folders) if one.ispkg))
 
 
 def declared(name: str) -> Backend:

@@ -264,9 +264,9 @@ def _verify(used: Sequence[str], against: Sequence[str]) -> Step:
         return Step(NO, "no such backend")
     stands_in = [name for name in used if emulated(name)]
     session = _lacking([name for name in used if name not in stands_in], "session")
-    stood = _lacking(stands_in, "emulation")
-    if missing := [*session.missing, *stood.missing]:
-        return Step(NO, f"missing: {', '.join(missing)}", session.fix or stood.fix)
+    instead = _lacking(stands_in, "emulation")
+    if missing := [*session.missing, *instead.missing]:
+        return Step(NO, f"missing: {', '.join(missing)}", session.fix or instead.fix)
     if unjudged := next((name for name in stands_in if declared(name).compiler is None), None):
         found = emulation(unjudged)
         assert found is not None

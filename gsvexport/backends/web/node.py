@@ -52,7 +52,12 @@ class Node:
         """
         with self._turn:
             late = threading.Event()
-            timer = threading.Timer(self._seconds, lambda: (late.set(), self._process.kill()))
+
+            def stop() -> None:
+                late.set()
+                self._process.kill()
+
+            timer = threading.Timer(self._seconds, stop)
             timer.daemon = True
             timer.start()
             try:

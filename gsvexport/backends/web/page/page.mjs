@@ -5,11 +5,12 @@ import {filled, Phones, shown} from './phrases.mjs';
 import {Player} from './player.mjs';
 import {wav} from './wav.mjs';
 
-const MOST_THREADS = 4; // more than that gains nothing for networks of this size
+const MOST_THREADS = 4; // more than that gains nothing for networks of this size; one core is left to everything else
 // WebAssembly that has one SIMD instruction (i32x4.splat).
 const SIMD = Uint8Array.of(0, 97, 115, 109, 1, 0, 0, 0, 1, 5, 1, 96, 0, 1, 123, 3, 2, 1, 0, 10, 8, 1, 6, 0, 65, 0, 253, 17, 11);
 const at = id => document.getElementById(id);
-const shared = globalThis.crossOriginIsolated, threads = shared ? Math.min(MOST_THREADS, navigator.hardwareConcurrency || 1) : 1;
+const shared = globalThis.crossOriginIsolated, cores = navigator.hardwareConcurrency || 1;
+const threads = shared ? Math.max(1, Math.min(MOST_THREADS, cores - 1)) : 1;
 const state = {site: null, phones: null, worker: null, opened: null, player: null, pieces: [], done: 0, waiting: null, manner: {}};
 globalThis.page = state; // for whoever embeds it: `manner` are settings of Voice.say that the page does not show
 
@@ -116,7 +117,7 @@ function facts() {
   const rows = {
     Voice: `${state.site.name}, ${rate} Hz`,
     Runtime: `onnxruntime-web ${state.site.version}`,
-    Threads: `${threads} of ${navigator.hardwareConcurrency || 1}`,
+    Threads: `${threads} on ${cores} cores`,
     Stages: Object.entries(providers).map(([stage, where]) => `${stage} ${where}`).join(', '),
   };
   at('facts').replaceChildren(...Object.entries(rows).flatMap(([name, value]) => {
