@@ -131,8 +131,9 @@ def table(rows: Sequence[Row], texts: int) -> str:
             some = [row for row in _of(rows, place, texts) if row.artifact == name]
             if not some:
                 continue
-            wer = _wer([row.errors for row in some], some)
-            exact = sum(row.errors == 0 for row in some) if wer.n else "-"
+            listened = [row for row in some if row.words]
+            wer = _wer([row.errors for row in listened], listened)
+            exact = f"{sum(row.errors == 0 for row in listened)} of {wer.n}"
             known = [row.p808 for row in some if row.p808 is not None]
             quality = f"{np.mean(known):.2f}" if known else "-"
             low, middle, high = np.percentile([row.seconds / row.suggested for row in some], (5, 50, 95))
@@ -155,9 +156,9 @@ def differences(rows: Sequence[Row], texts: int) -> str:
             pairs = [(before, row) for row in found if (before := first.get((row.sentence, row.seed)))]
             if not pairs:
                 continue
-            some = [row for _, row in pairs]
-            sentences = [row.sentence for row in some]
-            wer = _wer([row.errors - before.errors for before, row in pairs], some)
+            sentences = [row.sentence for _, row in pairs]
+            listened = [(before, row) for before, row in pairs if before.words and row.words]
+            wer = _wer([row.errors - before.errors for before, row in listened], [row for _, row in listened])
             both = [(one.p808, row.p808, row.sentence) for one, row in pairs if one.p808 and row.p808]
             quality = estimate([after - before for before, after, _ in both], clusters=[place for *_, place in both])
             length = estimate([math.log(row.seconds / before.seconds) for before, row in pairs], clusters=sentences)
