@@ -268,17 +268,14 @@ def test_its_page_names_every_command_that_helps(machine, capsys, monkeypatch):
     assert max(map(len, out.splitlines())) <= 100
 
 
-def test_it_imports_nothing_heavy_and_answers_at_once():
-    resource = pytest.importorskip("resource")
+def test_it_imports_nothing_heavy():
     code = (
         "import sys; from gsvexport import cli; cli.run(['doctor']); cli.run(['doctor', '--json']);"
         "print(*sorted({name.partition('.')[0] for name in sys.modules}), file=sys.stderr)"
     )
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT, env=os.environ
     )
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
     heavy = {
         "numpy",
         "onnx",
@@ -292,4 +289,3 @@ def test_it_imports_nothing_heavy_and_answers_at_once():
         "pesq",
     }
     assert not heavy & set(done.stderr.splitlines()[-1].split())
-    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 2  # of processor, for both of them
