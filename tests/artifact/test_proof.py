@@ -32,4 +32,5 @@ def test_no_backend_claims_the_device():
         "qnn": Proof.EMULATED,
         "tensorrt": Proof.RUNTIME,
         "tflite": Proof.RUNTIME,
+        "web": Proof.RUNTIME,
     }
