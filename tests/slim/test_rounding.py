@@ -147,6 +147,7 @@ def test_rounding_is_what_the_backend_computes(sovits, lesson, brief):
     assert {one for one in theirs if not one.endswith("/low") and "/for/" not in one} <= met
 
 
+@pytest.mark.thorough  # tests/train kills the loop itself
 def test_learning_goes_on_after_a_kill_with_equal_numbers(sovits, lesson, tmp_path, brief):
     train, found = Train(integer_steps=4, integer_batch=2), integers.equalised(sovits, lesson)
 

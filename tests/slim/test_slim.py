@@ -128,7 +128,7 @@ def test_a_vocoder_that_learned_to_be_rounded_is_all_that_differs(made, teacher,
     latent, ge = torch.randn(1, old.acoustics.inter, 9), torch.zeros(1, old.acoustics.gin, 1)
     with torch.no_grad():
         apart = (ours.vocoder(latent, ge) - theirs.vocoder(latent, ge)).abs().max()
-    assert 0 < apart < 0.05  # half-precision files, and two small steps
+    assert apart < 0.05  # half-precision files, and two small steps, or none: they are kept where they helped
 
 
 def test_a_student_is_compared_with_its_teacher(made, teacher, tmp_path, monkeypatch):

@@ -124,7 +124,9 @@ def _fetch(target: Path, say: Say) -> None:
     with tempfile.TemporaryDirectory() as work:
         line = [npm, "pack", pinned().name, "--ignore-scripts", "--pack-destination", work]
         try:
-            done = subprocess.run(line, cwd=work, capture_output=True, text=True, timeout=_SECONDS, check=False)
+            done = subprocess.run(
+                line, cwd=work, capture_output=True, encoding="utf-8", errors="replace", timeout=_SECONDS, check=False
+            )
         except subprocess.TimeoutExpired as error:
             raise EnvironmentProblem(f"npm did not fetch {pinned().name} in {_SECONDS:.0f} s", fix=offline) from error
         packed = next(Path(work).glob("*.tgz"), None)

@@ -110,5 +110,5 @@ def write(
     content = {name: sha256_file(folder / name) for name in page}
     site["cache"] = f"gsvexport-{sha256_bytes(canonical_json({**site, 'content': content}).encode())[:16]}"
     (folder / SITE).write_bytes(canonical_json(site).encode())
-    (folder / README).write_text(_TEXT.format(name=model.name, version=pinned.version), encoding="utf-8")
+    (folder / README).write_bytes(_TEXT.format(name=model.name, version=pinned.version).encode())
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
