@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gsvexport.backends.qnn.chips import ABOUT, Chip
-from gsvexport.errors import BackendError, InputError
+from gsvexport.errors import BackendError
+from gsvexport.system.patience import seconds_of
 
 Array = NDArray[Any]
 Say = Callable[[str], None]
@@ -27,22 +28,6 @@ SECONDS = 1800.0  # a full-size vocoder took 120 s on a machine that others used
 _EVERY = 10.0  # seconds between two words of progress
 _KEPT = 12  # lines of the compiler's words that an error shows
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
-
-
-def limit() -> float:
-    """Seconds that a compilation, or a run in the emulation, may take.
-
-    Raises:
-        InputError: the environment says no number.
-    """
-    text = os.environ.get(VARIABLE)
-    try:
-        found = SECONDS if text is None else float(text)
-    except ValueError:
-        found = 0.0
-    if not 0 < found < float("inf"):
-        raise InputError(f"{VARIABLE} is {text!r}", limit="seconds, more than 0", fix=f"unset {VARIABLE}")
-    return found
 
 
 def compile_for(graph: Path, context: Path, chip: Chip, say: Say) -> str:
@@ -98,7 +83,7 @@ def about(context: Path) -> str:
 
 def _ask(arguments: Sequence[str], chip: Chip, doing: str, say: Say) -> None:
     """Run the child to its end, or kill it with all that it started."""
-    seconds, started = limit(), time.monotonic()
+    seconds, started = seconds_of(VARIABLE, SECONDS), time.monotonic()
     options = [f"{name}={value}" for name, value in chip.options.items()]
     with tempfile.TemporaryFile() as output:
         process = subprocess.Popen(

@@ -10,7 +10,6 @@ import csv
 import difflib
 import functools
 import importlib.metadata
-import os
 import re
 import subprocess
 import sys
@@ -23,8 +22,9 @@ from typing import Any
 from gsvexport.backends.tflite.edgetpu import foreign
 from gsvexport.backends.tflite.flatbuffer import load
 from gsvexport.backends.tflite.session import Part
-from gsvexport.errors import ArtifactError, BackendError, EnvironmentProblem, InputError
+from gsvexport.errors import ArtifactError, BackendError, EnvironmentProblem
 from gsvexport.files import canonical_json, sha256_file
+from gsvexport.system.patience import seconds_of
 from gsvexport.untrusted import reading, schema
 
 if sys.version_info >= (3, 11):
@@ -262,7 +262,7 @@ def _table(folder: Path, pattern: str) -> list[dict[str, str]]:
 
 
 def _ask(arguments: tuple[str, ...], file: str, chip: Chip) -> None:
-    seconds = _limit()
+    seconds = seconds_of(VARIABLE, SECONDS)
     command = [*COMMAND, *arguments]
     try:
         done = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace", timeout=seconds)
@@ -273,14 +273,3 @@ def _ask(arguments: tuple[str, ...], file: str, chip: Chip) -> None:
         code = f"died of signal {-done.returncode}" if done.returncode < 0 else f"failed with code {done.returncode}"
         said = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()]
         raise BackendError(f"{file}: Vela {code} for {chip.name}", problems=said[-_KEPT:])
-
-
-def _limit() -> float:
-    text = os.environ.get(VARIABLE)
-    try:
-        found = SECONDS if text is None else float(text)
-    except ValueError:
-        found = 0.0
-    if not 0 < found < float("inf"):
-        raise InputError(f"{VARIABLE} is {text!r}", limit="seconds, more than 0", fix=f"unset {VARIABLE}")
-    return found

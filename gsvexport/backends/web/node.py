@@ -18,7 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gsvexport.backends.web import BACKEND, runtime
-from gsvexport.errors import BackendError, EnvironmentProblem, InputError
+from gsvexport.errors import BackendError, EnvironmentProblem
+from gsvexport.system.patience import seconds_of
 
 Array = NDArray[Any]
 VARIABLE = "GSVEXPORT_WEB_SECONDS"
@@ -34,7 +35,7 @@ class Node:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._seconds, self._turn = limit(), threading.Lock()
+        self._seconds, self._turn = seconds_of(VARIABLE, SECONDS), threading.Lock()
         program = shutil.which("node")
         if problem := runtime.missing():
             raise EnvironmentProblem(f"onnxruntime-web cannot run here: {problem}", fix=BACKEND.needs["session"].fix)
@@ -114,22 +115,6 @@ def node_of(folder: Path) -> Node:
         if found is None or not found.alive:
             found = _NODES[key] = Node(folder)
         return found
-
-
-def limit() -> float:
-    """Seconds that node may take.
-
-    Raises:
-        InputError: the environment says no number.
-    """
-    text = os.environ.get(VARIABLE)
-    try:
-        found = SECONDS if text is None else float(text)
-    except ValueError:
-        found = 0.0
-    if not 0 < found < float("inf"):
-        raise InputError(f"{VARIABLE} is {text!r}", limit="seconds, more than 0", fix=f"unset {VARIABLE}")
-    return found
 
 
 def _read(stream: IO[bytes], size: int) -> bytes:

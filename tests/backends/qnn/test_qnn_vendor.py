@@ -14,6 +14,7 @@ import pytest
 from gsvexport.backends.qnn import vendor
 from gsvexport.backends.qnn.chips import Chip, chips, problems
 from gsvexport.errors import BackendError, InputError
+from gsvexport.system.patience import seconds_of
 
 DOUBLE = Path(__file__).with_name("qnn_double.py")
 CHIP = chips()["SM8650"]
@@ -159,7 +160,7 @@ def test_ctrl_c_leaves_no_compiler_behind(double, graph, tmp_path, monkeypatch):
 def test_a_limit_that_is_none_is_refused(text, monkeypatch):
     monkeypatch.setenv(vendor.VARIABLE, text)
     with pytest.raises(InputError, match=vendor.VARIABLE):
-        vendor.limit()
+        seconds_of(vendor.VARIABLE, vendor.SECONDS)
 
 
 def test_the_tool_is_told_which_chip(double, graph, tmp_path):
