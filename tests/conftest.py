@@ -9,6 +9,12 @@ import pytest
 from hypothesis import HealthCheck, settings
 from quick import is_quick
 
+# Two workers share the processors, and threads of OpenMP wait for each other by spinning: up to 3/4 of a test.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# Nothing that is imported or collected is garbage; looking for it there takes longer than collecting does.
+gc.disable()
+
 # What a forked test inherits is not collected there: some of it would wait for threads that the child does not have.
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=gc.disable)
@@ -49,6 +55,11 @@ LONG = ("verify/test_real_voice.py", "windows/test_like_windows.py", "compiler/t
 def thorough(pytestconfig):
     """Whether every case is asked for, however long it takes."""
     return pytestconfig.getoption("--thorough")
+
+
+def pytest_collection_finish(session):
+    gc.enable()
+    gc.freeze()
 
 
 def pytest_report_header(config):

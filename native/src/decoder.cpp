@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <new>
 
 namespace gsv {
 
@@ -53,7 +54,7 @@ const float* Decoder::start(const std::vector<int64_t>& phones, const float* ber
                 .fix("build the artifact again");
         const float* rows = found[outputs_[i]].GetTensorData<float>();
         for (size_t head = 0; head < heads_; ++head)
-            std::memcpy(cache_[i].rows.data() + head * capacity_ * head_width_, rows + head * row, row * sizeof(float));
+            std::memcpy(cache_[i].rows.get() + head * capacity_ * head_width_, rows + head * row, row * sizeof(float));
     }
     cached_ = static_cast<int32_t>(places);
     std::memcpy(logits_.data(), found[logits_output_].GetTensorData<float>(), logits_.size() * sizeof(float));
@@ -73,11 +74,14 @@ const float* Decoder::step(int64_t token, int64_t position, const Ort::RunOption
 void Decoder::make_room(size_t places) {
     if (places <= capacity_) return;
     size_t wider = places + std::max(places, SPARE), held = static_cast<size_t>(cached_) * head_width_;
+    size_t count = heads_ * wider * head_width_;
     binding_ = Ort::IoBinding(step_.session());
     for (Layer& one : cache_) {  // one after the other, so that little is held twice
-        std::vector<float> rows(heads_ * wider * head_width_);
+        // calloc, because pages of it that no code has reached yet then take no memory.
+        decltype(one.rows) rows(static_cast<float*>(std::calloc(count, sizeof(float))));
+        if (!rows) throw std::bad_alloc();
         for (size_t head = 0; head < heads_ && held; ++head)
-            std::memcpy(rows.data() + head * wider * head_width_, one.rows.data() + head * capacity_ * head_width_,
+            std::memcpy(rows.get() + head * wider * head_width_, one.rows.get() + head * capacity_ * head_width_,
                         held * sizeof(float));
         one.rows.swap(rows);
     }
@@ -91,8 +95,8 @@ void Decoder::make_room(size_t places) {
     binding_.BindInput("cached", Ort::Value::CreateTensor<int32_t>(here, &cached_, 1, one, 1));
     binding_.BindOutput("logits", floats(logits_.data(), logits_.size(), {1, static_cast<int64_t>(logits_.size())}));
     for (Layer& layer : cache_) {
-        binding_.BindInput(layer.name.c_str(), floats(layer.rows.data(), layer.rows.size(), shape));
-        binding_.BindOutput(("new_" + layer.name).c_str(), floats(layer.rows.data(), layer.rows.size(), shape));
+        binding_.BindInput(layer.name.c_str(), floats(layer.rows.get(), count, shape));
+        binding_.BindOutput(("new_" + layer.name).c_str(), floats(layer.rows.get(), count, shape));
     }
 }
 

@@ -1,6 +1,9 @@
 // T2S: prefill, then one step for each code, on one cache that both graphs' ports are bound to.
 #pragma once
 
+#include <cstdlib>
+#include <memory>
+
 #include "graph.hpp"
 
 namespace gsv {
@@ -20,9 +23,12 @@ public:
     size_t codes() const { return logits_.size(); }
 
 private:
+    struct Free {
+        void operator()(float* rows) const { std::free(rows); }
+    };
     struct Layer {
         std::string name;  // "keys_3"
-        std::vector<float> rows;
+        std::unique_ptr<float[], Free> rows;
     };
     void make_room(size_t places);
 
