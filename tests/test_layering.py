@@ -16,6 +16,7 @@ LAYERS = (
     ("signal",),
     ("voice",),
     ("synthetic", "graphs", "passes"),
+    ("npu",),
     ("backends", "demo"),
     ("runtime", "registry"),
     ("calibrate",),
@@ -41,7 +42,7 @@ DEVICE = (
         "artifact",
         "registry",
     ),
-    *("backends/__init__.py", "backends/declaration.py", "signal/cloning.py", "signal/fbank.py"),
+    *("backends/__init__.py", "backends/declaration.py", "npu/windows.py", "signal/cloning.py", "signal/fbank.py"),
 )
 COMPILE_ONLY = {"onnx", "onnx_ir", "onnxscript", "safetensors", "torch", "soundfile", "click"}
 TORCH = ("voice/networks", "synthetic", "train", "slim")

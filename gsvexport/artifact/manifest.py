@@ -350,6 +350,11 @@ def _parsed(data: bytes, where: str) -> Manifest:
     return manifest
 
 
+def digits(value: float) -> float:
+    """Three significant digits: a measurement, in a manifest whose bytes ought not to hang on a last bit."""
+    return float(f"{value:.3g}")
+
+
 def media(name: str) -> str:
     """What a member is for, from its name: "weights", "graph", "engine", "voice", "golden" or "text"."""
     suffix = PurePosixPath(name).suffix

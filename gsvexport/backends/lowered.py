@@ -66,8 +66,3 @@ def probes(feeds: Sequence[Mapping[str, NDArray[Any]]]) -> list[dict[str, NDArra
     port = "latent" if "latent" in feeds[0] else "mel"
     longest = sorted(feeds, key=lambda one: -one[port].shape[2])[:_PROBES]
     return [{**one, port: one[port][:, :, :_PROBE_FRAMES]} for one in longest]
-
-
-def digits(value: float) -> float:
-    """Three significant digits: a measurement, in a manifest whose bytes ought not to hang on a last bit."""
-    return float(f"{value:.3g}")

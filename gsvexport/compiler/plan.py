@@ -44,7 +44,7 @@ CODE: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "calibrate": ((*_SPEAKING, "calibrate"), ("numpy", "onnxruntime")),
     # The gates decide which layers stay float.
     "lower": (
-        (*_BASE, "passes", "graphs/save.py", "calibrate", "signal", "verify/gates.py", "verify/audio.py"),
+        (*_BASE, "passes", "npu", "graphs/save.py", "calibrate", "signal", "verify/gates.py", "verify/audio.py"),
         (),
     ),
     "engines": (("files.py",), ()),

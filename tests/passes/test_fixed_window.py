@@ -6,8 +6,8 @@ import onnx_ir as ir
 import onnxruntime
 import pytest
 
-from gsvexport.backends.qnn import recipe
 from gsvexport.errors import PassError
+from gsvexport.npu import windows
 from gsvexport.passes import fixed_window
 from gsvexport.passes.base import run_passes
 from gsvexport.passes.conv2d import Conv2d
@@ -120,4 +120,4 @@ def test_a_length_that_is_not_known_is_refused():
 
 def test_a_device_calls_the_masks_as_the_pass_does():
     """A device has no onnx_ir, which the pass needs, so both have the name."""
-    assert fixed_window.MASK == recipe.MASK
+    assert fixed_window.MASK == windows.MASK

@@ -17,9 +17,9 @@ from typing import Any
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from gsvexport.artifact.manifest import Decisions
+from gsvexport.artifact.manifest import Decisions, digits
 from gsvexport.artifact.manifest import Group as Decided
-from gsvexport.backends.lowered import ALLOWED, digits, probes
+from gsvexport.backends.lowered import ALLOWED, probes
 from gsvexport.backends.onnxruntime.recipes import quantised
 from gsvexport.backends.onnxruntime.session import open_session
 from gsvexport.graphs.save import save_graphs

@@ -7,10 +7,11 @@ from pathlib import Path
 
 from gsvexport.artifact.manifest import Manifest
 from gsvexport.backends.qnn.chips import chip_of
-from gsvexport.backends.qnn.recipe import MASK, read_recipe
+from gsvexport.backends.qnn.recipe import read_recipe
 from gsvexport.backends.qnn.vendor import about
 from gsvexport.errors import ArtifactError, BackendError
 from gsvexport.model import read_model
+from gsvexport.npu.windows import MASK
 
 METRIC = "other_context"
 Finding = tuple[str, str, float | None, int, str]

@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import re
-import signal
-import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,16 +13,17 @@ from numpy.typing import NDArray
 
 from gsvexport.backends.qnn.chips import ABOUT, Chip
 from gsvexport.errors import BackendError
-from gsvexport.system.patience import seconds_of
+from gsvexport.system.vendor import Running, Say, Tool
 
 Array = NDArray[Any]
-Say = Callable[[str], None]
 COMMAND: tuple[str, ...] = (sys.executable, "-m", "gsvexport.backends.qnn.child")
-VARIABLE = "GSVEXPORT_QNN_SECONDS"
-SECONDS = 1800.0  # a full-size vocoder took 120 s on a machine that others used, too
-_EVERY = 10.0  # seconds between two words of progress
-_KEPT = 12  # lines of the compiler's words that an error shows
-_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+TOOL = Tool(
+    "Qualcomm's tool",
+    "GSVEXPORT_QNN_SECONDS",
+    1800.0,  # a full-size vocoder took 120 s on a machine that others used, too
+    "choose a target without qnn",
+    "LIBNATIVE",
+)
 
 
 def compile_for(graph: Path, context: Path, chip: Chip, say: Say) -> str:
@@ -82,38 +78,5 @@ def about(context: Path) -> str:
 
 
 def _ask(arguments: Sequence[str], chip: Chip, doing: str, say: Say) -> None:
-    """Run the child to its end, or kill it with all that it started."""
-    seconds, started = seconds_of(VARIABLE, SECONDS), time.monotonic()
     options = [f"{name}={value}" for name, value in chip.options.items()]
-    with tempfile.TemporaryFile() as output:
-        process = subprocess.Popen(
-            [*COMMAND, *arguments, *options], stdout=output, stderr=subprocess.STDOUT, start_new_session=True
-        )
-        try:
-            while True:
-                past = time.monotonic() - started
-                say(f"{doing}, {past:.0f} s of at most {seconds:.0f}")
-                try:
-                    code = process.wait(min(_EVERY, max(0.01, seconds - past)))
-                    break
-                except subprocess.TimeoutExpired:
-                    if time.monotonic() - started >= seconds:
-                        fix = f"allow more with {VARIABLE}=SECONDS, or choose a target without qnn"
-                        raise BackendError(f"{doing}: no end after {seconds:g} s, so it was stopped", fix=fix) from None
-        finally:
-            if process.poll() is None:  # too long, or Ctrl-C
-                _kill(process)
-        if code:
-            output.seek(0)
-            words = _COLOUR.sub("", output.read(1 << 20).decode(errors="replace"))
-            said = [line.strip() for line in words.splitlines() if line.strip() and "LIBNATIVE" not in line]
-            what = f"died of signal {-code} ({signal.Signals(-code).name})" if code < 0 else f"failed with code {code}"
-            raise BackendError(f"{doing}: Qualcomm's tool {what}", problems=said[-_KEPT:])
-
-
-def _kill(process: subprocess.Popen[bytes]) -> None:
-    if sys.platform == "win32":
-        process.kill()
-    else:
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    Running(TOOL, [*COMMAND, *arguments, *options]).wait(doing, say)

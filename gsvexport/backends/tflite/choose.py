@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gsvexport.artifact.manifest import Decisions, Group
-from gsvexport.backends.lowered import ALLOWED, digits
+from gsvexport.artifact.manifest import Decisions, Group, digits
+from gsvexport.backends.lowered import ALLOWED
 from gsvexport.backends.tflite.flatbuffer import dump
 from gsvexport.backends.tflite.graph import Graph
 from gsvexport.backends.tflite.quantise import Integers, quantise

@@ -11,14 +11,13 @@ import sys
 import time
 from pathlib import Path
 
-import numpy as np
-import onnx
-
 KNOWN = {"69": ("36", "42"), "73": ("43", "66"), "75": ("57",), "79": ("69",), "81": ("87",)}
 ABOUT = "ep_compatibility_info.QNNExecutionProvider"
 
 
 def compile_graph(how, graph, context, chip):
+    import onnx
+
     model = onnx.load(graph)
     if any(not axis.dim_value for port in model.graph.input for axis in port.type.tensor_type.shape.dim):
         sys.exit("This session contains graph nodes that are assigned to the default CPU EP")
@@ -37,6 +36,8 @@ def compile_graph(how, graph, context, chip):
 
 
 def run(how, context, feeds, result, chip):
+    import numpy as np
+    import onnx
     import onnxruntime
 
     model = onnx.load(context)

@@ -10,8 +10,8 @@ import pytest
 
 from gsvexport.backends.qnn import vendor
 from gsvexport.backends.qnn.chips import chips
-from gsvexport.backends.qnn.forms import FORMS
-from gsvexport.backends.qnn.lower import Measured
+from gsvexport.npu.forms import WIDE
+from gsvexport.npu.lowering import Measured
 
 CHIP = chips()["SM8650"]
 pytestmark = pytest.mark.usefixtures("real")
@@ -42,7 +42,7 @@ class Graph:
 
 
 def judged(want, error):
-    return Measured(FORMS[0], 10 * np.log10((want**2).sum() / (error**2).sum()), np.abs(error).max())
+    return Measured(WIDE, 10 * np.log10((want**2).sum() / (error**2).sum()), np.abs(error).max())
 
 
 def node(kind, inputs, output, **more):

@@ -14,6 +14,7 @@ import pytest
 from gsvexport.backends.qnn import vendor
 from gsvexport.backends.qnn.chips import Chip, chips, problems
 from gsvexport.errors import BackendError, InputError
+from gsvexport.system import vendor as process
 from gsvexport.system.patience import seconds_of
 
 DOUBLE = Path(__file__).with_name("qnn_double.py")
@@ -131,7 +132,7 @@ def test_an_emulation_without_a_result_is_told_of(double, graph):
 
 def test_a_compiler_that_hangs_is_stopped(double, graph, tmp_path, monkeypatch):
     log, told = double("hang"), []
-    monkeypatch.setenv(vendor.VARIABLE, "1")
+    monkeypatch.setenv(vendor.TOOL.variable, "1")
     started = time.monotonic()
     with pytest.raises(BackendError, match=r"no end after 1 s(.|\n)*GSVEXPORT_QNN_SECONDS"):
         vendor.compile_for(graph, tmp_path / "context.onnx", CHIP, told.append)
@@ -143,8 +144,8 @@ def test_a_compiler_that_hangs_is_stopped(double, graph, tmp_path, monkeypatch):
 def test_ctrl_c_leaves_no_compiler_behind(double, graph, tmp_path, monkeypatch):
     double("hang")
     processes = []
-    popen = vendor.subprocess.Popen
-    monkeypatch.setattr(vendor.subprocess, "Popen", lambda *a, **k: processes.append(popen(*a, **k)) or processes[-1])
+    popen = process.subprocess.Popen
+    monkeypatch.setattr(process.subprocess, "Popen", lambda *a, **k: processes.append(popen(*a, **k)) or processes[-1])
 
     def interrupt(text):
         raise KeyboardInterrupt
@@ -158,9 +159,9 @@ def test_ctrl_c_leaves_no_compiler_behind(double, graph, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("text", ["", "0", "-1", "soon", "inf", "nan"])
 def test_a_limit_that_is_none_is_refused(text, monkeypatch):
-    monkeypatch.setenv(vendor.VARIABLE, text)
-    with pytest.raises(InputError, match=vendor.VARIABLE):
-        seconds_of(vendor.VARIABLE, vendor.SECONDS)
+    monkeypatch.setenv(vendor.TOOL.variable, text)
+    with pytest.raises(InputError, match=vendor.TOOL.variable):
+        seconds_of(vendor.TOOL.variable, vendor.TOOL.seconds)
 
 
 def test_the_tool_is_told_which_chip(double, graph, tmp_path):

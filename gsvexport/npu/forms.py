@@ -1,4 +1,4 @@
-"""The forms in which a stage is offered to the compiler."""
+"""The forms in which a stage is offered to a compiler that knows no free length."""
 
 from __future__ import annotations
 
@@ -30,10 +30,7 @@ class Form:
     tall: bool
 
 
-# Tried in this order. QAIRT 2.51 says nothing and computes wrongly: [1, k] convolutions over few samples (those of
-# [k, 1] are right, and a full-size vocoder of them was not compiled after 600 s); the last samples behind a
-# ConvTranspose, which the masks take away; Tanh by up to 0.005, which the host computes.
-FORMS = (Form("time on the width", False), Form("time on the height", True))
+WIDE, TALL = Form("time on the width", False), Form("time on the height", True)
 
 
 @dataclass(frozen=True)
