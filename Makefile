@@ -10,6 +10,8 @@
 # make every-target  build VOICE for one of each kind of target, and tell what each gate measured
 # make sensitivity  damage SOURCES in every known way, and tell what each gate notices
 # make crosscheck-onnx2tf  convert the vocoder with onnx2tf, too, and compare (3 GB of packages)
+# make rknn-env  Rockchip's toolkit in an environment of its own, .rknn, for targets rk3588-npu and the like (x86-64 Linux,
+#                RKNN_PYTHON=python3.11; 0.3 GB to download); you accept Rockchip's licence. make rknn-test tests against it
 # make native    build the C library and gsvsay into build/native (needs cmake, ninja, g++, libssl-dev, and make native-tools
 #                or Debian 13's libonnxruntime-dev and nlohmann-json3-dev); make native-test tests them,
 #                make native-test-sanitized with ASan and UBSan, make native-fuzz NATIVE_FUZZ=SECONDS fuzzes each of its readers (needs clang)
@@ -44,7 +46,7 @@ BIN := .venv/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 ARTIFACT := $(DIST)/demo-$(TARGET).gsv
 WAV := $(DIST)/demo.wav
 
-.PHONY: demo quick test thorough check fuzz golden release reproducible bench emulator demo-voice every-target sensitivity docs native native-tools native-test native-test-sanitized native-fuzz clean
+.PHONY: demo quick test thorough check fuzz golden release reproducible bench emulator demo-voice every-target sensitivity rknn-env rknn-test docs native native-tools native-test native-test-sanitized native-fuzz clean
 
 # What failed is shown in full; what passed is in the page.
 demo: .venv/.compile
@@ -115,6 +117,22 @@ crosscheck-onnx2tf: .venv/.compile .venv-onnx2tf/.done
 	.venv-onnx2tf/bin/python -m pip install --quiet onnx2tf==1.29.24 tensorflow==2.19.0 tf-keras==2.19.0
 	@touch $@
 
+# Rockchip's toolkit, whose pins exclude ours. What it asks for and does not use here is left out: torch, which would be
+# 5 GB with CUDA (docs/rknn.md). Python 3.11 or another that it has wheels for, 3.6 to 3.12.
+RKNN_PYTHON ?= python3.11
+RKNN := numpy==1.26.4 onnx==1.18.0 protobuf==4.25.4 onnxruntime==1.32.0 scipy==1.13.1 opencv-python-headless==4.10.0.84 \
+	fast-histogram==0.14 psutil ruamel.yaml tqdm typing_extensions flatbuffers packaging
+rknn-env: .rknn/.done
+
+.rknn/.done:
+	$(RKNN_PYTHON) -m venv .rknn
+	.rknn/bin/python -m pip install --quiet --no-deps 'setuptools<80' $(RKNN)
+	.rknn/bin/python -m pip install --quiet --no-deps rknn-toolkit2==2.5.0
+	@touch $@
+
+rknn-test: .venv/.dev .rknn/.done
+	GSVEXPORT_RKNN_TESTS=1 $(BIN)/python -m pytest -rs tests/backends/rknn
+
 # One of each distinct build behind all targets and tiers, of VOICE=DIR or the demo voice: what each gate measured.
 every-target: .venv/.dev
 	$(BIN)/python tests/distinct.py $(VOICE) -o $(DIST)/distinct --build
@@ -164,7 +182,7 @@ demo-voice: .venv/.train
 	$(BIN)/python -m gsvexport.train --voice $(or $(VOICE),real) --work $(VOICE_WORK) --device $(DEVICE) $(FLAGS)
 
 clean:
-	rm -rf .venv .venv-onnx2tf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-onnx2tf .rknn build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 .venv/.compile: pyproject.toml setup.py

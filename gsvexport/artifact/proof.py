@@ -13,7 +13,7 @@ class Proof(str, Enum):
     DEVICE = "ran on the device"
     RUNTIME = "ran in the real runtime"
     EMULATED = "ran as compiled bytes in the vendor's emulation"
-    SIMULATED = "ran in the vendor's simulator"
+    SIMULATED = "ran in the vendor's simulator (the graph, not the file)"
     COMPILED = "compiled, placement known"
     BUILT = "built"
 

@@ -280,6 +280,9 @@ def _verify(used: Sequence[str], against: Sequence[str]) -> Step:
     if against and any(declared(name).proof is Proof.EMULATED for name in used):
         how = f"the vendor's emulation runs what its compiler made (--any-machine): {against[0]}"
         return Step(YES, how, None, "vendor's emulation")
+    if against and any(declared(name).proof is Proof.SIMULATED for name in used):
+        how = f"the vendor's simulator runs the graph that the file was made of (--any-machine): {against[0]}"
+        return Step(YES, how, None, "vendor's simulator")
     if against and (programs := [one for name in used for one in _needs(name).programs]):
         how = f"the device's own runtime, by {' and '.join(programs)} (--any-machine)"
         return Step(YES, how, None, "the real runtime")

@@ -30,6 +30,7 @@ def test_no_backend_claims_the_device():
     assert {name: declared(name).proof for name in names()} == {
         "onnxruntime": Proof.RUNTIME,
         "qnn": Proof.EMULATED,
+        "rknn": Proof.SIMULATED,
         "tensorrt": Proof.RUNTIME,
         "tflite": Proof.RUNTIME,
         "web": Proof.RUNTIME,
