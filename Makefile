@@ -11,7 +11,7 @@
 # make sensitivity  damage SOURCES in every known way, and tell what each gate notices
 # make crosscheck-onnx2tf  convert the vocoder with onnx2tf, too, and compare (3 GB of packages)
 # make rknn-env  Rockchip's toolkit in an environment of its own, .rknn, for targets rk3588-npu and the like (x86-64 Linux,
-#                RKNN_PYTHON=python3.11; 0.3 GB to download); you accept Rockchip's licence. make rknn-test tests against it
+#                RKNN_PYTHON=python3.11; 0.2 GB to download); you accept Rockchip's licence. make rknn-test tests against it
 # make native    build the C library and gsvsay into build/native (needs cmake, ninja, g++, libssl-dev, and make native-tools
 #                or Debian 13's libonnxruntime-dev and nlohmann-json3-dev); make native-test tests them,
 #                make native-test-sanitized with ASan and UBSan, make native-fuzz NATIVE_FUZZ=SECONDS fuzzes each of its readers (needs clang)

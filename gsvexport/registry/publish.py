@@ -302,7 +302,7 @@ def _candidates(artifact: _Artifact, place: Place, version: str | None) -> Itera
 def _device(target: dict[str, Any]) -> dict[str, Any]:
     """What of a resolved target decides whether a machine is meant."""
     device = target.get("device", {})
-    keys = ("arch", "core", "features", "memory_mb", "os", "gpu", "tpu")
+    keys = ("arch", "core", "features", "memory_mb", "os", "gpu", "tpu", "npu")
     return {key: device[key] for key in keys if device.get(key) is not None}
 
 

@@ -289,3 +289,14 @@ def test_it_imports_nothing_heavy():
         "pesq",
     }
     assert not heavy & set(done.stderr.splitlines()[-1].split())
+
+
+def test_a_simulator_is_not_called_the_runtime(machine, monkeypatch):
+    monkeypatch.setattr(doctor.shutil, "which", lambda program: program)
+    found = of(machine(names=["rk3588-npu"])(), "rk3588-npu")
+    assert found.verify.brief == "vendor's simulator"
+    assert "the graph that the file was made of" in found.verify.how
+    monkeypatch.setattr(doctor.shutil, "which", lambda program: None)
+    found = of(machine(names=["rk3588-npu"])(), "rk3588-npu")
+    assert found.build.status == found.verify.status == doctor.NO
+    assert "make rknn-env" in found.verify.fix

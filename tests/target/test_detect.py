@@ -107,6 +107,19 @@ def test_what_does_not_run_is_never_chosen_and_says_why(everything):
     assert not lines["generic-arm64"].against
 
 
+def test_an_npu_is_there_where_the_board_calls_itself_its_chip(everything):
+    def against(device):
+        return {one.candidate.target: one.against for one in rank(device, everything)}
+
+    found = against(DEVICES["rk3588"])
+    assert not found["rk3588-npu"]
+    assert found["rk3576-npu"] == ("wants the NPU of an rk3576, and nothing here calls itself that",)
+    assert found["rk3566-npu"]
+    assert against(DEVICES["raspberry-pi-5"])["rk3588-npu"]
+    sister = arm(*["0xd05"] * 4, names=("Radxa ROCK 3A", "radxa,rock3a", "rockchip,rk3568"), memory_mb=3900)
+    assert not against(sister)["rk3566-npu"]
+
+
 def test_without_its_own_it_gets_the_next_best(everything):
     left = [one for one in everything if one.target not in ("raspberry-pi-5", "coral-usb-pi5")]
     assert rank(DEVICES["raspberry-pi-5"], left)[0].candidate.target == "rk3588"  # the same core

@@ -11,7 +11,7 @@ from gsvexport.backends.qnn.recipe import read_recipe
 from gsvexport.backends.qnn.vendor import about
 from gsvexport.errors import ArtifactError, BackendError
 from gsvexport.model import read_model
-from gsvexport.npu.windows import MASK
+from gsvexport.npu.ports import wrong_ports
 
 METRIC = "other_context"
 Finding = tuple[str, str, float | None, int, str]
@@ -42,16 +42,7 @@ def _stage(folder: Path, manifest: Manifest, stage: str) -> Iterator[Finding]:
         found.append(f"it is for {recipe.chip.name}, which is not the target's")
     yield stage, METRIC, len(found), 1, "; ".join(found) or f"{words.split(':')[2]}, {recipe.chip.name}"
     graph = onnx.load(folder / recipe.context).graph
-    have = {port.name: [axis.dim_value for axis in port.type.tensor_type.shape.dim] for port in graph.input}
-    port = next(one for one in table.inputs if one.name == recipe.input)
-    wanted = {recipe.input: [1, port.shape[1], recipe.window]}
-    wanted |= {f"{MASK}{rate}": [1, 1, recipe.window * rate] for rate in recipe.masks}
-    wrong = [f"input {name}: {have.get(name)} instead of {wanted.get(name)}"
-             for name in sorted(have.keys() | wanted.keys()) if have.get(name) != wanted.get(name)]  # fmt: skip
-    wrong += [f"no input {one.name}" for one in table.inputs if one.name not in {recipe.input, *recipe.baked}]
-    outputs = [one.name for one in graph.output]
-    wrong += [] if outputs == [table.outputs[0].name] == [recipe.output] else [f"outputs {outputs}"]
-    yield stage, "ports", len(wrong), len(wanted) + 1, "; ".join(wrong)
+    yield stage, "ports", *wrong_ports(graph, recipe, table)
 
 
 def described(manifest: Manifest, read_member: Callable[[str], bytes]) -> str:

@@ -10,11 +10,10 @@ from gsvexport.artifact.manifest import Manifest
 from gsvexport.backends.rknn.about import differs
 from gsvexport.backends.rknn.chips import chip_of
 from gsvexport.backends.rknn.placement import parse
-from gsvexport.backends.rknn.recipe import Recipe, read_recipe
+from gsvexport.backends.rknn.recipe import read_recipe
 from gsvexport.errors import ArtifactError, BackendError
 from gsvexport.model import read_model
-from gsvexport.npu.windows import MASK
-from gsvexport.stages import Stage
+from gsvexport.npu.ports import wrong_ports
 from gsvexport.untrusted.reading import read_bytes
 
 METRICS = ("other_context", "mapped_share", "ports")
@@ -24,8 +23,8 @@ _LARGEST = 4 << 20
 
 def audit(folder: Path, manifest: Manifest) -> Iterator[Finding]:
     """(stage, metric, value, how many, reason): `other_context`, how many things the file is not that its recipe or the
-    target says; `mapped_share`, which share of the multiply-adds is on the NPU; `ports` that are not the
-    stage table's. The value is NaN where something cannot be read, and None where `onnx` is missing to read it.
+    target says; `mapped_share`, which share of the multiply-adds is on the NPU; `ports` that are not the stage table's.
+    The value is NaN where something cannot be read, and None where `onnx` is missing to read it.
     """
     for stage, entry in manifest.stages.items():
         if entry.backend != "rknn":
@@ -49,6 +48,8 @@ def described(manifest: Manifest, read_member: Callable[[str], bytes]) -> str:
 
 
 def _stage(folder: Path, manifest: Manifest, stage: str) -> Iterator[Finding]:
+    import onnx
+
     recipe, table = read_recipe(folder / manifest.stages[stage].file), read_model(folder).stages[stage]
     placed = parse(read_bytes(folder / recipe.placement, _LARGEST), recipe.placement)
     found = [problem] if (problem := differs(folder / recipe.model, recipe.chip)) else []
@@ -59,23 +60,8 @@ def _stage(folder: Path, manifest: Manifest, stage: str) -> Iterator[Finding]:
     yield stage, METRICS[0], len(found), 1, "; ".join(found) or f"{recipe.toolkit}, {recipe.chip}"
     words = f"{placed.words}, as {placed.toolkit} says"
     yield stage, METRICS[1], placed.mapped_share, len(placed.operators), words
-    yield stage, METRICS[2], *_ports(folder / recipe.graph, recipe, table)
-
-
-def _ports(graph: Path, recipe: Recipe, table: Stage) -> tuple[int, int, str]:
-    import onnx
-
     try:
-        found = onnx.load(graph, load_external_data=False).graph
+        graph = onnx.load(folder / recipe.graph, load_external_data=False).graph
     except Exception as error:  # protobuf's exceptions
-        raise ArtifactError(f"{graph.name} cannot be read as ONNX") from error
-    have = {port.name: [axis.dim_value for axis in port.type.tensor_type.shape.dim] for port in found.input}
-    port = next(one for one in table.inputs if one.name == recipe.input)
-    wanted = {recipe.input: [1, port.shape[1], recipe.window]}
-    wanted |= {f"{MASK}{rate}": [1, 1, recipe.window * rate] for rate in recipe.masks}
-    wrong = [f"input {name}: {have.get(name)} instead of {wanted.get(name)}"
-             for name in sorted(have.keys() | wanted.keys()) if have.get(name) != wanted.get(name)]  # fmt: skip
-    wrong += [f"no input {one.name}" for one in table.inputs if one.name not in {recipe.input, *recipe.baked}]
-    outputs = [one.name for one in found.output]
-    wrong += [] if outputs == [table.outputs[0].name] == [recipe.output] else [f"outputs {outputs}"]
-    return len(wrong), len(wanted) + 1, "; ".join(wrong)
+        raise ArtifactError(f"{recipe.graph} cannot be read as ONNX") from error
+    yield stage, METRICS[2], *wrong_ports(graph, recipe, table)

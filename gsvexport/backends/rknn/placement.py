@@ -9,6 +9,7 @@ from collections import Counter
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from gsvexport.backends.rknn.place import KNOWN, PACKAGE
 from gsvexport.errors import ArtifactError, BackendError
 from gsvexport.files import canonical_json
 from gsvexport.npu.windows import AGAIN
@@ -114,8 +115,6 @@ def read_log(path: Path, stage: str, chip: str) -> Placement:
     Raises:
         BackendError: there is no table of operators in it, or not all of one.
     """
-    from gsvexport.backends.rknn.place import KNOWN, PACKAGE
-
     rows: list[tuple[bytes, ...]] = []
     memory: dict[bytes, float] = {}
     path.touch()  # none is as empty as one without a word
