@@ -27,7 +27,7 @@ from gsvexport.cli.say import bench, say
 from gsvexport.cli.serve import serve
 from gsvexport.cli.slim import slim
 from gsvexport.cli.unpack import unpack
-from gsvexport.progress import Progress, note
+from gsvexport.progress import Progress, note, step
 
 if TYPE_CHECKING:
     from gsvexport.verify.report import Report
@@ -192,16 +192,23 @@ def plan(targets: tuple[str, ...], voice: Path | None, keys: bool, explain: bool
     from gsvexport.compiler.build import verdicts
     from gsvexport.compiler.inputs import open_voice
     from gsvexport.compiler.plan import check, make_plan
+    from gsvexport.compiler.student import of_targets
     from gsvexport.target.target import read_targets
 
     chosen = read_targets(targets)
     for target in chosen:
         check(target)
-    opened = open_voice(voice)
-    plans = [make_plan(target, opened.subject) for target in chosen]
-    sizes = reasons.sizes(opened) if explain else None
+
+    def noted(said: str) -> None:
+        if not step(said).phase:
+            echo(said, err=True)
+
+    each = of_targets(open_voice(voice), chosen, progress=noted)
+    plans = [make_plan(target, opened.subject) for target, opened in zip(chosen, each, strict=True)]
+    sizes = {opened.path: reasons.sizes(opened) for opened in each} if explain else {}
     pages = [
-        one.text(keys=keys) + verdicts(one, opened) + (reasons.explain(one, sizes) if sizes else "") for one in plans
+        one.text(keys=keys) + verdicts(one, opened) + (reasons.explain(one, sizes[opened.path]) if explain else "")
+        for one, opened in zip(plans, each, strict=True)
     ]
     echo("\n".join(pages), nl=False)
 

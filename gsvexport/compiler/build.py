@@ -22,6 +22,7 @@ from gsvexport.compiler.inputs import Opened, open_voice
 from gsvexport.compiler.pack import ENGINES, LOWERED, pack_and_verify
 from gsvexport.compiler.plan import Plan, Step, artifact_name, make_plan
 from gsvexport.compiler.store import Store
+from gsvexport.compiler.student import of_targets
 from gsvexport.errors import GateFailed, GsvError, InputError, VoiceError
 from gsvexport.files import atomic_file, canonical_json, disk_errors, sha256_bytes
 from gsvexport.progress import Progress, note, within
@@ -80,19 +81,20 @@ def build(
     if compress not in QUALITIES:
         raise InputError(f"compress takes {', '.join(QUALITIES)}, not {compress!r}")
     opened = open_voice(voice, reference=reference, progress=say)
-    return _build(opened, chosen, Path(out), force, strict, level, compress, engine, say)
+    each = of_targets(opened, chosen, reference=reference, progress=say)
+    return _build(each, chosen, Path(out), force, strict, level, compress, engine, say)
 
 
 def build_opened(opened: Opened, target: str, out: Path, progress: Progress) -> Path:
-    """`build` for one target of a voice that is open, without compression.
+    """`build` for one target of a voice that is open, without compression; of that very voice.
 
     Raises: as `build`.
     """
-    return _build(opened, read_targets([target]), out, False, False, 2, "none", None, progress)[0]
+    return _build([opened], read_targets([target]), out, False, False, 2, "none", None, progress)[0]
 
 
 def _build(
-    opened: Opened,
+    voices: Sequence[Opened],
     chosen: Sequence[Target],
     folder: Path,
     force: bool,
@@ -102,20 +104,24 @@ def _build(
     engine: str | None,
     say: Progress,
 ) -> list[Path]:
-    plans = [make_plan(target, opened.subject, level=level, engine=engine) for target in chosen]
+    """What `build` does, of the voice in `voices` that each target is built of."""
+    plans = [
+        make_plan(target, opened.subject, level=level, engine=engine)
+        for target, opened in zip(chosen, voices, strict=True)
+    ]
     _refuse_without_reference(plans)
-    outputs = [folder / artifact_name(opened.subject, plan.target) for plan in plans]
+    outputs = [folder / artifact_name(plan.subject, plan.target) for plan in plans]
     _refuse_outputs(folder, outputs, force=force)
     store = Store(note=say)
-    opened = replace(opened, source=obtain_source(opened, plans[0], store, say))
-    if (teacher := opened.teacher) is not None:
-        plan = make_plan(chosen[0], teacher.subject)  # the step `source` is the same for all
-        opened = replace(opened, teacher=replace(teacher, source=obtain_source(teacher, plan, store, say)))
+    exported: dict[Path, Opened] = {}
+    for plan, opened in zip(plans, voices, strict=True):
+        if opened.path not in exported:
+            exported[opened.path] = _exported(opened, plan, store, say)
     errors: list[GsvError] = []
-    for plan, path in zip(plans, outputs, strict=True):
+    for plan, path, opened in zip(plans, outputs, voices, strict=True):
         own = within(plan.target.name, say)
         try:
-            done = _build_one(_Job(plan, opened, store, path, strict, own))
+            done = _build_one(_Job(plan, exported[opened.path], store, path, strict, own))
             _deliver(done, path, compress, store, force=force, say=own)
         except GsvError as error:
             errors.append(error)
@@ -125,6 +131,15 @@ def _build(
         summary = f"{len(errors)} of {len(plans)} targets failed"
         raise type(errors[0])(summary, problems=[str(error) for error in errors])
     return outputs
+
+
+def _exported(opened: Opened, plan: Plan, store: Store, say: Progress) -> Opened:
+    """The same with its source, and its teacher with its own."""
+    opened = replace(opened, source=obtain_source(opened, plan, store, say))
+    if (teacher := opened.teacher) is not None:
+        plan = make_plan(plan.target, teacher.subject)  # the step `source` is the same for all
+        opened = replace(opened, teacher=replace(teacher, source=obtain_source(teacher, plan, store, say)))
+    return opened
 
 
 def obtain_source(opened: Opened, plan: Plan, store: Store, progress: Progress) -> Source:

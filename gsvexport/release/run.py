@@ -103,6 +103,7 @@ def release(
         staging = Path(tempfile.mkdtemp(prefix=f"{TEMPORARY_PREFIX}release-", dir=out))
         try:
             outcomes = (builder or _build)(todo, staging, jobs, options, say)
+            outcomes = _once(outcomes)
             _refuse_collisions(outcomes)
             rows = [row_of(one.artifact) for one in outcomes if one.artifact]
             failed = [one for one in outcomes if one.artifact is None]
@@ -204,6 +205,23 @@ def build_one(
     if code == 0 and artifact:
         return Outcome(job, artifact)
     return Outcome(job, None, code, "\n".join(said).strip() or f"ended with exit code {code}")
+
+
+def _once(outcomes: Sequence[Outcome]) -> list[Outcome]:
+    """The outcomes without what is there twice: a target that takes students makes one artifact of a voice and of its
+    student, and the student's own job is its origin."""
+    made: dict[tuple[str, str], list[Outcome]] = {}
+    for one in outcomes:
+        if one.artifact:
+            made.setdefault((one.artifact.name, sha256_file(one.artifact)), []).append(one)
+    twice = {id(one) for same in made.values() for one in sorted(same, key=_is_student)[:-1]}
+    return [one for one in outcomes if id(one) not in twice]
+
+
+def _is_student(one: Outcome) -> bool:
+    with contextlib.suppress(VoiceError):
+        return one.job.voice is not None and read_profile(Path(one.job.voice)).slim is not None
+    return False
 
 
 def _refuse_collisions(outcomes: Sequence[Outcome]) -> None:

@@ -20,7 +20,14 @@ else:
 
 LARGEST = 1 << 18  # bytes of a TOML file; a target has 1000
 _MOST_LAYERS = 16
-_WORDS = {str: "a string", int: "a whole number", float: "a number", list: "a list", dict: "a table"}
+_WORDS = {
+    str: "a string",
+    int: "a whole number",
+    float: "a number",
+    list: "a list",
+    dict: "a table",
+    bool: "true or false",
+}
 
 
 @dataclass(frozen=True)
@@ -174,7 +181,8 @@ class Reader:
         last = name.rpartition(".")[2]
         unit = f" {rule.unit}" if rule.unit else ""
         items = list(value.values()) if isinstance(value, dict) else value if isinstance(value, list) else []
-        if not isinstance(value, (int, float) if rule.kind is float else rule.kind) or isinstance(value, bool):
+        kinds = (int, float) if rule.kind is float else rule.kind
+        if not isinstance(value, kinds) or isinstance(value, bool) != (rule.kind is bool):
             wanted = _WORDS[rule.kind] + (f" in{unit}" if unit else "")
             self.problem(name, f"'{last}' takes {wanted}, not {value!r}")
         elif not all(isinstance(item, str) for item in items):

@@ -133,7 +133,8 @@ class Target:
     `gates` maps a verification metric, or "stage.metric", to the limit that replaces its default one; `where` maps each
     dotted key to the "file:line" that set it, for error messages. `pretrained` are the stages of pretrained networks,
     large ones, that its artifacts hold where a voice is given them. `engine` says where engines are built: on the
-    device, or ahead of time where the vendor's compiler is installed when the artifact is built.
+    device, or ahead of time where the vendor's compiler is installed when the artifact is built. `student` takes a
+    smaller voice where one lies beside the voice (see `compiler.student`).
     """
 
     name: str
@@ -147,6 +148,7 @@ class Target:
     emulator: str | None = None
     pretrained: tuple[str, ...] = ()
     engine: str = ON_DEVICE
+    student: bool = False
     where: dict[str, str] = field(default_factory=dict, compare=False, repr=False)
 
     def place(self, stage: str) -> Placement:
@@ -169,6 +171,8 @@ class Target:
             del value["pretrained"]
         if self.engine == ON_DEVICE:
             del value["engine"]
+        if not self.student:
+            del value["student"]
         return value
 
     @property
@@ -289,9 +293,10 @@ def _target(reader: Reader, name: str, where: dict[str, str]) -> Target | None:
     for stage in pretrained or ():
         reader.check("pretrained", stage, Rule(str, PRETRAINED_STAGES))
     engine = reader.value("engine", Rule(str, ENGINES), ON_DEVICE)
+    student = reader.value("student", Rule(bool), False)
     if len(reader.problems) > before:
         return None
-    more = (portability, emulator, pretrained, engine, where)
+    more = (portability, emulator, pretrained, engine, student, where)
     target = Target(name, title, device, placement, limits, calibration, gates, *more)
     _combinations(target, reader)
     return target
