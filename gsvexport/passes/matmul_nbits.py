@@ -22,7 +22,7 @@ import onnx_ir as ir
 from gsvexport.errors import PassError
 from gsvexport.passes.base import Outcome, constant, initializer, insert_before, replace
 
-_CLIPPING_RATIOS = (1.0, 0.95, 0.9, 0.85, 0.8)
+CLIPPING_RATIOS = (1.0, 0.95, 0.9, 0.85, 0.8)
 _INT8_COMPUTE = 4  # MatMulNBits' accuracy_level: activations are quantised per row and block, products are int8
 DOMAIN = "com.microsoft"
 
@@ -101,7 +101,7 @@ def quantise_blocks(
     peak[peak == 0] = 1
     best, best_error = peak / np.float32(limit), np.full(peak.shape, np.inf, np.float32)
     if bits < 8:
-        for ratio in _CLIPPING_RATIOS:
+        for ratio in CLIPPING_RATIOS:
             scale = peak * np.float32(ratio / limit)
             error = np.square(_round(blocks, scale, limit) * scale[:, :, None] - blocks).sum(axis=2)
             better = error < best_error

@@ -54,16 +54,23 @@ def held_out(student: Text2Semantic, teacher: Text2Semantic, held: Sequence[Utte
 
 
 def learn(
-    run: Run, student: Text2Semantic, teacher: Text2Semantic, kept: Sequence[int], residual: Tensor, lesson: Lesson
+    run: Run,
+    student: Text2Semantic,
+    teacher: Text2Semantic,
+    kept: Sequence[int],
+    residual: Tensor,
+    lesson: Lesson,
+    name: str = "t2s",
 ) -> Text2Semantic:
     """Train all of T2S: KL on the teacher's distributions, and the outputs of aligned layers.
 
     A student's layer stands for its teacher's own and those left out after it, so its output is compared with that of
-    the last of them, through a learned map that begins as the channels that were taken.
+    the last of them, through a learned map that begins as the channels that were taken. `name` is the checkpoint's.
     """
     settings, schedule = run.train, run.schedule(run.train.t2s_steps)
     student = copy.deepcopy(student)
-    student.bert_proj.weight.requires_grad_(False)  # the teacher's texts have no features
+    for part, values in student.bert_proj.named_parameters():
+        values.requires_grad_(part == "bias")  # the teacher's texts have no features
     ends = [after - 1 for after in [*kept[1:], len(list(teacher.h.layers))]]
     maps = nn.ModuleList([_Widen(residual, teacher.ar_predict_layer.in_features) for _ in kept])
     trained = [*student.parameters(), *maps.parameters()]
@@ -105,7 +112,7 @@ def learn(
         return words(held_out(average, teacher, lesson.held_out))
 
     state = loop.State({"student": student, "average": average, "maps": maps}, {"student": optimiser})
-    loop.run("t2s", run.folder / "t2s.pt", schedule, state, step, held, run.say)
+    loop.run(name, run.folder / f"{name}.pt", schedule, state, step, held, run.say)
     return average.eval()
 
 

@@ -1,9 +1,11 @@
 """Integer-aware fine-tuning: the vocoder learns to sound like itself with the rounding of 8-bit integers in it.
 
 What hisses in eight bits are the layers near the rate of the sound, above all in pauses, where steps that fit a vowel
-are coarse. So the whole vocoder is rounded from the first step on (`gsvexport.slim.rounding`), and its weights move
-until the sound is the teacher's again. In every second step one crop stays float: what is no integer on some device has
-to sound the same. Ranges are observed anew now and then, as the backends will calibrate them.
+are coarse. So the whole vocoder is rounded from the first step on (`gsvexport.slim.rounding`). Every crop is computed
+twice, with rounding and without. Both are held to the teacher's sound, in spectra and in the distance that the gates
+have, and to one another: a build is judged beside its own float source, so nothing but that last term asks for what
+counts there, and nothing but the first two keep the voice the teacher's. Ranges are observed anew now and then, as the
+backends will calibrate them.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from torch import nn
 
 from gsvexport.slim import rounding
 from gsvexport.slim.distil import KEEP, LIMIT, Run, words
+from gsvexport.slim.loudness import Loudness
 from gsvexport.slim.prune import fill, folded, vocoder_groups
 from gsvexport.slim.rounding import Manner
 from gsvexport.slim.teacher import Lesson
@@ -29,7 +32,8 @@ _SOUND = {"wave": 0.3, "edge": 0.3, "complex": 1.0, "magnitude": 6.0, "mel": 1.0
 _WATCHED, _LONGEST = 6, 40  # utterances from which ranges come, and frames of one
 _PART = "dec."
 _JUDGED, _HEARD = 6, 80  # utterances by which it is judged, and frames of one
-_EVERY = 100  # steps between two looks at the ranges
+_EVERY = 50  # steps between two looks at the ranges
+_GATE, _OWN = 5.0, 2.0  # weights of the gates' distance to the teacher, and of both differences to the own float sound
 _SEED = 4
 
 
@@ -45,11 +49,11 @@ class Steps(nn.Module):
         """Hold other ranges of the same points."""
         self.get_buffer("ranges").copy_(torch.tensor([found[name] for name in self.names], dtype=torch.float64))
 
-    def point(self, kept: int = 0) -> rounding.Point:
+    def point(self) -> rounding.Point:
         """Rounds over these ranges, see `rounding.rounded`."""
         rows = self.get_buffer("ranges").tolist()
         found = {name: (low, high) for name, (low, high) in zip(self.names, rows, strict=True)}
-        return rounding.rounded(found, kept)
+        return rounding.rounded(found)
 
 
 @torch.no_grad()
@@ -103,6 +107,7 @@ def learn(run: Run, student: Synthesizer, lesson: Lesson, manner: Manner) -> tup
     settings, schedule = run.train, run.schedule(run.train.integer_steps)
     network, loss = copy.deepcopy(student.dec).requires_grad_(True), SpectralLoss()
     average, steps = copy.deepcopy(network), Steps(watch(network, lesson).ranges())
+    loud = Loudness(student.dims.rate)
     hop = len(lesson.train[0].audio) // lesson.train[0].latent.shape[1]
     usable = [one for one in lesson.train if one.latent.shape[1] >= FRAMES] or lesson.train
     optimiser = torch.optim.AdamW(network.parameters(), settings.integer_rate, betas=(0.8, 0.99), weight_decay=0)
@@ -115,15 +120,25 @@ def learn(run: Run, student: Synthesizer, lesson: Lesson, manner: Manner) -> tup
             steps.take(watch(network, lesson).ranges())
         latent, wanted = crops(usable, random, settings.integer_batch, hop)
         frames = latent.shape[2]
-        made = rounding.sound(network, latent, ge, steps.point(kept=number % 2), manner)[:, 0]
         edge = min(EDGE, (frames - 1) // 2) * hop
-        parts = loss(made[:, edge : frames * hop - edge], wanted[:, edge : frames * hop - edge])
-        total = torch.stack([weight * parts[name] for name, weight in _SOUND.items()]).sum()
+        plain, whole, wanted = (
+            one[:, edge : frames * hop - edge]
+            for one in (
+                rounding.sound(network, latent, ge, rounding.plain, rounding.FLOAT)[:, 0],
+                rounding.sound(network, latent, ge, steps.point(), manner)[:, 0],
+                wanted,
+            )
+        )
+        made, wanted = torch.cat([plain, whole]), torch.cat([wanted, wanted])
+        parts = loss(made, wanted)
+        parts["gate"], parts["own"] = loud(made, wanted), loud(whole, plain) + 0.5 * loss(whole, plain)["complex"]
+        weights = {**_SOUND, "gate": _GATE, "own": _OWN}
+        total = torch.stack([weight * parts[name] for name, weight in weights.items()]).sum()
         loop.update(optimiser, total, network.parameters(), LIMIT)
         run.masks.apply_to(network, _PART)
         loop.follow(average, network, number, KEEP)
         run.masks.apply_to(average, _PART)
-        return {name: parts[name].item() for name in ("wave", "magnitude", "log", "mel")}
+        return {name: parts[name].item() for name in ("wave", "magnitude", "mel", "gate", "own")}
 
     def held() -> str:
         return words(held_out(average, steps.point(), manner, lesson))

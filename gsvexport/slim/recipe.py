@@ -18,7 +18,10 @@ else:
     import tomli as tomllib
 
 FOLDER = Path(__file__).parent / "recipes"
-SUFFIXES = {"int8": 8}  # what may follow a recipe's name and a "+": the bits that its vocoder learns to be rounded to
+BITS = (8,)  # that a vocoder can learn to be rounded to
+WEIGHT_BITS = (2, 4)  # that the weights of T2S can
+# What may follow a recipe's name and a "+", each once.
+SUFFIXES = ("int8", "w2", "w4")
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,13 @@ class Integers:
 
 
 @dataclass(frozen=True)
+class Weights:
+    """The bits of blocks to which T2S learns to have its weights rounded; 0 for none."""
+
+    bits: int = key(int, default=0)
+
+
+@dataclass(frozen=True)
 class Data:
     """How much the teacher says: texts to learn from, texts of a held-out part, and phones of one at most."""
 
@@ -74,8 +84,10 @@ class Train:
     prior_rate: float = key(float, low=1e-7, high=0.1, default=5e-4)
     t2s_batch: int = key(int, low=1, high=1024, default=8)
     integer_steps: int = key(int, low=0, high=10_000_000, default=2000)
-    integer_batch: int = key(int, low=1, high=1024, default=2)
+    integer_batch: int = key(int, low=1, high=1024, default=1)
     integer_rate: float = key(float, low=1e-7, high=0.1, default=1e-4)
+    weight_steps: int = key(int, low=0, high=10_000_000, default=500)
+    weight_rate: float = key(float, low=1e-7, high=0.1, default=1e-4)
     vocoder_batch: int = key(int, low=1, high=1024, default=4)
     features: float = key(float, low=0, high=100, default=0.5)
 
@@ -90,6 +102,7 @@ class Recipe:
     sovits: Sovits
     sparse: Sparse
     integers: Integers
+    weights: Weights
     data: Data
     train: Train
 
@@ -105,6 +118,7 @@ class Recipe:
             vocoder_steps=part(self.train.vocoder_steps),
             prior_steps=part(self.train.prior_steps),
             integer_steps=part(self.train.integer_steps),
+            weight_steps=part(self.train.weight_steps),
         )
         return replace(self, train=train, data=replace(self.data, texts=part(self.data.texts)))
 
@@ -119,6 +133,7 @@ _PARTS: dict[str, type[Any]] = {
     "sovits": Sovits,
     "sparse": Sparse,
     "integers": Integers,
+    "weights": Weights,
     "data": Data,
     "train": Train,
 }
@@ -130,7 +145,8 @@ def names() -> list[str]:
 
 
 def read_recipe(name: str) -> Recipe:
-    """A built-in recipe by its name, or a TOML file; with "+int8" behind it, the same with integers at its end.
+    """A built-in recipe by its name, or a TOML file; with "+int8" behind it, the same with integers at its end; with
+    "+w4" or "+w2", with weights of T2S of so many bits.
 
     Raises:
         InputError: no such recipe or suffix; or every unknown key and wrong value, each with its line.
@@ -141,14 +157,17 @@ def read_recipe(name: str) -> Recipe:
     if suffix not in SUFFIXES:
         known = [f"+{one}" for one in SUFFIXES]
         raise InputError(f"a recipe cannot end in '+{suffix}'{nearest('+' + suffix, known)}", limit=", ".join(known))
-    found = _read(base)
-    return replace(found, name=f"{found.name}+{suffix}", integers=Integers(SUFFIXES[suffix]))
+    found = read_recipe(base)
+    name = f"{found.name}+{suffix}"
+    if suffix == "int8":
+        return replace(found, name=name, integers=replace(found.integers, bits=8))
+    return replace(found, name=name, weights=Weights(int(suffix[1:])))
 
 
 def _read(name: str) -> Recipe:
     path = FOLDER / f"{name}.toml" if name in names() else Path(name)
     if path.suffix != ".toml" or not path.is_file():
-        allowed = f"{', '.join(names())}, each also with +int8, or a .toml file"
+        allowed = f"{', '.join(names())}, each also with {', '.join('+' + one for one in SUFFIXES)}, or a .toml file"
         raise InputError(f"there is no recipe '{name}'{nearest(name, names())}", limit=allowed)
     try:
         text = read_text(path, LARGEST, mark=True)
@@ -182,5 +201,7 @@ def _refuse_all(reader: Reader, parts: dict[str, Any]) -> None:
             reader.problem(one, f"'{last}' = {value:g} is not {allowed}")
     if not 0 <= parts["sparse"].share < 1:
         reader.problem("sparse.share", f"'share' = {parts['sparse'].share:g} leaves nothing; it is below 1")
-    if (bits := parts["integers"].bits) not in (0, *SUFFIXES.values()):
+    if (bits := parts["weights"].bits) not in (0, *WEIGHT_BITS):
+        reader.problem("weights.bits", f"'bits' = {bits} is not 2 or 4, or 0 for none")
+    if (bits := parts["integers"].bits) not in (0, *BITS):
         reader.problem("integers.bits", f"'bits' = {bits} is not 8, or 0 for none: what the vocoder runs on has 8")

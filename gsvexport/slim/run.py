@@ -16,7 +16,7 @@ from gsvexport.compiler.store import Store
 from gsvexport.errors import InputError
 from gsvexport.files import cache_directory, canonical_json, refuse_existing, sha256_bytes
 from gsvexport.progress import Progress, note
-from gsvexport.slim import codes, distil, encoder, integers, prune, teacher, vocoder
+from gsvexport.slim import codes, distil, encoder, integers, prune, teacher, vocoder, weights
 from gsvexport.slim.recipe import Recipe
 from gsvexport.slim.rounding import Manner
 from gsvexport.slim.shape import Shapes, of, refuse, slimmer
@@ -74,7 +74,7 @@ def slim(
     refuse(voice)
     before = of(voice)
     after = slimmer(before, recipe)
-    if after == before and not recipe.sparse.share and not recipe.integers.bits:
+    if after == before and not (recipe.sparse.share or recipe.integers.bits or recipe.weights.bits):
         raise InputError(
             f"recipe '{recipe.name}' changes nothing in this voice: its sizes are too small for these shares",
             fix="ask for less to stay, in a recipe of your own",
@@ -168,6 +168,10 @@ def _student(
         stages = [kept.get(f"dec.{stage}") for stage in range(len(after.sovits.upsample_rates) + 1)]
         loud, synthesizer.dec = synthesizer.dec, vocoder.learn(run, synthesizer, networks[1], stages, lesson)
         synthesizer.dec = synthesizer.dec if better("vocoder") else loud
+    if recipe.weights.bits and train.weight_steps:
+        say("T2S learns to have weights of few bits")
+        t2s, small = weights.learn(run, t2s, networks[0], lesson, recipe.weights.bits)
+        losses |= small
     if recipe.integers.bits and train.integer_steps:
         say("the vocoder learns to be rounded")
         manner = Manner(recipe.integers.bits, recipe.integers.stages)

@@ -6,7 +6,7 @@ import pytest
 
 from gsvexport.release.index import Row
 from gsvexport.release.overview import overview
-from gsvexport.release.run import Job, Outcome, _families
+from gsvexport.release.run import Job, Outcome, _families, _once
 from gsvexport.synthetic import write_voice
 
 SLIM = """
@@ -90,3 +90,17 @@ def test_a_students_teacher_is_found_by_its_folder_for_the_same_target(outcomes)
         "tiny-two.gsv": "alice-two.gsv"
     }
     assert _families([Outcome(outcomes[0].job, None), Outcome(Job(None, "one"), outcomes[0].artifact)]) == {}
+
+
+def test_what_a_teacher_and_its_student_make_alike_is_there_once(outcomes, tmp_path):
+    tiny, own = tmp_path / "tiny-mobile.gsv", tmp_path / "again" / "tiny-mobile.gsv"
+    own.parent.mkdir()
+    for path in (tiny, own):
+        path.write_bytes(b"one")
+    made = [Outcome(Job(str(tmp_path / "alice"), "m"), tiny), Outcome(Job(str(tmp_path / "tiny"), "m"), own)]
+    assert _once(made) == made[1:]
+    assert _once(made[::-1]) == made[1:]
+    assert _families(_once(made)) == {}
+    own.write_bytes(b"two")
+    assert _once(made) == made  # two that are not alike are refused later
+    assert _once([Outcome(made[0].job, None), *made[:1]]) == [Outcome(made[0].job, None), *made[:1]]

@@ -113,7 +113,7 @@ def test_integers_may_follow_any_recipe(tmp_path):
     (tmp_path / "a+b.toml").write_text("[t2s]\nlayers = 0.5")
     assert read_recipe(str(tmp_path / "a+b.toml")).integers.bits == 0
     for name, told in (
-        ("tiny+int4", "a recipe cannot end in '+int4'; did you mean '+int8'?"),
+        ("tiny+int4", "a recipe cannot end in '+int4'; did you mean '+int8' or '+w4'?"),
         ("tine+int8", "there is no recipe 'tine'; did you mean 'tiny'"),
         (str(path), "there is no recipe"),
     ):
