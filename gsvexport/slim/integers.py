@@ -11,7 +11,7 @@ backends will calibrate them.
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import nn
@@ -19,7 +19,7 @@ from torch import nn
 from gsvexport.slim import rounding
 from gsvexport.slim.distil import KEEP, LIMIT, Run, words
 from gsvexport.slim.loudness import Loudness
-from gsvexport.slim.prune import fill, folded, vocoder_groups
+from gsvexport.slim.prune import Group, fill, folded, vocoder_groups
 from gsvexport.slim.rounding import Manner
 from gsvexport.slim.teacher import Lesson
 from gsvexport.slim.vocoder import EDGE, FRAMES, crops
@@ -67,10 +67,16 @@ def watch(network: Generator, lesson: Lesson) -> rounding.Watch:
 
 def equalised(network: Synthesizer, lesson: Lesson) -> Synthesizer:
     """The same network in float, with the channels of the vocoder's tensors at one size."""
-    tensors, found = folded(network), copy.deepcopy(network)
-    rounding.equalise(tensors, vocoder_groups(network.dims, network.dims), watch(network.dec, lesson).peaks)
-    fill(found.dec, {name[len(_PART) :]: value for name, value in tensors.items() if name.startswith(_PART)})
+    found = copy.deepcopy(network)
+    _equalise(found.dec, vocoder_groups(network.dims, network.dims), watch(network.dec, lesson))
     return found
+
+
+@torch.no_grad()
+def _equalise(network: Generator, groups: Sequence[Group], seen: rounding.Watch) -> None:
+    tensors = {f"{_PART}{name}": value for name, value in folded(network).items()}
+    rounding.equalise(tensors, groups, seen.peaks)
+    fill(network, {name.removeprefix(_PART): value for name, value in tensors.items()})
 
 
 @torch.no_grad()
@@ -107,7 +113,7 @@ def learn(run: Run, student: Synthesizer, lesson: Lesson, manner: Manner) -> tup
     settings, schedule = run.train, run.schedule(run.train.integer_steps)
     network, loss = copy.deepcopy(student.dec).requires_grad_(True), SpectralLoss()
     average, steps = copy.deepcopy(network), Steps(watch(network, lesson).ranges())
-    loud = Loudness(student.dims.rate)
+    loud, groups = Loudness(student.dims.rate), vocoder_groups(student.dims, student.dims)
     hop = len(lesson.train[0].audio) // lesson.train[0].latent.shape[1]
     usable = [one for one in lesson.train if one.latent.shape[1] >= FRAMES] or lesson.train
     optimiser = torch.optim.AdamW(network.parameters(), settings.integer_rate, betas=(0.8, 0.99), weight_decay=0)
@@ -117,6 +123,10 @@ def learn(run: Run, student: Synthesizer, lesson: Lesson, manner: Manner) -> tup
         random, _ = loop.generators(run.seed * 10 + _SEED, number)
         loop.set_rate(optimiser, settings.integer_rate * loop.rate(number, schedule.steps, warm=50))
         if number % _EVERY == 0:
+            # The backends bring channels to one size before they round. What was learned for other sizes would be lost.
+            seen = watch(network, lesson)
+            for one in (network, average):
+                _equalise(one, groups, seen)
             steps.take(watch(network, lesson).ranges())
         latent, wanted = crops(usable, random, settings.integer_batch, hop)
         frames = latent.shape[2]
@@ -145,5 +155,6 @@ def learn(run: Run, student: Synthesizer, lesson: Lesson, manner: Manner) -> tup
 
     state = loop.State({"student": network, "average": average, "steps": steps}, {"student": optimiser})
     loop.run("integers", run.folder / "integers.pt", schedule, state, step, held, run.say)
+    _equalise(average, groups, watch(average, lesson))
     steps.take(watch(average, lesson).ranges())
     return average.requires_grad_(False).eval(), steps
