@@ -12,10 +12,12 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import nn
 
+from gsvexport.signal.loudness import distance
 from gsvexport.slim import rounding
 from gsvexport.slim.distil import KEEP, LIMIT, Run, words
 from gsvexport.slim.loudness import Loudness
@@ -80,30 +82,37 @@ def _equalise(network: Generator, groups: Sequence[Group], seen: rounding.Watch)
 
 
 @torch.no_grad()
-def held_out(network: Generator, point: rounding.Point, manner: Manner, lesson: Lesson) -> dict[str, float]:
-    """Differences of the rounded sound to the teacher's, as `vocoder.held_out`, and of the float one."""
+def held_out(network: Generator, point: rounding.Point, manner: Manner, lesson: Lesson, rate: int) -> dict[str, float]:
+    """By the gates' distance (`gsvexport.signal.loudness`) that of the rounded sound to the float one ("own"), and of
+    both to the teacher's; and their differences to it in mel, as `vocoder.held_out`."""
     loss, sums, some = SpectralLoss(), dict[str, float](), lesson.held_out[:_JUDGED]
+    pairs: dict[str, list[tuple[Any, Any]]] = {"own.gate": [], "integers.gate": [], "float.gate": []}
     for one in some:
-        for name, (at, how) in {"integers": (point, manner), "float": (rounding.plain, rounding.FLOAT)}.items():
-            made = rounding.sound(network, one.latent[None, :, :_HEARD], lesson.ge, at, how)[:, 0]
-            parts = loss(made, one.audio[None, : made.shape[1]])
-            for part in ("mel", "magnitude"):
-                key = f"{name}.{part}"
-                sums[key] = sums.get(key, 0.0) + float(parts[part]) / len(some)
-    return sums
+        latent = one.latent[None, :, :_HEARD]
+        inside = (latent.shape[2] - min(EDGE, (latent.shape[2] - 1) // 2)) * (len(one.audio) // one.latent.shape[1])
+        whole = rounding.sound(network, latent, lesson.ge, point, manner)[:, 0, :inside]
+        plain = rounding.sound(network, latent, lesson.ge, rounding.plain, rounding.FLOAT)[:, 0, :inside]
+        wanted = one.audio[None, :inside]
+        for name, made in {"integers": whole, "float": plain}.items():
+            key = f"{name}.mel"
+            sums[key] = sums.get(key, 0.0) + float(loss(made, wanted)["mel"]) / len(some)
+            pairs[f"{name}.gate"].append((wanted[0].numpy(), made[0].numpy()))
+        pairs["own.gate"].append((plain[0].numpy(), whole[0].numpy()))
+    return {name: distance(found, rate) for name, found in pairs.items()} | sums
 
 
 def rounded(run: Run, student: Synthesizer, lesson: Lesson, manner: Manner) -> tuple[Synthesizer, dict[str, float]]:
     """`student` with a vocoder that has learned to be rounded, and its losses before and after; as it was where
-    nothing was won."""
-    found = equalised(student, lesson)
-    before = held_out(found.dec, Steps(watch(found.dec, lesson).ranges()).point(), manner, lesson)
+    the rounded sound came no nearer to the teacher's."""
+    found, rate = equalised(student, lesson), student.dims.rate
+    before = held_out(found.dec, Steps(watch(found.dec, lesson).ranges()).point(), manner, lesson, rate)
     run.say(f"rounded: {words(before)}")
     found.dec, steps = learn(run, found, lesson, manner)
-    after = held_out(found.dec, steps.point(), manner, lesson)
+    after = held_out(found.dec, steps.point(), manner, lesson, rate)
     losses = {f"cut.{name}": value for name, value in before.items()}
-    if after["integers.mel"] >= before["integers.mel"]:
-        run.say(f"integers.mel was {before['integers.mel']:.4f} before and {after['integers.mel']:.4f} after: left out")
+    if after["integers.gate"] >= before["integers.gate"]:
+        said = f"{before['integers.gate']:.4f} before and {after['integers.gate']:.4f} after"
+        run.say(f"integers.gate was {said}: it is left out")
         found, after = student, before
     return found, losses | {f"recovered.{name}": value for name, value in after.items()}
 
@@ -151,7 +160,7 @@ def learn(run: Run, student: Synthesizer, lesson: Lesson, manner: Manner) -> tup
         return {name: parts[name].item() for name in ("wave", "magnitude", "mel", "gate", "own")}
 
     def held() -> str:
-        return words(held_out(average, steps.point(), manner, lesson))
+        return words(held_out(average, steps.point(), manner, lesson, student.dims.rate))
 
     state = loop.State({"student": network, "average": average, "steps": steps}, {"student": optimiser})
     loop.run("integers", run.folder / "integers.pt", schedule, state, step, held, run.say)

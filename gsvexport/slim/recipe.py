@@ -85,7 +85,7 @@ class Train:
     t2s_batch: int = key(int, low=1, high=1024, default=8)
     integer_steps: int = key(int, low=0, high=10_000_000, default=2000)
     integer_batch: int = key(int, low=1, high=1024, default=1)
-    integer_rate: float = key(float, low=1e-7, high=0.1, default=1e-4)
+    integer_rate: float = key(float, low=1e-7, high=0.1, default=1.5e-4)
     weight_steps: int = key(int, low=0, high=10_000_000, default=500)
     weight_rate: float = key(float, low=1e-7, high=0.1, default=1e-4)
     vocoder_batch: int = key(int, low=1, high=1024, default=4)
@@ -160,7 +160,7 @@ def read_recipe(name: str) -> Recipe:
     found = read_recipe(base)
     name = f"{found.name}+{suffix}"
     if suffix == "int8":
-        return replace(found, name=name, integers=replace(found.integers, bits=8))
+        return replace(found, name=name, integers=_read("int8").integers)
     return replace(found, name=name, weights=Weights(int(suffix[1:])))
 
 

@@ -177,7 +177,8 @@ def test_a_sound_that_is_wrong_gets_better_and_nothing_but_the_vocoder_changes(s
     train = Train(integer_steps=6, integer_batch=2, integer_rate=5e-3)
     run = distil.Run(train, 1, masks([], 0), tmp_path, lambda _: None)
     found, losses = integers.rounded(run, sovits, lesson, Manner(8))
-    assert losses["recovered.integers.mel"] < losses["cut.integers.mel"]
+    assert losses["recovered.integers.gate"] < losses["cut.integers.gate"]
+    assert losses["recovered.float.gate"] < losses["cut.float.gate"]
     for name, value in found.state_dict().items():
         assert name.startswith("dec.") or torch.equal(value, sovits.state_dict()[name]), name
 
@@ -185,7 +186,7 @@ def test_a_sound_that_is_wrong_gets_better_and_nothing_but_the_vocoder_changes(s
 def test_what_does_not_get_better_is_left_out(sovits, lesson, tmp_path, brief):
     run = distil.Run(Train(integer_steps=2, integer_rate=0.1), 1, masks([], 0), tmp_path, lambda _: None)
     found, losses = integers.rounded(run, sovits, lesson, Manner(8))
-    assert losses["recovered.integers.mel"] == losses["cut.integers.mel"]
+    assert losses["recovered.own.gate"] == losses["cut.own.gate"]
     assert all(torch.equal(value, sovits.state_dict()[name]) for name, value in found.state_dict().items())
 
 
