@@ -19,7 +19,7 @@ from torch import nn
 
 from gsvexport.signal.loudness import distance
 from gsvexport.slim import rounding
-from gsvexport.slim.distil import KEEP, LIMIT, Run, words
+from gsvexport.slim.distil import LIMIT, Run, words
 from gsvexport.slim.loudness import Loudness
 from gsvexport.slim.prune import Group, fill, folded, vocoder_groups
 from gsvexport.slim.rounding import Manner
@@ -35,7 +35,8 @@ _WATCHED, _LONGEST = 6, 40  # utterances from which ranges come, and frames of o
 _PART = "dec."
 _JUDGED, _HEARD = 6, 80  # utterances by which it is judged, and frames of one
 _EVERY = 50  # steps between two looks at the ranges
-_GATE, _OWN = 5.0, 2.0  # weights of the gates' distance to the teacher, and of both differences to the own float sound
+_GATE, _OWN = 5.0, 4.0  # weights of the gates' distance to the teacher, and of both differences to the own float sound
+_KEEP = 0.98  # of the average of weights: a short one, because rounding fits the weights that it was learned for
 _SEED = 4
 
 
@@ -155,7 +156,7 @@ def learn(run: Run, student: Synthesizer, lesson: Lesson, manner: Manner) -> tup
         total = torch.stack([weight * parts[name] for name, weight in weights.items()]).sum()
         loop.update(optimiser, total, network.parameters(), LIMIT)
         run.masks.apply_to(network, _PART)
-        loop.follow(average, network, number, KEEP)
+        loop.follow(average, network, number, _KEEP)
         run.masks.apply_to(average, _PART)
         return {name: parts[name].item() for name in ("wave", "magnitude", "mel", "gate", "own")}
 

@@ -85,7 +85,7 @@ class Train:
     t2s_batch: int = key(int, low=1, high=1024, default=8)
     integer_steps: int = key(int, low=0, high=10_000_000, default=2000)
     integer_batch: int = key(int, low=1, high=1024, default=1)
-    integer_rate: float = key(float, low=1e-7, high=0.1, default=1.5e-4)
+    integer_rate: float = key(float, low=1e-7, high=0.1, default=5e-5)
     weight_steps: int = key(int, low=0, high=10_000_000, default=500)
     weight_rate: float = key(float, low=1e-7, high=0.1, default=1e-4)
     vocoder_batch: int = key(int, low=1, high=1024, default=4)
