@@ -87,7 +87,7 @@ class Train:
     integer_batch: int = key(int, low=1, high=1024, default=1)
     integer_rate: float = key(float, low=1e-7, high=0.1, default=5e-5)
     weight_steps: int = key(int, low=0, high=10_000_000, default=500)
-    weight_rate: float = key(float, low=1e-7, high=0.1, default=1e-4)
+    weight_rate: float = key(float, low=1e-7, high=0.1, default=1e-3)
     vocoder_batch: int = key(int, low=1, high=1024, default=4)
     features: float = key(float, low=0, high=100, default=0.5)
 
