@@ -256,14 +256,14 @@ def test_targets_lists_devices_and_shows_one(cache):
 
 def test_a_device_without_a_backend_is_shown_but_not_built(cache, tmp_path):
     board = tmp_path / "board.toml"
-    board.write_text('extends = "raspberry-pi-4"\ntitle = "A board"\n[placement.vocoder]\nbackend = "rknn"\n')
+    board.write_text('extends = "raspberry-pi-4"\ntitle = "A board"\n[placement.vocoder]\nbackend = "hailo"\n')
     page = gsvexport(cache, "targets", board).stdout
-    assert "not buildable yet: no backend 'rknn' in this release" in page
+    assert "not buildable yet: no backend 'hailo' in this release" in page
     assert "device.bandwidth_gbs" in page
     assert "raspberry-pi-4.toml:7" in page
     done = gsvexport(cache, "--target", board, "-o", tmp_path / "out")
     assert done.returncode == 4
-    assert "board.toml:4: no backend 'rknn' in this release" in done.stderr
+    assert "board.toml:4: no backend 'hailo' in this release" in done.stderr
     assert not (tmp_path / "out").exists()
 
 
