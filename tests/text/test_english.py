@@ -198,6 +198,8 @@ def test_ordinals_and_years():
         ("Yo-Yo, X-ray, 5-year-old", "yo - yo , x-ray , five year-old"),
         ("6 × 12, 64 - 17, 2½", "six times twelve , sixty-four minus seventeen , two and a half"),
         ("http://example.com/a", "example dot com slash a"),
+        ("$3.005 and $3.00", "three point zero zero five dollars and three dollars"),
+        ("so ''-'' it '-' is", "so it is"),
     ],
 )  # fmt: skip
 def test_what_is_written_and_what_is_said(written, said):

@@ -3,6 +3,7 @@
 index.html, *.mjs, page.css, sw.js     the page
 ort/                                    onnxruntime-web, by hash
 voice/                                  the artifact, unpacked
+english/                                the tables of English, for a voice that speaks it
 site.json                               what there is, by size and SHA-256; the phone table and the phrases
 """
 
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from gsvexport.artifact.manifest import MANIFEST, README, Manifest
-from gsvexport.backends.web import runtime
+from gsvexport.backends.web import english, runtime
 from gsvexport.errors import InputError
 from gsvexport.files import canonical_json, sha256_bytes, sha256_file
 from gsvexport.model import Model
@@ -40,8 +41,8 @@ is not needed:
     Cross-Origin-Embedder-Policy: require-corp
 
 .mjs files have to be sent as text/javascript; .wasm files are best sent as application/wasm, all of it compressed.
-onnxruntime-web {version} is under MIT, (c) Microsoft Corporation. What binds the voice is in voice/NOTICE, where it has
-one.
+onnxruntime-web {version} is under MIT, (c) Microsoft Corporation. What binds the voice is in voice/NOTICE, what
+binds the tables of English in english/NOTICE, where there are such.
 """
 
 
@@ -99,7 +100,7 @@ def write(
         "symbols": list(symbols(model.symbols)),
         "phrases": dict(phrases),
         "ort": listed,
-        "manifest": {"size": about.stat().st_size, "sha256": sha256_file(about)},
+        "manifest": _listed(about),
         "bytes": {
             "voice": about.stat().st_size + sum(manifest.members[name].size for name in fetched),
             "wasm": sum(listed[name]["size"] for name in runtime.WASM),
@@ -107,8 +108,15 @@ def write(
         },
         "page": [name for name in page if name not in ("sw.js", "index.html")],
     }
+    if model.language == "en":
+        english.write(folder / english.FOLDER)
+        site["english"] = {name: _listed(folder / english.FOLDER / name) for name in english.FILES}
     content = {name: sha256_file(folder / name) for name in page}
     site["cache"] = f"gsvexport-{sha256_bytes(canonical_json({**site, 'content': content}).encode())[:16]}"
     (folder / SITE).write_bytes(canonical_json(site).encode())
     (folder / README).write_bytes(_TEXT.format(name=model.name, version=pinned.version).encode())
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def _listed(path: Path) -> dict[str, Any]:
+    return {"size": path.stat().st_size, "sha256": sha256_file(path)}

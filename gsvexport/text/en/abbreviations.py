@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 
 from gsvexport.text.en.characters import STOP
 from gsvexport.text.en.numbers import cardinal, ordinal, roman
-from gsvexport.text.en.quantities import MONTHS, Match, Rule
+from gsvexport.text.en.quantities import MONTHS
+from gsvexport.text.en.rules import Match, Rule, filled
 from gsvexport.text.en.spelling import spell
 
 _BEFORE_NAMES = {"Mr": "mister", "Mrs": "missus", "Ms": "miz", "Dr": "doctor", "Prof": "professor", "Gen": "general"}
@@ -76,32 +76,44 @@ def _ruler(match: Match) -> str:
     return f"{match[1]} the {ordinal(number)}" if number else match[0]
 
 
-def _listed(match: Match) -> str:
-    return f"{match[1]}{ordinal(match[2])}, "
+def _title(short: str) -> str:
+    return _BEFORE_NAMES[short].capitalize()
 
 
-def _expand(table: dict[str, str], *, dot: str = "") -> Callable[[Match], str]:
-    return lambda match: table[match[1].lower()] + dot
+def _short_month(short: str) -> str:
+    return _SHORT_MONTHS[short]
+
+
+def _short_day(short: str) -> str:
+    return _DAYS[short]
+
+
+def _before_number(short: str) -> str:
+    return _BEFORE_NUMBERS[short.lower()]
+
+
+def _at_end(short: str) -> str:
+    return _AT_ENDS[short.lower()]
 
 
 RULES: list[Rule] = [
     (re.compile(pattern), put)
     for pattern, put in (
-        (rf"(^{STOP}?|[.!?] |\n)(\d{{1,2}})\. (?=[A-Z])", _listed),  # 1. Lift the lid
-        (rf"\b({'|'.join(_BEFORE_NAMES)})\.(?!\w)", lambda m: _BEFORE_NAMES[m[1]].capitalize()),
-        (rf"\b({'|'.join(_SHORT_MONTHS)})\.(?=,? ?\d| \d|,)", lambda m: _SHORT_MONTHS[m[1]]),
-        (rf"\b({'|'.join(set(_SHORT_MONTHS) - {'May', 'Mar'})})\.(?!\w)", lambda m: _SHORT_MONTHS[m[1]]),
-        (rf"\b((?i:{'|'.join(_BEFORE_NUMBERS)}))\. ?(?=\d)", lambda m: f"{_BEFORE_NUMBERS[m[1].lower()]} "),
-        (rf"\b({'|'.join(_DAYS)})\.(?!\w)", lambda m: _DAYS[m[1]]),
+        (rf"(^{STOP}?|[.!?] |\n)(\d{{1,2}})\. (?=[A-Z])", filled("{}{}, ", (str, 1), (ordinal, 2))),  # 1. Lift the lid
+        (rf"\b({'|'.join(_BEFORE_NAMES)})\.(?!\w)", filled("{}", (_title, 1))),
+        (rf"\b({'|'.join(_SHORT_MONTHS)})\.(?=,? ?\d| \d|,)", filled("{}", (_short_month, 1))),
+        (rf"\b({'|'.join(sorted(_SHORT_MONTHS.keys() - {'May', 'Mar'}))})\.(?!\w)", filled("{}", (_short_month, 1))),
+        (rf"\b((?i:{'|'.join(_BEFORE_NUMBERS)}))\. ?(?=\d)", filled("{} ", (_before_number, 1))),
+        (rf"\b({'|'.join(_DAYS)})\.(?!\w)", filled("{}", (_short_day, 1))),
         (r"(?<=day)\s?-\s?(?=[A-Z]?[a-z]+day\b)", " to "),
         (r"\bTel\.", "telephone"),
-        (r"\b([BM])\.Sc\b\.?", lambda m: spell(m[1] + "sc")),
+        (r"\b([BM])\.Sc\b\.?", filled(f"{{}} {spell('sc')}", (spell, 1))),
         (r"\bWWII\b", "world war two"),
         (r"\bWWI\b", "world war one"),
         (r"\bPh\.? ?D\b\.?" + _ENDING, f"{spell('phd')}."),
         (r"\bPh\.D\b\.?", spell("phd")),
-        (rf"\b((?i:{'|'.join(_AT_ENDS)}))\.{_ENDING}", _expand(_AT_ENDS, dot=".")),
-        (rf"\b((?i:{'|'.join(_AT_ENDS)}))\.(?!\w)", _expand(_AT_ENDS)),
+        (rf"\b((?i:{'|'.join(_AT_ENDS)}))\.{_ENDING}", filled("{}.", (_at_end, 1))),
+        (rf"\b((?i:{'|'.join(_AT_ENDS)}))\.(?!\w)", filled("{}", (_at_end, 1))),
         (r"\b(?!(?:The|In|At|To|From|Near|Of) )([A-Z][a-z]+) St\.(?= [A-Z]|\s*$)", r"\1 street."),
         (r"\bSt\. ?(?=[A-Z])", "saint "),
         (r"\bSt\.", "street"),
@@ -110,10 +122,10 @@ RULES: list[Rule] = [
         (rf"\b({_NUMBERED}) ([IVXLC]+)\b(?!')", _numbered),
         (rf"\b({_RULERS}) ((?=[IVX]{{2}}|[VX]|I[,.;:!?)])[IVX]+)\b", _ruler),
         (r"\b([A-Z][a-z]+) (III?|IV|VI{1,3}|IX|XI{1,3}|XIV|XV)\b(?!')", _numbered),
-        (r"(?<![A-Za-z])([ap])\. ?m\.(?=\s+[A-Z]|\s*$)", lambda m: f"{spell(m[1] + 'm')}."),
-        (r"\b((?:[A-Za-z]\. ?)+[A-Za-z])\.(?=\s*$)", lambda m: f" {spell(m[1])}."),
-        (r"\b((?:[A-Za-z]\.)+[A-Za-z])\b\.?", lambda m: f" {spell(m[1])} "),
-        (r"\b([A-Z])\. ?(?=[A-Z](?:[a-z]|\.))", lambda m: f" {spell(m[1])} "),  # J. K. Rowling
+        (r"(?<![A-Za-z])([ap])\. ?m\.(?=\s+[A-Z]|\s*$)", filled(f"{{}} {spell('m')}.", (spell, 1))),
+        (r"\b((?:[A-Za-z]\. ?)+[A-Za-z])\.(?=\s*$)", filled(" {}.", (spell, 1))),
+        (r"\b((?:[A-Za-z]\.)+[A-Za-z])\b\.?", filled(" {} ", (spell, 1))),
+        (r"\b([A-Z])\. ?(?=[A-Z](?:[a-z]|\.))", filled(" {} ", (spell, 1))),  # J. K. Rowling
         (r"\b(?:w/o)(?!\w)", "without"),
         (r"\bw/(?= )", "with"),
     )

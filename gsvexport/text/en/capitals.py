@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from gsvexport.text.en.lexicon import pronounce
+from gsvexport.text.en.rules import Match, Rule, filled
 from gsvexport.text.en.segment import frequency
 from gsvexport.text.en.spelling import LETTER, spell
 
@@ -88,22 +89,14 @@ _LOUD = -3.9  # the logarithm of how often a short word comes, from which on its
 _ROMAN = re.compile("(?=[MDCLXVI])M{0,3}(CM|CD|D?C{0,3})(XC|XL|L?X{0,3})(IX|IV|V?I{0,3})")
 _NAMES = {"TikTok": "tiktok", "JavaScript": "javascript", "WiFi": "wi-fi", "Wi-Fi": "wi-fi", "PyTorch": "pytorch"}
 _NAMES |= {"WhatsApp": "whatsapp", "TypeScript": "typescript", "MySQL": "mysql", "McDonald": "mcdonald"}
-_NAME = re.compile(rf"\b(?:{'|'.join(_NAMES)})(?=\b|s)")
 
 
-def spoken_capitals(text: str) -> str:
-    """The text with capitals spelled, and words apart that are written together ("YouTube", "OpenAI")."""
-    text = _NAME.sub(lambda match: _NAMES[match[0]], text)
-    text = re.sub(r"\b([A-F])-(?=[\s.,!?]|$)", r"\1 minus", text)  # a grade
-    text = re.sub(r"(?<=[A-Za-z])-(?=[A-Z])", " - ", text)  # Yo-Yo, USB-C: upstream sets capitals apart
-    text = re.sub(r"\b([A-Z]{2,})('?s)?\b", lambda match: _capitals(match[1], match[2] or ""), text)
-    text = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", text)
-    text = re.sub(r"(?<=[A-Z])(?=[A-Z][a-z])", " ", text)
-    text = re.sub(r"\b([A-Z]{2,})('?s)?\b", lambda match: _capitals(match[1], match[2] or ""), text)
-    return re.sub(rf"(?<![\w'{LETTER}])A(?![\w'])", f"{LETTER}a", text)
+def _name(word: str) -> str:
+    return _NAMES[word]
 
 
-def _capitals(word: str, ending: str) -> str:
+def _capitals(match: Match) -> str:
+    word, ending = match[1], match[2] or ""
     if word in _WORDS or (word not in _SPELLED and _is_loud(word)):
         return word.lower() + ending
     return f" {spell(word)}{ending} "
@@ -115,3 +108,19 @@ def _is_loud(word: str) -> bool:
     if not re.search("[aeiouy]", small) or pronounce(small) is None:
         return False
     return len(word) > 3 or (frequency(small) or -99) > _LOUD
+
+
+# Words that are written together ("YouTube", "OpenAI") come apart.
+RULES: list[Rule] = [
+    (re.compile(pattern), put)
+    for pattern, put in (
+        (rf"\b(?:{'|'.join(_NAMES)})(?=\b|s)", filled("{}", (_name, 0))),
+        (r"\b([A-F])-(?=[\s.,!?]|$)", r"\1 minus"),  # a grade
+        (r"(?<=[A-Za-z])-(?=[A-Z])", " - "),  # Yo-Yo, USB-C: upstream sets capitals apart
+        (r"\b([A-Z]{2,})('?s)?\b", _capitals),
+        (r"(?<=[a-z])(?=[A-Z])", " "),
+        (r"(?<=[A-Z])(?=[A-Z][a-z])", " "),
+        (r"\b([A-Z]{2,})('?s)?\b", _capitals),
+        (rf"(?<![\w'{LETTER}])A(?![\w'])", f"{LETTER}a"),
+    )
+]

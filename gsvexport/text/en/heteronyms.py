@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 Phones = tuple[str, ...]
 
@@ -201,14 +202,26 @@ def _used(tokens: Sequence[str], place: int) -> str:
     return "Y UW1 S T" if habit else "Y UW1 Z D"
 
 
-def _near(words: str, there: str, otherwise: str, *, back: str = "") -> Callable[[Sequence[str], int], str]:
-    after, before = frozenset(words.split()), frozenset(back.split())
-    return lambda tokens, place: (
-        there if _at(tokens, place + 1) in after or _at(tokens, place - 1) in before else otherwise
-    )
+@dataclass(frozen=True)
+class Near:
+    """The reading `there` before one of the words `after` or behind one of `before`, else `otherwise`."""
+
+    after: frozenset[str]
+    there: str
+    otherwise: str
+    before: frozenset[str]
+
+    def __call__(self, tokens: Sequence[str], place: int) -> str:
+        """The phones of the word at `place`."""
+        near = _at(tokens, place + 1) in self.after or _at(tokens, place - 1) in self.before
+        return self.there if near else self.otherwise
 
 
-_RULES = {
+def _near(words: str, there: str, otherwise: str, *, back: str = "") -> Near:
+    return Near(_set(words), there, otherwise, _set(back))
+
+
+_RULES: dict[str, Callable[[Sequence[str], int], str]] = {
     "read": _read,
     "live": _live,
     "lives": _lives,

@@ -1,6 +1,6 @@
 """Written English → words to pronounce and punctuation.
 
-The rules run in the order of `_RULES`; each sees what the earlier ones left. They know no grammar: "1984" is a year
+The rules run in the order of `RULES`; each sees what the earlier ones left. They know no grammar: "1984" is a year
 wherever it stands, as upstream reads it, and "St." before a name is a saint unless a name stands before it, too.
 Numbers, money, dates and times are in `quantities`, abbreviations in `abbreviations`.
 """
@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import re
 
-from gsvexport.text.en import abbreviations, quantities
-from gsvexport.text.en.capitals import spoken_capitals
+from gsvexport.text.en import abbreviations, capitals, quantities
 from gsvexport.text.en.characters import STOP, plain
-from gsvexport.text.en.quantities import Rule
+from gsvexport.text.en.rules import Rule, apply, filled
 from gsvexport.text.en.spelling import LETTER, spell
-from gsvexport.text.words import merged
+from gsvexport.text.words import SIGNS, merged
 
 _SIGNS = {"&": "and", "%": "percent", "@": "at", "+": "plus", "=": "equals", "#": "number", "°": "degrees"}
 _SIGNS |= {"×": "times", "÷": "divided by", "±": "plus or minus", "<": "less than", ">": "greater than", "^": ""}
@@ -31,6 +30,11 @@ _SIGNS |= {
 }
 _TOKENS = re.compile(rf"{LETTER}[a-z](?:'?s\b)?|[a-z']+(?:-[a-z']+)*|[,.!?-]")
 
+
+def _sign(sign: str) -> str:
+    return _SIGNS[sign]
+
+
 _BEFORE: list[Rule] = [
     (re.compile(pattern), put)
     for pattern, put in (
@@ -41,7 +45,7 @@ _BEFORE: list[Rule] = [
         (r"(?<=[\d%C])\s?~\s?(?=[$€£¥]?\d)", "-"),
         ("~", " "),
         (r"\bhttps?://", ""),
-        (r"\b([A-Z]+)&([A-Z]+)\b", lambda match: f" {spell(match[1])} and {spell(match[2])} "),
+        (r"\b([A-Z]+)&([A-Z]+)\b", filled(" {} and {} ", (spell, 1), (spell, 2))),
         (r"(?<=[\w.])@(?=\w+\.\w)", " at "),
         (r"(?<=[a-z]{2})\.(?=[a-z]{2,})|(?<=www)\.", " dot "),
         (r"(?<= dot com)/|(?<= dot org)/", " slash "),
@@ -50,12 +54,13 @@ _BEFORE: list[Rule] = [
 _AFTER: list[Rule] = [
     (re.compile(pattern), put)
     for pattern, put in (
-        (r"[&%@+=#°/$€£¥×÷±<>^*²³:]", lambda match: f" {_SIGNS[match[0]]} "),
+        (r"[&%@+=#°/$€£¥×÷±<>^*²³:]", filled(" {} ", (_sign, 0))),
         (r"(?<=\w)\.(?=\w)", " dot "),
         (r"(?<![\w'])-(?=\w)|(?<=[\d~])-|-(?=[~\d])", " "),
         (STOP, "."),
     )
 ]
+RULES = (*_BEFORE, *abbreviations.RULES, *quantities.RULES, *capitals.RULES, *_AFTER)
 
 
 def normalise(text: str) -> list[str]:
@@ -66,10 +71,5 @@ def normalise(text: str) -> list[str]:
     text = plain(text)
     if not re.search("[a-z]", text) and re.search("[A-Z]{2}.*[^A-Za-z'].*[A-Z]{2}", text):
         text = text.lower()  # all of it shouts
-    for pattern, put in (*_BEFORE, *abbreviations.RULES, *quantities.RULES):
-        text = pattern.sub(put, text)
-    text = spoken_capitals(text)
-    for pattern, put in _AFTER:
-        text = pattern.sub(put, text)
-    tokens = _TOKENS.findall(text.lower())
-    return merged([token for token in tokens if token.strip("'")])
+    tokens = _TOKENS.findall(apply(RULES, text).lower())
+    return merged([token for token in tokens if token.strip("'-") or token in SIGNS])

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 
 from gsvexport.text.en.numbers import cardinal, digits, fraction, ordinal, plural, year
+from gsvexport.text.en.rules import Match, Rule, filled
 from gsvexport.text.en.spelling import spell
-
-Match = re.Match[str]
-Rule = tuple[re.Pattern[str], str | Callable[[Match], str]]
 
 MONTHS = (
     *("january", "february", "march", "april", "may", "june"),
@@ -67,6 +64,7 @@ _PLURALS |= {
     for unit in ("meter", "kilometer", "centimeter")
 }
 _SCALES = {"k": "thousand", "m": "million", "mn": "million", "b": "billion", "bn": "billion", "t": "trillion"}
+_PERIODS = {"mo": "month", "yr": "year", "hr": "hour"}
 
 _NUMBER = r"\d{1,3}(?:,\d{3})+|\d+"
 _DECIMAL = rf"(?:{_NUMBER})(?:\.\d+)?"
@@ -118,7 +116,7 @@ def _money(match: Match) -> str:
         scale = _SCALES.get(scale.lower(), scale)
         return f"{found} {_number(whole + (part or ''))} {scale} {_several(unit)} "
     if part in (None, ".00") or len(part) != 3:
-        return found + _counted(whole + (part or "").replace(".00", ""), unit)
+        return found + _counted(whole + ("" if part in (None, ".00") else part), unit)
     cents = _counted(str(int(part[1:])), small)
     return found + (cents if whole == "0" else f"{_counted(whole, unit)} and {cents}")
 
@@ -148,7 +146,15 @@ def _american_date(match: Match) -> str:
 
 def _day_of(month: str, day: str, of_year: str) -> str:
     """The month, the day and the year, as they are said."""
-    return f" {MONTHS[int(month) - 1]} {ordinal(str(int(day)))}, {year(of_year)} "
+    return f" {_month(month)} {_day(day)}, {year(of_year)} "
+
+
+def _month(number: str) -> str:
+    return MONTHS[int(number) - 1]
+
+
+def _day(number: str) -> str:
+    return ordinal(str(int(number)))
 
 
 def _fraction(match: Match) -> str:
@@ -169,6 +175,34 @@ def _version(match: Match) -> str:
     return f" {' point '.join(map(cardinal, match[0].split('.')))} "
 
 
+def _cents(number: str) -> str:
+    return _counted(str(int(number)), "cent")
+
+
+def _inches(number: str) -> str:
+    return _counted(number, "inch")
+
+
+def _place(number: str) -> str:
+    return ordinal(number.replace(",", ""))
+
+
+def _years(number: str) -> str:
+    return plural(year(number))
+
+
+def _tens(number: str) -> str:
+    return plural(cardinal(number))
+
+
+def _unit_name(short: str) -> str:
+    return _UNITS[short]
+
+
+def _period(short: str) -> str:
+    return _PERIODS[short]
+
+
 RULES: list[Rule] = [
     (re.compile(pattern), put)
     for pattern, put in (
@@ -176,24 +210,24 @@ RULES: list[Rule] = [
         (r"(?<![\d/])(0?[1-9]|1[0-2])/(0?[1-9]|[12]\d|3[01])/([12]\d{3})(?![\d/])", _american_date),
         (
             r"(?<=\bon )(0?[1-9]|1[0-2])/(0?[1-9]|[12]\d|3[01])(?![\d/])(?<!9/11)",
-            lambda m: f"{MONTHS[int(m[1]) - 1]} {ordinal(str(int(m[2])))}",
+            filled("{} {}", (_month, 1), (_day, 2)),
         ),
         (r"(?<=\d[ap]m)\s?-\s?(?=\d)|(?<=\d [ap]m)\s?-\s?(?=\d)", " to "),
         (r"(?<=:[0-5]\d)(\s?[AaPp]\.?[Mm]\.?)?\s?-\s?(?=\d\d?:[0-5]\d)", r"\1 to "),
         (rf"\b{_TIME}(?:{_HALF_DAY})?(?!\d)", _time),
         (
             rf"\b(\d\d?)\s?-\s?(\d\d?){_HALF_DAY}",
-            lambda m: f" {cardinal(m[1])} to {cardinal(m[2])} {spell(m[3] + 'm')} ",
+            filled(f" {{}} to {{}} {{}} {spell('m')} ", (cardinal, 1), (cardinal, 2), (spell, 3)),
         ),
-        (r"(?<![\d:])(\d+):(\d+)(?![\d:])", lambda m: f" {cardinal(m[1])} to {cardinal(m[2])} "),
-        (rf"\b(\d\d?){_HALF_DAY}", lambda m: f" {cardinal(m[1])} {spell(m[2] + 'm')} "),
+        (r"(?<![\d:])(\d+):(\d+)(?![\d:])", filled(" {} to {} ", (cardinal, 1), (cardinal, 2))),
+        (rf"\b(\d\d?){_HALF_DAY}", filled(f" {{}} {{}} {spell('m')} ", (cardinal, 1), (spell, 2))),
         (r"(?<![\d-])(?:\+?1[- ])?(?:\d{3} \s*)?\d{3}-\d{4}(?![\d-])|\b(?:1-)?(?:\d{3}-)+\d{4}\b", _telephone),
         (r"(?<!\d)0\d{2,4} +\d{3,4} \d{3,4}(?!\d)", _telephone),
-        (r"\$\.(\d\d)(?!\d)", lambda m: _counted(str(int(m[1])), "cent")),
-        (r"(?<![\d$€£¥.,#])(?:911|411|999|112)(?![\d.,]*\d|%)(?= |[.!?,]|$)", lambda m: f" {digits(m[0])} "),
+        (r"\$\.(\d\d)(?!\d)", filled("{}", (_cents, 1))),
+        (r"(?<![\d$€£¥.,#])(?:911|411|999|112)(?![\d.,]*\d|%)(?= |[.!?,]|$)", filled(" {} ", (digits, 0))),
         (
             r"\b((?i:code|pin|password|passcode|zip)(?: is|:)? )(\d{3,})(?![\d,.]*\d)",
-            lambda m: f"{m[1]} {digits(m[2])} ",
+            filled("{} {} ", (str, 1), (digits, 2)),
         ),
         (
             (
@@ -213,9 +247,9 @@ RULES: list[Rule] = [
         (r"(?<=\d)\s?x\s?(?=\d)", " by "),
         (r"\b24/7\b", " twenty-four seven "),
         (r"(?<![\d/.])(?:(\d+) )?(\d{1,2})/(\d{1,2})(?![\d/])(?<!9/11)", _fraction),
-        (rf"({_NUMBER})(?:st|nd|rd|th)\b", lambda m: f" {ordinal(m[1].replace(',', ''))} "),
-        (r"\b([12]\d\d0)'?s\b", lambda m: f" {plural(year(m[1]))} "),
-        (r"'?\b([2-9]0)'?s\b", lambda m: f" {plural(cardinal(m[1]))} "),
+        (rf"({_NUMBER})(?:st|nd|rd|th)\b", filled(" {} ", (_place, 1))),
+        (r"\b([12]\d\d0)'?s\b", filled(" {} ", (_years, 1))),
+        (r"'?\b([2-9]0)'?s\b", filled(" {} ", (_tens, 1))),
         (r"(?<![\d.])\d+(?:\.\d+){2,}", _version),
         (
             rf"({_DECIMAL})(?:\s?°[CF]?)?\s?-\s?({_DECIMAL})\s?((?i:{_UNIT})|[mglL])(?![A-Za-z])\.?(?!\s*$)",
@@ -230,14 +264,14 @@ RULES: list[Rule] = [
         (r"(?<=\d) - (?=\d)", " minus "),
         (r"(?<=\d)\s?\*\s?(?=\d)|(?<=\d)x\b(?!\s?\d)", " times "),
         (r"(?<=\d) / (?=\d)", " divided by "),
-        (r"\b(\d+) in\.(?=\s+[a-z])", lambda m: _counted(m[1], "inch")),
-        (r"\b(\d+) in\.$", lambda m: _counted(m[1], "inch") + "."),
-        (r"\b(tsp|tbsp|oz)\b\.?", lambda m: _UNITS[m[1]]),
+        (r"\b(\d+) in\.(?=\s+[a-z])", filled("{}", (_inches, 1))),
+        (r"\b(\d+) in\.$", filled("{}.", (_inches, 1))),
+        (r"\b(tsp|tbsp|oz)\b\.?", filled("{}", (_unit_name, 1))),
         (r"(?<=\w)\s?/(?=(?:month|mo|year|yr|day|week|hour|hr|person|night|kg|lb)\b)", " per "),
-        (r"(?<= per )(?:mo|yr|hr)\b", lambda m: {"mo": "month", "yr": "year", "hr": "hour"}[m[0]]),
+        (r"(?<= per )(?:mo|yr|hr)\b", filled("{}", (_period, 0))),
         (r"(?<=[A-Za-z])-(?=\d)", " "),
         (r"(?<=[A-Za-z])(?=\d)|(?<=\d)(?=[A-Za-z])", " "),
-        (r"(?<!\w)\.(\d+)", lambda m: f" point {digits(m[1])} "),
+        (r"(?<!\w)\.(\d+)", filled(" point {} ", (digits, 1))),
         (rf"(?:{_NUMBER})\.\d+", _alone),
         (_NUMBER, _alone),
     )

@@ -62,6 +62,17 @@ const JOBS = {
     return choices.map(values => phones.ids(filled(phrase, values)));
   },
 
+  // The phones of sentences of each text, or the words of an error; and which tables were asked for.
+  async english({folder, texts}) {
+    const {English} = await take('english.mjs'), asked = [], found = [];
+    const english = await English.open(async name => {
+      asked.push(name);
+      return new Uint8Array(fs.readFileSync(path.join(folder, name)));
+    });
+    for (const text of texts) found.push(await english.sentences(text).catch(error => error.message));
+    return {found, asked};
+  },
+
   async speak({folder, phones, codes, sounds}) {
     const voice = await opened({folder}), found = {codes: [], sounds: []};
     for (const how of codes) found.codes.push(await voice.tokens(phones, how));

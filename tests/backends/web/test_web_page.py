@@ -24,6 +24,7 @@ from gsvexport.text.symbols import phone_ids
 NAMES = (["HH", "AH0", "L", "OW1", "."], ["W", "AH1", "N", "T", "UW1", "."])
 IDS = list(phone_ids(NAMES[0], "v2"))
 MOST = 30
+SOUND = "page.pieces.flatMap(one => [...one])"
 at = "document.getElementById('{}')".format
 real = pytest.mark.skipif(chromium.browser() is None, reason="no Chromium or Chrome on this machine")
 
@@ -141,7 +142,7 @@ def test_a_browser_says_what_python_says_also_without_a_network(folder, native, 
         assert speaks(page) == ""
         assert page.value("page.said.codes") == list(wanted)
         sound = native.synthesize(phones=IDS, seed=1, max_tokens=MOST).samples
-        found = np.array(page.value("[...page.pieces.flatMap(one => [...one])]"), np.float32)
+        found = np.array(page.value(SOUND), np.float32)
         assert found.shape == sound.shape
         assert np.abs(found - sound).max() < 1e-3
         file = bytes(
@@ -152,6 +153,18 @@ def test_a_browser_says_what_python_says_also_without_a_network(folder, native, 
         page.wait(f"!{at('speak')}.disabled", 120)
         assert page.value("page.checked.length") == 8
         assert page.value("page.checked.every(row => row.passed)")
+        # English text, with an abbreviation, money, and a word that no dictionary has.
+        text = "Dr. Fox paid $3.50. Was it a smartwatch?"
+        page.value(f"{at('text')}.value = '{text}'; {at('text')}.oninput()")
+        assert speaks(page, phrase="") == ""
+        sound = native.synthesize(text=text, seed=1, max_tokens=MOST).samples
+        found = np.array(page.value(SOUND), np.float32)
+        assert found.shape == sound.shape
+        assert np.abs(found - sound).max() < 1e-3
+        page.value("page.kept.then(() => 0)")
+        page.value(f"{at('text')}.value = 'Привет'")
+        assert "(U+041F) at 1" in speaks(page, phrase="")
+        page.value(f"{at('phrase')}.onchange()")  # a phrase takes the place of what was typed
         # A sentence that is stopped stops, although its worker computes all the time.
         page.value("page.manner = {max_tokens: 1500}")
         page.value(f"{at('window')}.value = '0.4'; {at('phrase')}.value = 'b'; {at('speak')}.click()")
@@ -165,6 +178,8 @@ def test_a_browser_says_what_python_says_also_without_a_network(folder, native, 
         page.value(f"{at('window')}.value = '0'")
         assert speaks(page) == ""
         assert page.value("page.said.codes") == list(wanted)
+        page.value(f"{at('text')}.value = 'A wasabi, without a network.'")
+        assert speaks(page, phrase="") == ""
         page.picture(tmp_path / "page.png")
         assert page.value("document.documentElement.scrollWidth <= innerWidth")
 

@@ -1,6 +1,8 @@
 // The page: what it shows, and what it asks of the worker that holds the voice.
 
-import {BUILDS} from './opened.mjs';
+import {English, TABLES} from './english.mjs';
+import {check} from './folder.mjs';
+import {fetched} from './opened.mjs';
 import {filled, Phones, shown} from './phrases.mjs';
 import {Player} from './player.mjs';
 import {wav} from './wav.mjs';
@@ -60,10 +62,36 @@ function slotValues() {
   return Object.fromEntries([...at('slots').querySelectorAll('select')].map(one => [one.dataset.slot, one.value]));
 }
 
+// A table of English, from the cache or the network; as the voice's files it is kept, and compared with what is listed.
+async function englishFile(name) {
+  const cache = await caches.open(state.site.cache), listed = state.site.english[name], path = `english/${name}`;
+  return fetched(new URL(path, location.href).href, cache, bytes => check(path, bytes, listed));
+}
+
+// What reads English. Its rules are fetched when somebody types, the rest when a word asks for it.
+async function english() {
+  state.english ??= English.open(englishFile);
+  try {
+    return await state.english;
+  } catch (error) {
+    state.english = null;
+    throw error;
+  }
+}
+
+async function written(text) {
+  status('reading …');
+  const sentences = await (await english()).sentences(text);
+  state.kept ??= Promise.all(TABLES.map(englishFile)).catch(() => (state.kept = null)); // for when there is no network
+  return sentences;
+}
+
 // Phone ids of each sentence that is asked for.
-function asked() {
+async function asked() {
   const lines = at('phones').value.split('\n').map(line => line.trim().split(/\s+/).filter(Boolean)).filter(line => line.length);
   if (lines.length) return lines.map(line => state.phones.ids(line));
+  const text = at('text').value.trim();
+  if (text) return (await written(text)).map(names => state.phones.ids(names));
   const phrase = state.site.phrases[at('phrase').value];
   if (!phrase) throw new Error('There is no phrase. Write phones, by their names.');
   status(shown(phrase, slotValues()));
@@ -169,8 +197,8 @@ function draw() {
 }
 
 async function speak() {
-  const sentences = asked();
   state.player?.stop();
+  const sentences = await asked();
   await state.player?.context.resume();
   await open();
   await state.player.context.resume();
@@ -220,13 +248,19 @@ async function start() {
   at('phrase').disabled = !at('phrase').options.length;
   choosePhrase();
   at('lead').textContent += ` The first use fetches ${megabytes(site.bytes.voice + site.bytes.wasm)}; after that it needs no network.`;
+  if (site.english) {
+    const bytes = TABLES.map(name => site.english[name].size), all = bytes.reduce((sum, one) => sum + one, 0);
+    at('writing').hidden = false;
+    at('tables').textContent = `Text is read by tables of ${megabytes(all)}, which are fetched when you type.`;
+    at('text').oninput = () => english().catch(() => {}); // whoever speaks is told
+  }
   if (!shared)
     at('threads').textContent = navigator.gpu
       ? 'One thread: the server sends no COOP and COEP headers, and no service worker could.'
       : 'This browser has neither threads (no COOP and COEP headers, see README.txt) nor WebGPU. The voice runs on one thread.';
   if (threads < 2 && !navigator.gpu) at('about').hidden = false;
   at('ask').onsubmit = event => (event.preventDefault(), busy(speak));
-  at('phrase').onchange = choosePhrase;
+  at('phrase').onchange = () => (at('text').value = '', choosePhrase());
   at('compare').onclick = () => busy(async () => {
     await open();
     const rows = await ask({do: 'compare'});
