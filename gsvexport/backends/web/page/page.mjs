@@ -250,7 +250,7 @@ async function start() {
   at('lead').textContent += ` The first use fetches ${megabytes(site.bytes.voice + site.bytes.wasm)}; after that it needs no network.`;
   if (site.english) {
     const bytes = TABLES.map(name => site.english[name].size), all = bytes.reduce((sum, one) => sum + one, 0);
-    at('writing').hidden = false;
+    at('writing').hidden = false, document.querySelector('label[for=phrase]').textContent = 'Or a phrase';
     at('tables').textContent = `Text is read by tables of ${megabytes(all)}, which are fetched when you type.`;
     at('text').oninput = () => english().catch(() => {}); // whoever speaks is told
   }
