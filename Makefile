@@ -2,6 +2,7 @@
 # make quick     lint, types, and the tests that neither build nor emulate anything: about a minute
 # make test      lint, types and the tests
 # make thorough  the same, with those tests that CI has no time for
+# make qnn-test  what CI does with Qualcomm's emulation, and a whole build of the demo voice through it
 # make fuzz      fuzz every reader, for long
 # make release   VOICES="a b" TARGETS="x y": every voice for every target, with sums, an index and an overview
 # make reproducible  build the demo voice twice, in different surroundings, and compare the bytes
@@ -74,6 +75,10 @@ test: check
 # The same, with what CI has no time for.
 thorough: check
 	$(BIN)/python -m pytest --thorough --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder
+
+# Qualcomm's compiler and emulation, and a whole build through them: 3 to 10 minutes of processor time.
+qnn-test: .venv/.dev
+	$(BIN)/python -m pytest --thorough tests/backends/qnn
 
 # Every reader fuzzed for minutes instead of seconds, and all strange artifacts; prints how many inputs there were.
 FUZZ ?= 20000

@@ -46,6 +46,28 @@ def test_any_length_is_the_sources_sound(small, compiled):
         session.run(feeds)
 
 
+@pytest.mark.parametrize(("emulated", "again"), [(True, 0), (False, 1)])
+def test_the_emulation_is_not_asked_twice_for_one_window(emulated, again, compiled, monkeypatch):
+    recipe, asked = read_recipe(compiled[0] / "vocoder.json"), []
+
+    class Counts:
+        def run(self, names, feeds):
+            asked.append(feeds)
+            return [np.full((1, recipe.window * recipe.rate), float(len(asked)), np.float32)]
+
+    session = QnnSession(compiled[0] / "vocoder.json", recipe, Counts(), emulated=emulated)
+    frames = np.random.default_rng(2).standard_normal((1, 4, recipe.valid)).astype(np.float32)
+    first = session.run({"latent": frames})["audio"]
+    assert np.array_equal(session.run({"latent": frames})["audio"], first) == emulated
+    assert len(asked) == 1 + again
+    assert not np.array_equal(session.run({"latent": frames[..., :-1]})["audio"], first[..., : -recipe.rate])
+    assert not np.array_equal(session.run({"latent": frames + 1e-6})["audio"], first)
+    assert len(asked) == 3 + again
+    monkeypatch.setattr("gsvexport.backends.qnn.session._KEPT", 1)
+    session.run({"latent": frames - 1})
+    assert len(session._known or ()) == emulated
+
+
 def test_what_was_done_is_told(compiled):
     _, done, told = compiled
     notes = " | ".join(done.notes["vocoder"])
