@@ -41,6 +41,10 @@ from gsvexport.text.en.spelling import LETTER
 FOLDER = "english"
 FILES = ("rules.json", "dictionary.bin", "words.bin", "network.bin")  # what a page fetches
 _HERE = Path(str(en.__file__)).parent
+_NOTICE = """\
+Here cmudict.xz is dictionary.bin, words.xz is words.bin and network.xz is network.bin, otherwise compressed.
+
+"""
 _MORE_WORD = "²³"  # besides ASCII's: what `plain` leaves that is \w to Python and not to JavaScript
 _WORD = rf"[\w{_MORE_WORD}]"
 _EDGE = rf"(?:(?<={_WORD})(?!{_WORD})|(?<!{_WORD})(?={_WORD}))"
@@ -51,12 +55,12 @@ def write(folder: Path) -> None:
     """Write the files to `folder`; equal tables give equal bytes."""
     folder.mkdir()
     (folder / "rules.json").write_bytes(canonical_json(rules()).encode())
-    for name, blocks in (("dictionary", 1), ("words", 2)):
-        data = lzma.decompress((_HERE / {"dictionary": "cmudict.xz"}.get(name, f"{name}.xz")).read_bytes())
-        (folder / f"{name}.bin").write_bytes(_gzip(b"".join(map(columns, data.split(b"\0", blocks - 1)))))
+    for source, blocks, name in (("cmudict.xz", 1, "dictionary.bin"), ("words.xz", 2, "words.bin")):
+        data = lzma.decompress((_HERE / source).read_bytes())
+        (folder / name).write_bytes(_gzip(b"".join(map(columns, data.split(b"\0", blocks - 1)))))
     weights = np.frombuffer(lzma.decompress((_HERE / "network.xz").read_bytes()), np.uint8)
     (folder / "network.bin").write_bytes(_gzip(weights.reshape(-1, 2).T.tobytes()))  # low bytes, high bytes
-    (folder / "NOTICE").write_bytes((_HERE / "NOTICE").read_bytes())
+    (folder / "NOTICE").write_bytes(_NOTICE.encode() + (_HERE / "NOTICE").read_bytes())
 
 
 def columns(block: bytes) -> bytes:
