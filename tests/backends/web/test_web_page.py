@@ -195,6 +195,11 @@ def test_a_cut_download_and_another_file_are_told_and_not_kept(server):
         assert "weights.safetensors is damaged: its SHA-256" in speaks(page)
         server.wrong.clear()
         assert speaks(page) == ""
+        server.wrong["/english/dictionary.bin"] = lambda data: data[:-1] + bytes([data[-1] ^ 1])
+        page.value(f"{at('text')}.value = 'A fox.'")
+        assert "english/dictionary.bin is damaged: its SHA-256" in speaks(page)
+        server.wrong.clear()
+        assert speaks(page) == ""
 
 
 @real
