@@ -1,7 +1,7 @@
 """A whole build for a Snapdragon, every gate of sound through Qualcomm's emulation: `make qnn-test`.
 
-The emulation takes processor time in proportion to samples, whatever the network: 3 s for a window of the real demo
-voice (16,384 samples), 8 s for the small one's (40,960).
+An emulated window takes 3 s of processor time for the real demo voice (16,384 samples), 8 to 11 s for the small one
+(40,960 samples), and no less for a tiny one.
 """
 
 from __future__ import annotations
