@@ -47,7 +47,7 @@ BIN := .venv/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 ARTIFACT := $(DIST)/demo-$(TARGET).gsv
 WAV := $(DIST)/demo.wav
 
-.PHONY: demo quick test thorough check fuzz golden release reproducible bench emulator demo-voice every-target sensitivity rknn-env rknn-test docs native native-tools native-test native-test-sanitized native-fuzz clean
+.PHONY: demo quick test thorough check qnn-test fuzz golden release reproducible bench emulator demo-voice every-target sensitivity rknn-env rknn-test docs native native-tools native-test native-test-sanitized native-fuzz clean
 
 # What failed is shown in full; what passed is in the page.
 demo: .venv/.compile

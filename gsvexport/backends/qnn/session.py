@@ -11,7 +11,7 @@ from gsvexport.backends.qnn import plugin
 from gsvexport.backends.qnn.chips import ABOUT
 from gsvexport.backends.qnn.recipe import read_recipe
 from gsvexport.errors import ArtifactError, BackendError
-from gsvexport.npu.windows import AGAIN, WindowSession
+from gsvexport.npu.windows import AGAIN, WindowSession, remembered
 from gsvexport.untrusted import external, reading
 
 Array = NDArray[Any]
@@ -52,4 +52,4 @@ def open_session(path: Path, *, threads: int | None = None) -> WindowSession:
             ) from error
         return found
 
-    return WindowSession(path, recipe, window)
+    return WindowSession(path, recipe, remembered(window) if plugin.emulates() else window)

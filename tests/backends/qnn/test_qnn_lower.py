@@ -15,10 +15,11 @@ from gsvexport.backends.qnn.recipe import read_recipe
 from gsvexport.backends.qnn.session import open_session
 from gsvexport.errors import ArtifactError, BackendError, EnvironmentProblem
 from gsvexport.npu import lowering
-from gsvexport.npu.windows import spans
+from gsvexport.npu.windows import remembered, spans
 
 DOUBLE = Path(__file__).with_name("qnn_double.py")
 NPU = {"npu": {"chip": "SM8650"}}
+CHIP = {"htp_arch": "75", "soc_model": "57"}
 
 
 @pytest.fixture
@@ -47,25 +48,35 @@ def test_any_length_is_the_sources_sound(small, compiled):
 
 
 @pytest.mark.parametrize(("emulated", "again"), [(True, 0), (False, 1)])
-def test_the_emulation_is_not_asked_twice_for_one_window(emulated, again, compiled, monkeypatch):
-    recipe, asked = read_recipe(compiled[0] / "vocoder.json"), []
+def test_the_emulation_is_not_asked_twice_for_one_window(emulated, again, small, compiled, monkeypatch):
+    asked, opened = [], plugin.open_graph
 
     class Counts:
+        def __init__(self, session):
+            self.session, self.get_modelmeta = session, session.get_modelmeta
+
         def run(self, names, feeds):
             asked.append(feeds)
-            return [np.full((1, recipe.window * recipe.rate), float(len(asked)), np.float32)]
+            return self.session.run(names, feeds)
 
-    session = QnnSession(compiled[0] / "vocoder.json", recipe, Counts(), emulated=emulated)
-    frames = np.random.default_rng(2).standard_normal((1, 4, recipe.valid)).astype(np.float32)
+    monkeypatch.setattr(plugin, "open_graph", lambda path, options, *rest: Counts(opened(path, CHIP, *rest)))
+    monkeypatch.setattr(plugin, "emulates", lambda: emulated)
+    session = open_session(compiled[0] / "vocoder.json")
+    frames = small[2].latent[:, :, : read_recipe(compiled[0] / "vocoder.json").valid]
     first = session.run({"latent": frames})["audio"]
-    assert np.array_equal(session.run({"latent": frames})["audio"], first) == emulated
+    assert np.array_equal(session.run({"latent": frames})["audio"], first)
     assert len(asked) == 1 + again
-    assert not np.array_equal(session.run({"latent": frames[..., :-1]})["audio"], first[..., : -recipe.rate])
-    assert not np.array_equal(session.run({"latent": frames + 1e-6})["audio"], first)
+    assert not np.array_equal(session.run({"latent": frames + 1})["audio"], first)
+    session.run({"latent": frames[..., :-1]})
     assert len(asked) == 3 + again
-    monkeypatch.setattr("gsvexport.backends.qnn.session._KEPT", 1)
-    session.run({"latent": frames - 1})
-    assert len(session._known or ()) == emulated
+
+
+def test_only_the_last_windows_are_kept():
+    asked = []
+    window = remembered(lambda feeds: asked.append(feeds["x"][0]) or feeds["x"], most=2)
+    for value in (1, 2, 2, 3, 2, 1):
+        assert window({"x": np.array([value], np.float32)}) == value
+    assert asked == [1, 2, 3, 1]
 
 
 def test_what_was_done_is_told(compiled):
