@@ -49,6 +49,9 @@ def run(arguments: Sequence[str]) -> int:
         return error.exit_code
     except (KeyboardInterrupt, click.Abort):
         _say("gsvexport: interrupted; nothing unfinished was left behind")
+        if sys.platform != "win32":
+            # Where it interrupted an eval(), Python kills itself with SIGINT in the end; held back, it exits with 130.
+            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         return INTERRUPTED
     except GsvError as error:
         _debug()

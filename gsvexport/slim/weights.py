@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import copy
 from dataclasses import replace
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -63,8 +62,8 @@ def in_blocks(network: Text2Semantic, bits: int) -> Text2Semantic:
     for module in [*found.modules()]:
         if module is found.ar_predict_layer:
             continue
-        for name in ("weight", "in_proj_weight"):
-            if isinstance(getattr(module, name, None), nn.Parameter) and _is_matrix(module):
+        for name, _ in [*module.named_parameters(recurse=False)]:
+            if name == "in_proj_weight" or (name == "weight" and isinstance(module, nn.Linear)):
                 parametrize.register_parametrization(module, name, _Blocks(bits, width))
     return found
 
@@ -75,10 +74,6 @@ def plain(network: Text2Semantic) -> Text2Semantic:
         for name in [*getattr(module, "parametrizations", ())]:
             parametrize.remove_parametrizations(module, name)
     return network
-
-
-def _is_matrix(module: Any) -> bool:
-    return isinstance(module, nn.Linear) or hasattr(module, "in_proj_weight")
 
 
 def learn(

@@ -1,5 +1,8 @@
 import json
+import os
 import signal
+import subprocess
+import sys
 import time
 import wave
 
@@ -81,9 +84,6 @@ def test_only_commands_that_work_are_listed(cache):
 
 
 def test_help_imports_nothing_heavy(cache):
-    import subprocess
-    import sys
-
     code = "import sys; from gsvexport import cli; cli.run(['--help']); print(*sys.modules, file=sys.stderr)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     assert not {"numpy", "onnx", "onnxruntime", "torch"} & set(done.stderr.split())
@@ -332,6 +332,24 @@ def test_a_termination_cleans_up_however_often_it_is_asked_for(tmp_path, number,
     assert process.returncode == code
     assert not (tmp_path / "out").exists()
     assert not list((tmp_path / "cache" / "store").glob("*.partial"))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGINT to die by")
+def test_an_interrupted_eval_is_an_exit_code_too(tmp_path):
+    """Python notes that one was interrupted, and kills itself in the end although the interrupt was caught."""
+    (tmp_path / "interrupted.py").write_text(
+        "from gsvexport.cli import commands, main\n"
+        "def stop(*args, **more):\n"
+        "    raise KeyboardInterrupt\n"
+        "commands.cli.main = lambda *args, **more: eval('stop()')\n"
+        "main(['targets'])\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"}
+    done = subprocess.run(
+        [sys.executable, "-m", "interrupted"], env=environment, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 130, done.stderr
+    assert "interrupted; nothing unfinished was left behind" in done.stderr
 
 
 def test_the_cache_is_shown_and_pruned(tmp_path, monkeypatch):

@@ -66,7 +66,9 @@ def parts(listed):
 def test_every_target_and_every_extra_is_told_of(machine):
     found = machine(names=target_names())()
     assert [one.target for one in found.targets] == target_names()
-    assert {one.build.status for one in found.targets} == {"yes"}
+    without = {one.target for one in found.targets if one.build.status != "yes"}
+    assert without <= {"rk3566-npu", "rk3576-npu", "rk3588-npu"}  # their compiler has an environment of its own
+    assert all("make rknn-env" in of(found, name).build.fix for name in without)
     extras = importlib.metadata.metadata("gsvexport").get_all("Provides-Extra")
     assert [part.name for part in found.extras] == ["gsvexport", *extras]
     assert any(text.startswith("numpy ") for text in parts(found.extras)["gsvexport"].there)

@@ -101,7 +101,7 @@ def _maker(chip: str, say: Say) -> Maker:
             raise BackendError(f"stage {stage}: a window has its inputs in another order", found=", ".join(found))
         with Toolkit(say) as toolkit:
             placed = replace(toolkit.build(graph, model, chip), stage=stage)
-            table.write_text(placed.text(), encoding="utf-8")
+            table.write_bytes(placed.text().encode())
             how = f"compiled for {chip} with {place.PACKAGE} {place.KNOWN}; its simulator ran the graph, not the file"
             yield Compiled(recipe, (model, graph, table), (how, placed.words, _REPEATS), toolkit.run)
 
