@@ -2,7 +2,6 @@
 # make quick     lint, types, and the tests that neither build nor emulate anything: about a minute
 # make test      lint, types and the tests
 # make thorough  the same, with those tests that CI has no time for
-# make qnn-test  what CI does with Qualcomm's emulation, and a whole build of the demo voice through it
 # make fuzz      fuzz every reader, for long
 # make release   VOICES="a b" TARGETS="x y": every voice for every target, with sums, an index and an overview
 # make reproducible  build the demo voice twice, in different surroundings, and compare the bytes
@@ -47,7 +46,7 @@ BIN := .venv/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 ARTIFACT := $(DIST)/demo-$(TARGET).gsv
 WAV := $(DIST)/demo.wav
 
-.PHONY: demo quick test thorough check qnn-test fuzz golden release reproducible bench emulator demo-voice every-target sensitivity rknn-env rknn-test docs native native-tools native-test native-test-sanitized native-fuzz clean
+.PHONY: demo quick test thorough check fuzz golden release reproducible bench emulator demo-voice every-target sensitivity rknn-env rknn-test docs native native-tools native-test native-test-sanitized native-fuzz clean
 
 # What failed is shown in full; what passed is in the page.
 demo: .venv/.compile
@@ -75,10 +74,6 @@ test: check
 # The same, with what CI has no time for.
 thorough: check
 	$(BIN)/python -m pytest --thorough --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder
-
-# Qualcomm's compiler and emulation, and a whole build through them: 3 to 10 minutes of processor time.
-qnn-test: .venv/.dev
-	$(BIN)/python -m pytest --thorough tests/backends/qnn
 
 # Every reader fuzzed for minutes instead of seconds, and all strange artifacts; prints how many inputs there were.
 FUZZ ?= 20000

@@ -1,4 +1,4 @@
-"""A whole build for a Snapdragon, every gate of sound through Qualcomm's emulation: `make qnn-test`.
+"""The demo voice is built for a Snapdragon, every gate of sound through Qualcomm's emulation.
 
 An emulated window takes 3 s of processor time for the real demo voice (16,384 samples), 8 to 11 s for the small one
 (40,960 samples), and no less for a tiny one.
@@ -23,7 +23,6 @@ from gsvexport.verify.report import Report
 MOST = 35 + 2 * 24
 
 
-@pytest.mark.thorough
 @pytest.mark.timeout(3600)
 def test_the_demo_voice_is_built_and_every_sound_is_emulated(real, monkeypatch, tmp_path):
     monkeypatch.setenv(demo.VARIABLE, "real" if package.installed() else "small")
