@@ -49,7 +49,6 @@ def pytest_ignore_collect(collection_path, config):
 
 # What takes longest, first: the last one to run would keep one processor waiting for the other.
 LONG = (
-    "qnn/test_qnn_build.py",
     "verify/test_real_voice.py",
     "windows/test_like_windows.py",
     "compiler/test_build.py",

@@ -23,6 +23,7 @@ from gsvexport.verify.report import Report
 MOST = 35 + 2 * 24
 
 
+@pytest.mark.thorough
 @pytest.mark.timeout(3600)
 def test_the_demo_voice_is_built_and_every_sound_is_emulated(real, monkeypatch, tmp_path):
     monkeypatch.setenv(demo.VARIABLE, "real" if package.installed() else "small")
