@@ -48,12 +48,7 @@ def pytest_ignore_collect(collection_path, config):
 
 
 # What takes longest, first: the last one to run would keep one processor waiting for the other.
-LONG = (
-    "verify/test_real_voice.py",
-    "windows/test_like_windows.py",
-    "compiler/test_build.py",
-    "cli/test_cli.py",
-)
+LONG = ("verify/test_real_voice.py", "windows/test_like_windows.py", "compiler/test_build.py", "cli/test_cli.py")
 
 
 @pytest.fixture(scope="session")

@@ -51,10 +51,13 @@ class Compiled:
 
 @dataclass(frozen=True)
 class Maker:
-    """A vendor's compiler. `makes` is what it makes, in words, and `instead` what to do where that is wrong. Windows
-    have `shortest` frames or more, in multiples of `step`; of each the last `guard` are always masked. `compiled`
-    compiles a window of a stage in a folder; the digests are those of what is a constant in it."""
+    """A compiler, of a backend that has `precisions` by role. `makes` is what it makes, in words, and `instead`
+    what to do where that is wrong. Windows have `shortest` frames or more, in multiples of `step`; of each the last
+    `guard` are always masked. `compiled` compiles a window of a stage in a folder; the digests are those of what is a
+    constant in it."""
 
+    backend: str
+    precisions: Mapping[str, Sequence[str]]
     makes: str
     instead: str
     forms: tuple[Form, ...]
@@ -93,20 +96,33 @@ class Taken:
     weights: Weights
 
 
-def check(backend: str, stage: str, precision: str, known: Sequence[str], feeds: Feeds | None) -> Feeds:
-    """What a stage is judged on.
+def lower_stages(
+    maker: Maker,
+    source: Path,
+    model: Model,
+    placement: Mapping[str, str],
+    out: Path,
+    *,
+    feeds: Feeds | None,
+    ready: Callable[[], None],
+) -> dict[str, Taken]:
+    """Write the stages of `placement` (stage -> precision) of the source in the folder `source` to `out`; `ready`
+    raises where the compiler cannot be used here.
 
     Raises:
-        BackendError: a precision that the stage cannot have, or no calibration.
+        BackendError: a precision that a stage cannot have, no calibration; see `lower_stage`.
     """
-    if precision not in known:
-        can = ", ".join(known) or "nothing: only a vocoder is convolutions throughout"
-        raise BackendError(f"backend {backend} cannot lower stage {stage} to {precision}", limit=can)
-    if feeds is None:
-        raise BackendError(
-            f"stage {stage}: backend {backend} needs calibration", fix="build it with gsvexport --target"
-        )
-    return feeds
+    taken: dict[str, Taken] = {}
+    for stage, precision in placement.items():
+        if precision not in (known := maker.precisions[stages(model.version)[stage].role]):
+            can = ", ".join(known) or "nothing: only a vocoder is convolutions throughout"
+            raise BackendError(f"backend {maker.backend} cannot lower stage {stage} to {precision}", limit=can)
+        if feeds is None:
+            fix = "build it with gsvexport --target"
+            raise BackendError(f"stage {stage}: backend {maker.backend} needs calibration", fix=fix)
+        ready()
+        taken[stage] = lower_stage(maker, source, model, stage, feeds, out)
+    return taken
 
 
 def lower_stage(maker: Maker, source: Path, model: Model, stage: str, feeds: Feeds, out: Path) -> Taken:

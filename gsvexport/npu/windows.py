@@ -64,6 +64,11 @@ class Windows:
     masks: tuple[int, ...]
     baked: dict[str, str]
 
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """The compiled graph's inputs, in their order."""
+        return (self.input, *(f"{MASK}{rate}" for rate in self.masks))
+
     def to_json(self) -> dict[str, object]:
         """Plain values, for `read_values`."""
         return {"schema": SCHEMA, **asdict(self), "masks": list(self.masks)}

@@ -1,11 +1,11 @@
 """Integer-aware fine-tuning: the vocoder learns to sound like itself with the rounding of 8-bit integers in it.
 
 What hisses in eight bits are the layers near the rate of the sound, above all in pauses, where steps that fit a vowel
-are coarse. So the whole vocoder is rounded from the first step on (`gsvexport.slim.rounding`). Every crop is computed
-twice, with rounding and without. Both are held to the teacher's sound, in spectra and in the distance that the gates
-have, and to one another: a build is judged beside its own float source, so nothing but that last term asks for what
-counts there, and nothing but the first two keep the voice the teacher's. Ranges are observed anew now and then, as the
-backends will calibrate them.
+are coarse. So all groups that shall be integers are rounded from the first step on (`gsvexport.slim.rounding`). Every
+crop is computed twice, with rounding and without. Both are held to the teacher's sound, in spectra and in the distance
+that the gates have, and to one another: a build is judged beside its own float source, so nothing but that last term
+asks for what counts there, and nothing but the first two keep the voice the teacher's. Ranges are observed anew now
+and then, as the backends will calibrate them.
 """
 
 from __future__ import annotations

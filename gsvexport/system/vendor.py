@@ -113,11 +113,6 @@ class Running:
                 raise BackendError(f"{doing}: {self._tool.name} failed", problems=[str(found["error"]), *self._said()])
         return found
 
-    def words(self) -> str:
-        """What it has printed besides its answers."""
-        self._words.seek(max(0, self._words.seek(0, os.SEEK_END) - _READ))
-        return _COLOUR.sub("", self._words.read().decode(errors="replace")).replace("\r", "\n")
-
     def end(self) -> None:
         """Kill it, where it still runs, with all that it started."""
         self._end()
@@ -139,7 +134,10 @@ class Running:
         return BackendError(f"{doing}: {self._tool.name} {what}", problems=self._said())
 
     def _said(self) -> list[str]:
-        lines = (line.strip() for line in self.words().splitlines())
+        """The last lines that it printed besides its answers, without those that tell nothing."""
+        self._words.seek(max(0, self._words.seek(0, os.SEEK_END) - _READ))
+        text = _COLOUR.sub("", self._words.read().decode(errors="replace")).replace("\r", "\n")
+        lines = (line.strip() for line in text.splitlines())
         return [line for line in lines if line and not re.search(self._tool.noise, line)][-_KEPT:]
 
     @contextlib.contextmanager

@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gsvexport.artifact.manifest import Weights
 from gsvexport.artifact.tools import tool_version
 from gsvexport.backends.lowered import Calibration, Lowered
 from gsvexport.backends.qnn import BACKEND, plugin, vendor
@@ -19,8 +18,7 @@ from gsvexport.backends.qnn.chips import Chip, chip_of
 from gsvexport.backends.qnn.recipe import Recipe
 from gsvexport.errors import EnvironmentProblem, missing_package
 from gsvexport.model import Model
-from gsvexport.npu.lowering import Compiled, Maker, check, lower_stage
-from gsvexport.stages import stages
+from gsvexport.npu.lowering import Compiled, Maker, lower_stages
 
 if TYPE_CHECKING:
     from gsvexport.npu.forms import Window
@@ -49,7 +47,7 @@ def _maker(chip: Chip, say: Say) -> Maker:
         yield Compiled(recipe, (context,), (how,), lambda given: vendor.emulate(context, given, chip, say))
 
     makes = f"Qualcomm's compiler makes for {chip.name}"
-    return Maker(makes, _INSTEAD, (WIDE, TALL), **_SIZES, compiled=compiled)
+    return Maker("qnn", BACKEND.precisions, makes, _INSTEAD, (WIDE, TALL), **_SIZES, compiled=compiled)
 
 
 def lower(
@@ -75,18 +73,16 @@ def lower(
         maker = _maker(chip_of(device), say)
     except ImportError as error:
         raise missing_package(error.name or "onnx-ir", "building an artifact", "compile") from error
-    table = stages(model.version)
-    notes: dict[str, tuple[str, ...]] = {}
-    weights: list[Weights] = []
-    files: dict[str, str] = {}
-    for stage, precision in placement.items():
-        feeds = check("qnn", stage, precision, BACKEND.precisions[table[stage].role], calibration)
-        if problem := plugin.missing():
-            raise EnvironmentProblem(problem, fix=BACKEND.needs["lowering"].fix)
-        if not plugin.emulates():
-            fix = "build on x86-64 Linux"
-            raise EnvironmentProblem("what is compiled here could not be run: only x86-64 has the emulation", fix=fix)
-        taken = lower_stage(maker, source, model, stage, feeds, out)
-        files[stage], notes[stage] = taken.file, taken.notes
-        weights.append(taken.weights)
-    return Lowered(notes, {}, tuple(weights), files)
+    taken = lower_stages(maker, source, model, placement, out, feeds=calibration, ready=_ready)
+    notes = {stage: one.notes for stage, one in taken.items()}
+    weights = tuple(one.weights for one in taken.values())
+    return Lowered(notes, {}, weights, {stage: one.file for stage, one in taken.items()})
+
+
+def _ready() -> None:
+    """Refuse where the compiler, or its emulation, cannot be used."""
+    if problem := plugin.missing():
+        raise EnvironmentProblem(problem, fix=BACKEND.needs["lowering"].fix)
+    if not plugin.emulates():
+        fix = "build on x86-64 Linux"
+        raise EnvironmentProblem("what is compiled here could not be run: only x86-64 has the emulation", fix=fix)

@@ -14,7 +14,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gsvexport.artifact.manifest import Weights
 from gsvexport.backends.lowered import Calibration, Lowered
 from gsvexport.backends.rknn import BACKEND, place
 from gsvexport.backends.rknn.chips import chip_of
@@ -22,9 +21,7 @@ from gsvexport.backends.rknn.recipe import Recipe
 from gsvexport.backends.rknn.toolkit import Toolkit
 from gsvexport.errors import BackendError, EnvironmentProblem, missing_package
 from gsvexport.model import Model
-from gsvexport.npu.lowering import Compiled, Maker, check, lower_stage
-from gsvexport.npu.windows import MASK
-from gsvexport.stages import stages
+from gsvexport.npu.lowering import Compiled, Maker, lower_stages
 
 if TYPE_CHECKING:
     from gsvexport.npu.forms import Window
@@ -58,18 +55,16 @@ def lower(
         maker = _maker(chip_of(device), say)
     except ImportError as error:
         raise missing_package(error.name or "onnx-ir", "building an artifact", "compile") from error
-    table = stages(model.version)
-    notes: dict[str, tuple[str, ...]] = {}
-    weights: list[Weights] = []
-    files: dict[str, str] = {}
-    for stage, precision in placement.items():
-        feeds = check("rknn", stage, precision, BACKEND.precisions[table[stage].role], calibration)
-        if problem := place.missing():
-            raise EnvironmentProblem(problem, fix=place.BUILDING)
-        taken = lower_stage(maker, source, model, stage, feeds, out)
-        files[stage], notes[stage] = taken.file, taken.notes
-        weights.append(taken.weights)
-    return Lowered(notes, {}, tuple(weights), files)
+    taken = lower_stages(maker, source, model, placement, out, feeds=calibration, ready=_ready)
+    notes = {stage: one.notes for stage, one in taken.items()}
+    weights = tuple(one.weights for one in taken.values())
+    return Lowered(notes, {}, weights, {stage: one.file for stage, one in taken.items()})
+
+
+def _ready() -> None:
+    """Refuse where the toolkit cannot be used."""
+    if problem := place.missing():
+        raise EnvironmentProblem(problem, fix=place.BUILDING)
 
 
 def _maker(chip: str, say: Say) -> Maker:
@@ -96,8 +91,8 @@ def _maker(chip: str, say: Say) -> Maker:
             baked=baked,
             **made.sizes,
         )
-        order = [recipe.input, *(f"{MASK}{rate}" for rate in recipe.masks)]
-        if (found := [port.name for port in proto.graph.input]) != order:  # a device is given them by their place
+        found = tuple(port.name for port in proto.graph.input)
+        if found != recipe.inputs:  # a device is given them by their place
             raise BackendError(f"stage {stage}: a window has its inputs in another order", found=", ".join(found))
         with Toolkit(say) as toolkit:
             placed = replace(toolkit.build(graph, model, chip), stage=stage)
@@ -105,4 +100,5 @@ def _maker(chip: str, say: Say) -> Maker:
             how = f"compiled for {chip} with {place.PACKAGE} {place.KNOWN}; its simulator ran the graph, not the file"
             yield Compiled(recipe, (model, graph, table), (how, placed.words, _REPEATS), toolkit.run)
 
-    return Maker(f"Rockchip's simulator makes of {chip}'s graph", _INSTEAD, (WIDE, TALL), **_SIZES, compiled=compiled)
+    makes = f"Rockchip's simulator makes of {chip}'s graph"
+    return Maker("rknn", BACKEND.precisions, makes, _INSTEAD, (WIDE, TALL), **_SIZES, compiled=compiled)

@@ -16,7 +16,7 @@ from gsvexport.backends.rknn.about import differs
 from gsvexport.backends.rknn.recipe import Recipe, read_recipe
 from gsvexport.backends.rknn.toolkit import Toolkit, same
 from gsvexport.errors import ArtifactError, BackendError, EnvironmentProblem
-from gsvexport.npu.windows import AGAIN, MASK, WindowSession
+from gsvexport.npu.windows import AGAIN, WindowSession, remembered
 from gsvexport.untrusted import external, reading
 
 Array = NDArray[Any]
@@ -50,8 +50,7 @@ def open_session(path: Path, *, threads: int | None = None) -> WindowSession:
 
 def _simulated(path: Path, recipe: Recipe, model: Path, graph: Path) -> WindowSession:
     """In the simulator. It cannot load a file; but the same run of the toolkit makes the file anew, and that has to be
-    the artifact's, but for the few bytes
-    that the compiler never sets."""
+    the artifact's, except for the few bytes that the compiler never sets."""
     if recipe.toolkit != place.KNOWN:
         raise EnvironmentProblem(
             f"{recipe.model} was made by {place.PACKAGE} {recipe.toolkit}, and here is {place.KNOWN}",
@@ -69,7 +68,7 @@ def _simulated(path: Path, recipe: Recipe, model: Path, graph: Path) -> WindowSe
     except BaseException:
         toolkit.end()
         raise
-    return WindowSession(path, recipe, lambda feeds: toolkit.run([feeds])[0], toolkit.end)
+    return WindowSession(path, recipe, remembered(lambda feeds: toolkit.run([feeds])[0]), toolkit.end)
 
 
 def _on_device(path: Path, recipe: Recipe, model: Path) -> WindowSession:
@@ -84,10 +83,10 @@ def _on_device(path: Path, recipe: Recipe, model: Path) -> WindowSession:
                 f"{recipe.model}, made for {recipe.chip}: rknn-toolkit-lite2 cannot {what} it, it returned {code}",
                 fix=f"it needs a {recipe.chip}, and a librknnrt.so of {recipe.toolkit} or newer",
             )
-    order = [recipe.input, *(f"{MASK}{rate}" for rate in recipe.masks)]
 
     def window(feeds: dict[str, Array]) -> Array:
-        found = lite.inference(inputs=[feeds[name] for name in order], data_format=["nchw"] * len(order))
+        given = [feeds[name] for name in recipe.inputs]
+        found = lite.inference(inputs=given, data_format=["nchw"] * len(given))
         if not found:
             raise BackendError(f"{recipe.model} does not run on this {recipe.chip}")
         return np.asarray(found[0], np.float32)

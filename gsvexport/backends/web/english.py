@@ -20,23 +20,9 @@ from typing import Any
 import numpy as np
 
 from gsvexport.files import canonical_json
-from gsvexport.text import en, phonemise, words
-from gsvexport.text.en import (
-    abbreviations,
-    capitals,
-    characters,
-    heteronyms,
-    letters,
-    lexicon,
-    normal,
-    numbers,
-    phonemes,
-    predict,
-    quantities,
-    segment,
-)
+from gsvexport.text import en
+from gsvexport.text.en import tables
 from gsvexport.text.en.rules import Filled, Put
-from gsvexport.text.en.spelling import LETTER
 
 FOLDER = "english"
 FILES = ("rules.json", "dictionary.bin", "words.bin", "network.bin")  # what a page fetches
@@ -88,98 +74,7 @@ def _gzip(data: bytes) -> bytes:
 
 def rules() -> dict[str, Any]:
     """All tables but the large ones, as JSON has them."""
-    readings = heteronyms._RULES
-    return {
-        "rules": [[javascript(pattern), _put(put)] for pattern, put in normal.RULES],
-        "tokens": javascript(normal._TOKENS),
-        "characters": {
-            "known": "".join(sorted(characters.KNOWN)),
-            "plain": characters._PLAIN,
-            "stop": characters.STOP,
-            "letter": LETTER,
-        },
-        "numbers": {
-            "small": numbers._SMALL,
-            "tens": numbers._TENS,
-            "scales": numbers._SCALES,
-            "ordinals": numbers._ORDINALS,
-            "roman": list(numbers._ROMAN.items()),
-            "longest": numbers._LONGEST,
-        },
-        "quantities": {
-            "months": quantities.MONTHS,
-            "units": quantities._UNITS,
-            "letters": quantities._LETTERS,
-            "money": quantities._MONEY,
-            "plurals": quantities._PLURALS,
-            "scales": quantities._SCALES,
-            "periods": quantities._PERIODS,
-        },
-        "abbreviations": {
-            "titles": abbreviations._BEFORE_NAMES,
-            "ends": abbreviations._AT_ENDS,
-            "before_numbers": abbreviations._BEFORE_NUMBERS,
-            "days": abbreviations._DAYS,
-            "months": abbreviations._SHORT_MONTHS,
-        },
-        "signs": normal._SIGNS,
-        "capitals": {
-            "spelled": sorted(capitals._SPELLED),
-            "words": sorted(capitals._WORDS),
-            "names": capitals._NAMES,
-            "loud": capitals._LOUD,
-        },
-        "heteronyms": {
-            "pairs": heteronyms._pairs(),
-            "near": {word: _near(rule) for word, rule in readings.items() if isinstance(rule, heteronyms.Near)},
-            "rules": {word: _name(rule) for word, rule in readings.items() if not isinstance(rule, heteronyms.Near)},
-            "sets": {
-                name.strip("_").lower(): sorted(value)
-                for name, value in vars(heteronyms).items()
-                if isinstance(value, frozenset)
-            },
-            "adjective": heteronyms._ADJECTIVE,
-        },
-        "letters": {
-            "rules": {
-                letter: [[_source(b.pattern), part, _source(a.pattern), phones] for b, part, a, phones in known]
-                for letter, known in letters._rules().items()
-            },
-            "vowels": sorted(letters.VOWELS),
-            "weak": letters._WEAK,
-            **{
-                name: _source(getattr(letters, f"_{name.upper()}").pattern)
-                for name in ("before", "two_before", "foreign")
-            },
-        },
-        "words": {
-            "names": phonemes._names(),
-            "letters": phonemes._LETTERS,
-            "letter_words": phonemes._LETTER_WORDS,
-            "spelled": phonemes._SPELLED,
-            "longest": phonemes._LONGEST,
-            "first_code": lexicon.FIRST_CODE,
-        },
-        "segment": {"total": segment.TOTAL, "step": segment.STEP, "lowest": segment.LOWEST, "longest": segment.LONGEST},
-        "network": {
-            "letters": predict.LETTERS,
-            "phones": predict._phones(),
-            "shapes": list(predict.SHAPES.items()),
-            "start": predict.START,
-            "end": predict.END,
-            "longest": predict.LONGEST,
-        },
-        "sentences": {
-            "strength": words.STRENGTH,
-            "ends": sorted(words.ENDS),
-            "limit": phonemise.LIMIT,
-            "longest": phonemise.LONGEST,
-            "shortest": phonemise.SHORTEST,
-            "shortest_run": phonemise.SHORTEST_RUN,
-            "shortest_clause": phonemise.SHORTEST_CLAUSE,
-            "clause_ends": phonemise._CLAUSE_ENDS,
-        },
-    }
+    return tables.tables(javascript, _put, _name)
 
 
 def _put(put: Put) -> Any:
@@ -194,15 +89,6 @@ def _put(put: Put) -> Any:
 def _name(function: Any) -> str:
     """The name under which the page has the function, too."""
     return str(function.__name__).strip("_")
-
-
-def _near(rule: heteronyms.Near) -> dict[str, Any]:
-    return {
-        "after": sorted(rule.after),
-        "before": sorted(rule.before),
-        "there": rule.there,
-        "otherwise": rule.otherwise,
-    }
 
 
 def javascript(pattern: re.Pattern[str]) -> str:
