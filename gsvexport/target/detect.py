@@ -31,7 +31,6 @@ _PARTS = {
 _LEAST_MEMORY = 0.75  # of what a target names: a board keeps some for itself
 _TPU_PCI = ("0x1ac1", "0x089a")  # vendor and device of an Edge TPU on PCI Express
 _TPU_USB = ("1a6e:089a", "18d1:9302")  # an Edge TPU on USB, before and after its firmware is loaded
-_ROCKCHIPS = {"rk3566": ("rockchip,rk3566", "rockchip,rk3568")}  # chips with one NPU, as device trees call them
 _MAJOR, _MINOR, _NAME_BYTES = 75, 76, 256  # CUdevice_attribute
 
 
@@ -158,8 +157,8 @@ def _verdict(seen: Probe, candidate: Candidate) -> Verdict:
     chip = str(npu.get("chip", "")) if isinstance(npu, Mapping) else ""
     if chip.startswith("ethos-u") and "ethos-u" not in seen.npus:
         against.append(f"wants an {chip}, and there is no /dev/ethosu0")
-    called_so = _ROCKCHIPS.get(chip, (f"rockchip,{chip}",))
-    if chip.startswith("rk") and not any(name.startswith(called_so) for name in seen.names):
+    compatible = tuple(_strings(npu.get("compatible"))) if isinstance(npu, Mapping) else ()
+    if compatible and not any(name.startswith(compatible) for name in seen.names):
         against.append(f"wants the NPU of an {chip}, and nothing here calls itself that")
     memory = _number(device.get("memory_mb"))
     if seen.memory_mb and seen.memory_mb < _LEAST_MEMORY * memory:

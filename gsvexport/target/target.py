@@ -74,9 +74,11 @@ class Tpu:
 
 @dataclass(frozen=True)
 class Npu:
-    """A neural processor that its vendor's compiler builds for: the name of the `chip` that has it."""
+    """A neural processor that its vendor's compiler builds for: the name of the `chip` that has it, and what device trees
+    of boards with it are `compatible` with; none where they do not tell."""
 
     chip: str = key(str)
+    compatible: tuple[str, ...] = key(list, default=())
 
 
 @dataclass(frozen=True)
@@ -165,8 +167,12 @@ class Target:
         del value["where"]
         value["device"]["features"] = list(self.device.features)
         value["pretrained"] = list(self.pretrained)
-        if self.device.npu is None:
+        npu = self.device.npu
+        if npu is None:
             del value["device"]["npu"]
+        else:
+            more = {"compatible": list(npu.compatible)} if npu.compatible else {}
+            value["device"]["npu"] = {"chip": npu.chip, **more}
         if not self.pretrained:
             del value["pretrained"]
         if self.engine == ON_DEVICE:
