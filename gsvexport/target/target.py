@@ -74,8 +74,8 @@ class Tpu:
 
 @dataclass(frozen=True)
 class Npu:
-    """A neural processor that its vendor's compiler builds for: the name of the `chip` that has it, and what device trees
-    of boards with it are `compatible` with; none where they do not tell."""
+    """A neural processor that its vendor's compiler builds for: the name of the `chip` that has it, and what device
+    trees of boards with it are `compatible` with; none where they do not tell."""
 
     chip: str = key(str)
     compatible: tuple[str, ...] = key(list, default=())
