@@ -140,6 +140,8 @@ class Decisions:
 
 # In a graph's metadata for a weight that is another weight in another shape: that one's name. It is stored once.
 SAME_BYTES = "same bytes as"
+# A property of a graph that multiplies by signed bytes of 8 bits: `gsvexport.passes.signed_bytes`.
+SIGNED = "gsvexport.signed_bytes"
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import functools
 import mmap
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,7 +33,7 @@ _MESSAGES = {
 }
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 # Fields of ModelProto, GraphProto and TensorProto.
-_GRAPH, _INITIALIZER, _NAME, _EXTERNAL = 7, 5, 8, 13
+_GRAPH, _PROPERTY, _INITIALIZER, _NAME, _EXTERNAL = 7, 14, 5, 8, 13
 
 
 @dataclass(frozen=True)
@@ -122,6 +123,21 @@ def check_external_once(path: Path) -> None:
     )
 
 
+def properties_once(path: Path) -> dict[str, str]:
+    """What the graph in `path` says of itself (`metadata_props`), walked as in `check_external_once`.
+
+    Raises: as `check_external`.
+    """
+    found = path.stat()
+    return _properties_once(path, (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns))
+
+
+@functools.lru_cache(maxsize=256)
+def _properties_once(path: Path, identity: tuple[int, ...]) -> dict[str, str]:
+    with _mapped(path) as data:
+        return _Walk(data).properties()
+
+
 def _held_to(path: Path, wanted: dict[str, tuple[int, int]]) -> None:
     for name, (start, end) in wanted.items():
         if not regular(place := inside(path.parent, name)):
@@ -132,19 +148,25 @@ def _held_to(path: Path, wanted: dict[str, tuple[int, int]]) -> None:
 
 def _wanted(path: Path) -> dict[str, tuple[int, int]]:
     """The last bytes, from and to, that a graph wants of each file."""
-    with opened(path) as stream:
-        try:
-            data = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
-        except ValueError:
-            raise NoGraph("is empty") from None
-        with data:
-            found = _Walk(data).tensors()
+    with _mapped(path) as data:
+        found = _Walk(data).tensors()
     wanted: dict[str, tuple[int, int]] = {}
     for told in found:
         name, start, length = told.get("location", ""), _number(told, "offset"), _number(told, "length")
         if name not in wanted or start + length > wanted[name][1]:
             wanted[name] = start, start + length
     return wanted
+
+
+@contextmanager
+def _mapped(path: Path) -> Iterator[mmap.mmap]:
+    with opened(path) as stream:
+        try:
+            data = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
+        except ValueError:
+            raise NoGraph("is empty") from None
+        with data:
+            yield data
 
 
 @functools.lru_cache(maxsize=256)
@@ -188,6 +210,15 @@ class _Walk:
                     pending.append((inner, first, last, depth + 1))
             if told:
                 found.append(told)
+        return found
+
+    def properties(self) -> dict[str, str]:
+        """`metadata_props` of the model; of two with one name, the last."""
+        found: dict[str, str] = {}
+        for number, first, last in self._fields(0, len(self._data)):
+            if number == _PROPERTY:
+                entry = {number: self._data[a:b] for number, a, b in self._fields(first, last)}
+                found[_text(entry.get(1, b""))] = _text(entry.get(2, b""))
         return found
 
     def _fields(self, start: int, end: int) -> list[tuple[int, int, int]]:

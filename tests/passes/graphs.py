@@ -8,9 +8,18 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 import onnxruntime
+import pytest
 from onnx import helper, numpy_helper
 
+from gsvexport.backends.onnxruntime.exact import overflows
+from gsvexport.passes.base import run_passes
+from gsvexport.passes.signed_bytes import UnsignedBytes
+
 FLOAT = onnx.TensorProto.FLOAT
+
+# x86 without VNNI sums blocks of 4 bits in another order beside other rows. There a backend finds out and writes one
+# sentence at a time; what rows do has to be tried elsewhere.
+ROWS_OF_FOUR_BITS = pytest.mark.skipif(overflows(), reason="4-bit rows differ beside others on x86 without VNNI")
 
 
 def graph(nodes, inputs, outputs, weights):
@@ -26,8 +35,9 @@ def graph(nodes, inputs, outputs, weights):
 
 
 def run(model, feeds):
-    """Every output by name, from ONNX Runtime, after the checker has passed the graph."""
-    proto = ir.to_proto(model)
+    """Every output by name, from ONNX Runtime, after the checker has passed the graph; in its exact form where the
+    kernels of this processor overflow."""
+    proto = ir.to_proto(run_passes(model, [UnsignedBytes()]).model if overflows() else model)
     onnx.checker.check_model(proto)
     session = onnxruntime.InferenceSession(proto.SerializeToString(), providers=["CPUExecutionProvider"])
     names = [output.name for output in session.get_outputs()]

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from passes.graphs import operators
+from passes.graphs import ROWS_OF_FOUR_BITS, operators
 
 from gsvexport.backends.onnxruntime.in_place import InPlaceStep, LayeredPrefill
 from gsvexport.backends.onnxruntime.session import open_session
@@ -128,7 +128,7 @@ def test_a_softmax_that_is_no_attention_is_refused():
         run_passes(model, [FuseStep(4, 64)])
 
 
-@pytest.fixture(scope="module", params=["fp32", "int8", "int4"])
+@pytest.fixture(scope="module", params=["fp32", "int8", pytest.param("int4", marks=ROWS_OF_FOUR_BITS)])
 def stored(request, sessions, graphs, tmp_path_factory):
     """Fused (prefill, step) sessions in each of the precisions that a target may ask for."""
     if request.param == "fp32":

@@ -10,6 +10,7 @@ from gsvexport.graphs.save import save_graphs, stored_weights
 from gsvexport.passes.base import run_passes
 from gsvexport.passes.integer_rows import IntegerRows
 from gsvexport.passes.matmul_nbits import MatMulNBits
+from gsvexport.passes.signed_bytes import SignedBytes
 
 
 def product(rows, columns=32):
@@ -22,7 +23,7 @@ def product(rows, columns=32):
 
 
 def lowered(model):
-    return run_passes(model, [MatMulNBits(8, 32, columns=True), IntegerRows()]).model
+    return run_passes(model, [MatMulNBits(8, 32, columns=True), IntegerRows(), SignedBytes()]).model
 
 
 @pytest.mark.parametrize("rows", [64, 80])  # 80 fills no whole number of blocks

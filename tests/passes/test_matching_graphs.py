@@ -18,6 +18,7 @@ from gsvexport.passes.base import run_passes
 from gsvexport.passes.dynamic_rows import DynamicRows, many_rows
 from gsvexport.passes.fuse_matching import FuseMatching
 from gsvexport.passes.once_a_sentence import SINGLE, OnceASentence, Separate
+from gsvexport.passes.signed_bytes import SignedBytes
 from gsvexport.stages import FEATURE_WIDTH, MEL_BANDS
 from gsvexport.synthetic import write_voice
 from gsvexport.verify.tensors import snr_db
@@ -135,7 +136,7 @@ def product(rows, weight, bias):
     y = added.outputs[0]
     y.name, y.type, y.shape = "y", ir.TensorType(ir.DataType.FLOAT), ir.Shape([1, "M", weight.shape[1]])
     graph = ir.Graph([x], [y], nodes=[multiplied, added], initializers=[w, b], opset_imports={"": 17}, name="one")
-    return run_passes(ir.Model(graph, ir_version=8), [DynamicRows(("product",))]).model
+    return run_passes(ir.Model(graph, ir_version=8), [DynamicRows(("product",)), SignedBytes()]).model
 
 
 def test_a_loud_row_does_not_coarsen_the_others(tmp_path):

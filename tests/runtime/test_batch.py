@@ -7,6 +7,7 @@ from concurrent.futures import CancelledError, ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from passes.graphs import ROWS_OF_FOUR_BITS
 
 from gsvexport.backends.onnxruntime.in_place import InPlaceStep
 from gsvexport.backends.onnxruntime.lower import lower
@@ -30,7 +31,7 @@ def source(tmp_path_factory):
     return write_source(read_voice(write_voice(folder / "voice", seed=3)), folder / "source")
 
 
-@pytest.fixture(scope="module", params=["fp32", "int8-weights", "int4-weights"])
+@pytest.fixture(scope="module", params=["fp32", "int8-weights", pytest.param("int4-weights", marks=ROWS_OF_FOUR_BITS)])
 def voice(request, source, tmp_path_factory):
     """A voice lowered as an artifact's is, in one precision of T2S."""
     return lowered(source, request.param, tmp_path_factory.mktemp(request.param))

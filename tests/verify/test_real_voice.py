@@ -65,7 +65,7 @@ def test_it_is_built_and_passes(voice: Path, out: Path, target: str) -> None:
         integers = {group.name for group in decisions.groups if group.precision != "float"}
         assert integers - {"to x8"} == {"x1", "x8"}  # ONNX Runtime's upsampling layers are groups of their own
         # What refused it before: it is far beyond the old limits of 25 dB and 0.05, and PESQ hears nothing of it.
-        assert (found["pipeline", "snr_db"].value or 0) < 15
+        assert (found["pipeline", "snr_db"].value or 0) < 20
         assert found["pipeline", "snr_db"].status == "info"
         mean = found["pipeline", "pesq_mean"]
         assert mean.status in ("pass", "not_run")

@@ -37,6 +37,7 @@ from gsvexport.passes.polyphase import Polyphase
 from gsvexport.passes.prefill_attention import PrefillAttention
 from gsvexport.passes.quantise_conv import QuantiseConv
 from gsvexport.passes.quantise_sums import QuantiseSums
+from gsvexport.passes.signed_bytes import SignedBytes
 from gsvexport.passes.small_sums_first import SmallSumsFirst
 from gsvexport.passes.store_fp16 import StoreFp16
 from gsvexport.passes.store_int8 import StoreInt8
@@ -94,6 +95,7 @@ def quantised(
         QuantiseConv(known, bits, tuple(skip)),
         QuantiseSums(known),
         ChannelsLast(_PRODUCTS_FROM if "amx" in features else None),
+        *_said(features),
         StoreFp16(),
     ]
 
@@ -105,7 +107,12 @@ def dynamic(stage: str, features: Sequence[str], products: Sequence[str], floats
     kept = tuple(floats)
     blocks: list[GraphPass] = [MatMulNBits(8, _ACOUSTIC_BLOCK, kept), StoreInt8(floats=kept), StoreFp16()]
     last: list[GraphPass] = [OnceASentence()] if stage == _MATCHING else []
-    return [IntegerConv(nodes, bits), DynamicRows(nodes, bits), *blocks, *last]
+    return [IntegerConv(nodes, bits), DynamicRows(nodes, bits), *_said(features), *blocks, *last]
+
+
+def _said(features: Sequence[str]) -> list[GraphPass]:
+    """What says in a graph that processors which saturate compute it wrongly."""
+    return [] if saturates(features) else [SignedBytes()]
 
 
 def saturates(features: Sequence[str]) -> bool:
@@ -131,5 +138,5 @@ def _t2s(stage: str, precision: str, model: Model, features: Sequence[str]) -> l
             block //= 2
         passes.append(MatMulNBits(bits, block, _HEAD, integers))
         if integers and stage == "prefill":
-            passes.append(IntegerRows())
+            passes += [IntegerRows(), *_said(features)]
     return passes if precision == "fp32" else [*passes, StoreFp16()]

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from gsvexport.artifact.held import release
-from gsvexport.backends.onnxruntime import optimised
+from gsvexport.backends.onnxruntime import exact, optimised
 from gsvexport.backends.onnxruntime.graph import OnnxRuntimeSession, failure
 from gsvexport.backends.onnxruntime.in_place import InPlaceStep, LayeredPrefill
 from gsvexport.backends.onnxruntime.matching import MatchingStep
@@ -58,21 +58,28 @@ def _load(path: Path, threads: int | None) -> tuple[Any, Path | None]:
         ) from error
     try:
         check_external_once(path)
+        minds = exact.minds(path)
     except (OSError, NoGraph) as error:
         raise failure(path, "load", error) from error
     except Refused as error:
         raise ArtifactError(f"{path} {error}", fix="get it again, or build it again") from error
 
-    def make(graph: Path, entries: Mapping[str, str] = _PLAIN, saved: str | None = None, *, ready: bool = False) -> Any:
+    def make(
+        graph: Path | bytes, entries: Mapping[str, str] = _PLAIN, saved: str | None = None, *, ready: bool = False
+    ) -> Any:
         options = _options(threads, entries)
         if ready:
             options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
         if saved is not None:
             options.optimized_model_filepath = saved
         # A path, not bytes: external data is then found beside the graph and mapped instead of read.
-        return onnxruntime.InferenceSession(str(graph), sess_options=options, providers=["CPUExecutionProvider"])
+        given = graph if isinstance(graph, bytes) else str(graph)
+        return onnxruntime.InferenceSession(given, sess_options=options, providers=["CPUExecutionProvider"])
 
+    other = exact.form(path) if minds else None
     try:
+        if other is not None:
+            return make(other), None
         found = optimised.open_kept(path, make)
         return found if found is not None else (make(path), None)
     except Exception as error:  # the runtime's exceptions share no base class of their own
