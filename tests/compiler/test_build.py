@@ -292,6 +292,7 @@ def test_verify_reads_every_byte_of_what_was_unpacked(built, cache, tmp_path):
 STOPS = ("writing the weights", "golden vectors", "lowering", "packing", "verifying", "running the source")
 
 
+@pytest.mark.thorough  # test_killed.py stops a build at every change
 def test_a_build_that_is_killed_anywhere_leaves_nothing_and_resumes_to_the_same_bytes(built, voice, tmp_path):
     """Kill by SIGKILL and SIGINT in turn, each time one step further, then let it finish."""
     out, store = tmp_path / "out", tmp_path / "cache"

@@ -88,6 +88,7 @@ def test_it_is_made_once_and_again_when_a_byte_is_another(voice, monkeypatch):
         (voice / "reference_codes.npy").write_bytes(right)
 
 
+@pytest.mark.thorough  # make reproducible builds it twice
 @needed
 def test_the_same_parts_give_the_same_bytes(voice, quick, tmp_path):  # `quick` has asked anew
     real.write(tmp_path)

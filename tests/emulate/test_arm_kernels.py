@@ -278,6 +278,7 @@ def t2s_graphs():
     return graphs, dims.heads, dims.width
 
 
+@pytest.mark.thorough  # a minute; the next one speaks on a core
 def test_a_tiny_voice_passes_its_verification_on_the_core_of_its_target(emulator, artifact):
     report = verify_emulated(artifact, emulator=lambda: emulator, timeout=120)
     assert report.passed, report.table()

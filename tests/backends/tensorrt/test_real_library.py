@@ -172,6 +172,7 @@ def vocoder(unpacked, tmp_path):
     return model, shapes(recipe(unpacked, "vocoder"))
 
 
+@pytest.mark.thorough  # test_compiled.py has them built, too
 def test_the_graphs_of_an_artifact_are_built_as_they_are(trt, unpacked, tmp_path):
     for engine in ("acoustic", "t2s", "vocoder"):
         entry = recipe(unpacked, engine)
