@@ -185,6 +185,11 @@ void check_members(const Json& manifest, const std::string& folder, bool sizes_o
 
 }  // namespace
 
+bool overflows() {
+    std::set<std::string> has = features("x86-64");
+    return architecture() == "x86-64" && !has.empty() && !has.count("avx-vnni");
+}
+
 Artifact read_artifact(const std::string& folder, bool any_machine, bool sizes_only) {
     struct stat there;
     if (::stat(folder.c_str(), &there) != 0)

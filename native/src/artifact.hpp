@@ -23,4 +23,7 @@ struct Artifact {
 
 Artifact read_artifact(const std::string& folder, bool any_machine, bool sizes_only);
 
+// Whether this processor adds pairs of products of bytes in 16 bits, which overflow: x86 without VNNI.
+bool overflows();
+
 }  // namespace gsv

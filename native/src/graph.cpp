@@ -76,6 +76,12 @@ Graph::Graph(Ort::Env& env, const Artifact& artifact, const std::string& stage, 
     options.DisableMemPattern();
     guarded("load", [&] { session_ = Ort::Session(env, (artifact.folder + "/" + file).c_str(), options); });
     Ort::AllocatorWithDefaultOptions allocator;
+    // gsvexport/passes/signed_bytes.py: Python gives such a graph another form, which takes ONNX's own library.
+    if (overflows() &&
+        session_.GetModelMetadata().LookupCustomMetadataMapAllocated("gsvexport.signed_bytes", allocator).get())
+        throw Error(GSV_ARTIFACT, artifact.folder + "/" + file +
+                                      " was made for another processor, and this one's kernels for signed bytes overflow")
+            .fix("build it for this machine (gsvexport targets lists devices)");
     for (size_t i = 0; i < session_.GetInputCount(); ++i)
         inputs_.push_back(session_.GetInputNameAllocated(i, allocator).get());
     for (size_t i = 0; i < session_.GetOutputCount(); ++i)

@@ -13,9 +13,13 @@ from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from command import ENVIRONMENT, compiled, run, text
+from onnx import helper
 
+from gsvexport.artifact.manifest import SIGNED
+from gsvexport.backends.onnxruntime.exact import overflows
 from gsvexport.runtime.audio import write_wav
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -244,6 +248,18 @@ def test_another_machines_artifact_wants_to_be_asked_for(native, copied):
     assert done.returncode == 6
     assert "it wants riscv64" in text(done)
     assert run(native, copied, "--info", "--any-machine").returncode == 0
+
+
+def test_a_graph_that_this_processor_would_compute_wrongly_is_not_opened(native, copied):
+    model = onnx.load(copied / "acoustic.onnx", load_external_data=False)
+    helper.set_model_props(model, {SIGNED: "8"})
+    spoilt(copied / "acoustic.onnx", lambda _: model.SerializeToString())
+    made = json.loads((copied / "manifest.json").read_text())
+    made["members"]["acoustic.onnx"]["size"] = (copied / "acoustic.onnx").stat().st_size
+    spoilt(copied / "manifest.json", lambda _: json.dumps(made).encode())
+    done = run(native, copied, "--info", "--sizes-only", "--any-machine")
+    assert done.returncode == (6 if overflows() else 0), text(done)
+    assert ("kernels for signed bytes overflow" in text(done)) == overflows()
 
 
 def test_a_graph_that_wants_bytes_from_elsewhere_is_not_opened(native, copied):
