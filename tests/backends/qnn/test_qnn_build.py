@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import collections
 import json
+import re
+from types import SimpleNamespace
 
 import pytest
 
@@ -15,12 +17,31 @@ import gsvexport
 from gsvexport import demo
 from gsvexport.artifact import container
 from gsvexport.backends.qnn import plugin
+from gsvexport.backends.qnn.lower import lower
+from gsvexport.calibrate import Settings, calibrate
+from gsvexport.compiler.source import write_source
 from gsvexport.demo import package
+from gsvexport.demo import real as voice
 from gsvexport.verify.report import Report
+from gsvexport.voice.voice import read_voice
 
+NPU = {"npu": {"chip": "SM8650"}}
 # Golden vectors 4, the source's sentences 12, each for the vocoder alone and behind the other stages; the free run 3.
 # Where a sentence is near its limit, the source's are said once more with six others (24 windows), which are new.
 MOST = 35 + 2 * 24
+
+
+@pytest.mark.skipif(not package.installed(), reason=f"needs {package.NAME}")
+def test_the_vocoder_of_the_demo_voice_runs_as_compiled(real, tmp_path):
+    """What CI has time for: two windows of what the voice says, by the check that every build makes."""
+    source = write_source(read_voice(voice.folder()), tmp_path / "source")
+    said = calibrate(source.path, Settings(sentences=2, lengths=(24,)), threads=1)
+    feeds = SimpleNamespace(feeds=lambda stage: said.feeds[stage])
+    done = lower(source.path, source.model, {"vocoder": "fp16"}, tmp_path, device=NPU, calibration=feeds)
+    assert "run as compiled in its emulation" in " ".join(done.notes["vocoder"])
+    verdict = done.notes["vocoder"][-1]
+    assert verdict.endswith("taken")
+    assert float(re.search(r"([\d.]+) dB", verdict)[1]) > 50
 
 
 @pytest.mark.thorough
