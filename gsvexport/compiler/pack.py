@@ -173,18 +173,21 @@ def _verified(folder: Path, manifest: Manifest, say: Progress, **what: Any) -> R
         real = {stage for stage, entry in manifest.stages.items() if entry.backend != name} | {"baked"}
         for mode in stand_in.MODES:
             report = run(progress=within(mode, say), opener=stand_in.opener(mode))
-            found = [replace(check, against=f"{check.against}; {mode}") for check in report.checks]
-            checks += [_unproven(one, doubt) if doubt and one.stage not in real else one for one in found]
+            checks += [_stood_in(check, mode, doubt, real) for check in report.checks]
         checks.append(Check(4, "engine", "valid", "device", None, None, "min", 0, "not_run", reason=stand_in.REMAINS))
     modes = " and ".join(mode for stand_in in stand_ins.values() for mode in stand_in.MODES)
     return Report((*judged, *checks), report.environment, emulated=modes, compiled=compiler_name)
 
 
-def _unproven(check: Check, doubt: str) -> Check:
-    """A check of what a stand-in computed that proves nothing: it may fail, and has not passed."""
-    if check.level == 0 or check.status != "pass":
+def _stood_in(check: Check, mode: str, doubt: str, real: set[str]) -> Check:
+    """A check of a run in which something stood in. With a `doubt` that proves nothing: what it has a part in may fail
+    and has not passed, and what is of `real` stages ran as it is."""
+    if doubt and (check.level == 0 or check.stage in real):
         return check
-    return replace(check, status="not_run", value=None, baseline=None, low=None, high=None, reason=doubt)
+    found = replace(check, against=f"{check.against}; {mode}")
+    if not doubt or check.status != "pass":
+        return found
+    return replace(found, status="not_run", value=None, baseline=None, low=None, high=None, reason=doubt)
 
 
 def _compiled(folder: Path, manifest: Manifest, say: Progress) -> tuple[list[Check], str | None]:

@@ -40,7 +40,7 @@ class Feeds(Protocol):
 
 @dataclass(frozen=True)
 class Compiled:
-    """What a compiler made of one window: the recipe, the files that it names, in the folder that it was given, what was
+    """What a compiler made of one window: the recipe, the files that it names, in the folder that was given, what was
     done in words, and what runs it."""
 
     recipe: Windows

@@ -20,7 +20,7 @@ from gsvexport.untrusted.reading import Refused
 Array = NDArray[Any]
 Taken = Mapping[str, Any]
 _CASTS = {"fp16": "float16", "fp32": "float32"}
-_MOST = 1 << 28  # numbers in an array; a full-size vocoder's largest has 8 million
+_MOST = 1 << 28  # numbers in an array; a full-size vocoder's largest has 10 million
 
 
 @np.errstate(over="ignore", invalid="ignore")  # what FP16 cannot hold is infinite, there and here
@@ -74,6 +74,7 @@ def _single(value: Array) -> Array:
 
 
 def _fits(*sizes: int) -> None:
+    """Refuse arrays that nothing here has, before memory is taken for them."""
     if math.prod(sizes) > _MOST:
         raise ValueError(f"more than {_MOST} numbers")
 
@@ -123,31 +124,23 @@ def _with_bias(result: Array, taken: Taken) -> Array:
 
 
 def _conv(taken: Taken) -> Array:
-    """y[o, t] = Σ w[o, c, k] · x[c, t·stride + k·dilation - before], tap by tap; weights are [O, C, …]."""
+    """y[o, t] = Σ w[o, c, k] · x[c, t·stride + k·dilation - before]; weights are [O, C, …]."""
     x, weight, strides, dilations = _parts(taken)
-    pads = _pads(taken, x.ndim - 1)
-    _fits(len(x), *(n + before + after for n, (before, after) in zip(x.shape[1:], pads, strict=True)))
+    axes = x.ndim - 1
+    pads = _pads(taken, axes)
+    padded = [n + before + after for n, (before, after) in zip(x.shape[1:], pads, strict=True)]
+    _fits(*weight.shape[1:], *padded)
+    _fits(len(weight), *padded)
     x = np.pad(x, [(0, 0), *pads])
-    taps = weight.shape[2:]
-    sizes = [
-        (have - (tap - 1) * apart - 1) // step + 1
-        for have, tap, apart, step in zip(x.shape[1:], taps, dilations, strides, strict=True)
-    ]
-    if min(sizes) < 1:
-        raise ValueError("nothing is left of it")
-    _fits(len(weight), *sizes)
-    result = np.zeros((len(weight), *sizes), np.float32)
-    for tap in itertools.product(*map(range, taps)):
-        place = zip(tap, dilations, strides, sizes, strict=True)
-        seen = x[(slice(None), *(slice(k * apart, k * apart + (n - 1) * s + 1, s) for k, apart, s, n in place))]
-        result += np.tensordot(weight[(slice(None), slice(None), *tap)], seen, 1)
-    return _with_bias(result, taken)
+    spans = [(tap - 1) * apart + 1 for tap, apart in zip(weight.shape[2:], dilations, strict=True)]
+    seen = np.lib.stride_tricks.sliding_window_view(x, spans, tuple(range(1, axes + 1)))
+    seen = seen[(slice(None), *(slice(None, None, step) for step in (*strides, *dilations)))]
+    taps = [0, *range(axes + 1, 2 * axes + 1)]
+    return _with_bias(np.tensordot(weight, seen, (list(range(1, axes + 2)), taps)), taken)
 
 
 def _conv_transpose(taken: Taken) -> Array:
     """y[o, t·stride + k·dilation - before] += w[c, o, k] · x[c, t], tap by tap; weights are [C, O, …]."""
-    if "output_shape" in taken:
-        raise ValueError("output_shape")
     x, weight, strides, dilations = _parts(taken)
     taps, have = weight.shape[2:], x.shape[1:]
     whole = [
@@ -155,13 +148,17 @@ def _conv_transpose(taken: Taken) -> Array:
         for n, step, tap, apart in zip(have, strides, taps, dilations, strict=True)
     ]
     _fits(weight.shape[1], *whole)
-    result = np.zeros((weight.shape[1], *whole), np.float32)
-    for tap in itertools.product(*map(range, taps)):
-        place = zip(tap, dilations, strides, have, strict=True)
-        where = (slice(None), *(slice(k * apart, k * apart + (n - 1) * s + 1, s) for k, apart, s, n in place))
-        result[where] += np.tensordot(weight[(slice(None), slice(None), *tap)].T, x, 1)
+    result: Array = np.zeros((weight.shape[1], *whole), np.float32)
+    for tap, at in zip(weight.reshape(*weight.shape[:2], -1).T, itertools.product(*map(range, taps)), strict=True):
+        place = zip(at, dilations, strides, have, strict=True)
+        where = (slice(None), *(slice(k * apart, k * apart + (n - 1) * step + 1, step) for k, apart, step, n in place))
+        result[where] += np.tensordot(tap, x, 1)  # its axes are [O, C] by now
     cut = zip(_pads(taken, len(taps)), whole, strict=True)
-    return _with_bias(result[(slice(None), *(slice(before, n - after) for (before, after), n in cut))], taken)
+    result = _with_bias(result[(slice(None), *(slice(before, n - after) for (before, after), n in cut))], taken)
+    # Said beside the padding, of which it follows; what Core ML would make of two that differ is not known.
+    if "output_shape" in taken and [int(one) for one in taken["output_shape"]] != list(result.shape):
+        raise ValueError(f"output_shape {list(taken['output_shape'])}, and its padding gives {list(result.shape)}")
+    return result
 
 
 def _leaky_relu(taken: Taken) -> Array:

@@ -34,7 +34,7 @@ _IN_PROGRAM = "@model_path/weights/weight.bin"  # how the program calls its weig
 _LARGEST_MANIFEST, _LARGEST_MODEL, _LARGEST_WEIGHTS = 1 << 16, 32 << 20, 2 << 30  # bytes; a full-size one has 28 MB
 _MARK = 0xDEADBEEF
 _ENTRY = struct.Struct("<IIQQ")
-_STORED = {1: np.dtype("<f2"), 2: np.dtype("<f4")}  # types in weight.bin
+_STORED: dict[int, np.dtype[Any]] = {1: np.dtype("<f2"), 2: np.dtype("<f4")}  # types in weight.bin
 # Types in the program.
 _STRING, _FLOAT16, _FLOAT32, _INT32, _BOOL = 2, 10, 11, 23, 1
 KINDS = {_BOOL: "bool", _FLOAT16: "float16", _FLOAT32: "float32", _INT32: "int32"}
@@ -148,7 +148,7 @@ def _program(model: Message, weights: bytes) -> Program:
         names.add(name)
         if one.text(1) == "const":
             constants[name] = value = _constant(one.table(5).get("val", Message(b"")), kind, weights)
-            if isinstance(value, np.ndarray) and value.dtype.kind == "f":
+            if isinstance(value, np.ndarray) and value.dtype.kind == "f" and value.ndim:
                 stored[kind.kind] = stored.get(kind.kind, 0) + value.size
             continue
         takes = {}

@@ -19,8 +19,9 @@ _UNUSED = ("torch", "torchvision", "torchaudio", "tensorflow", "sklearn", "scipy
 
 
 def convert(graph: Path, package: Path) -> None:
-    """Write `graph`, ONNX in FP32 of known sizes, as an ML program that stores and computes in FP16. Ports stay FP32."""
-    sys.modules.update(dict.fromkeys(_UNUSED))
+    """Write `graph`, ONNX in FP32 of known sizes, as an ML program of FP16. Its ports stay FP32."""
+    for name in _UNUSED:
+        sys.modules[name] = None  # type: ignore[assignment]  # which makes an import fail
     import coremltools
     import onnx
     from coremltools.converters.mil import Builder
