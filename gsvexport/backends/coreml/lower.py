@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from numpy.typing import NDArray
+
 from gsvexport.artifact.tools import tool_version
 from gsvexport.backends.coreml import BACKEND, compute, package
 from gsvexport.backends.coreml.operators import translated
@@ -28,6 +30,7 @@ from gsvexport.untrusted.reading import Refused
 if TYPE_CHECKING:
     from gsvexport.npu.forms import Window
 
+Array = NDArray[Any]
 Say = Callable[[str], None]
 COMMAND: tuple[str, ...] = (sys.executable, "-m", "gsvexport.backends.coreml.writer")
 TOOL = Tool(PACKAGE, "GSVEXPORT_COREML_SECONDS", 900.0, "choose a target without coreml", r"it/s\]|passes/s\]|ops/s\]")
@@ -88,7 +91,14 @@ def _maker(say: Say) -> Maker:
         needs = " or ".join(SYSTEMS.values())
         how = f"{len(program.operations)} operators, written with {PACKAGE} {version} for {needs} and newer"
         files = tuple(folder / name for name in package.FILES)
-        yield Compiled(recipe, files, (how, _NOT_RUN), lambda given: [compute.run(program, one) for one in given])
+
+        def read(given: list[dict[str, Array]]) -> list[Array]:
+            try:
+                return [compute.run(program, one) for one in given]
+            except Refused as error:
+                raise BackendError(f"stage {stage}: what {PACKAGE} wrote {error}") from error
+
+        yield Compiled(recipe, files, (how, _NOT_RUN), read)
 
     instead = "place the vocoder on onnxruntime in your target"
     return Maker("coreml", BACKEND.precisions, "is written for Core ML", instead, (WIDE,), **_SIZES, compiled=compiled)

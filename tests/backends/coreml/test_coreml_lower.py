@@ -139,14 +139,31 @@ def test_a_writer_that_misbehaves_is_told_of(code, words, small, tmp_path, monke
     assert not list(tmp_path.iterdir())
 
 
-def test_a_file_that_computes_something_else_is_refused(small, copy, tmp_path_factory, monkeypatch):
-    weights, out = copy / "vocoder.mlpackage" / package.WEIGHTS, tmp_path_factory.mktemp("refused")
-    weights.write_bytes(weights.read_bytes()[:-64] + bytes(64))  # the end of the last weight
-    code = f"import shutil, sys; shutil.copytree({str(copy / 'vocoder.mlpackage')!r}, sys.argv[2])"
-    monkeypatch.setattr(lower, "COMMAND", (sys.executable, "-c", code))
-    with pytest.raises(BackendError, match=r"what is written for Core ML computes something else(.|\n)*refused"):
-        lowered(small, out)
-    assert not list(out.iterdir())
+@pytest.mark.parametrize(
+    ("kind", "parameter", "change"),
+    [
+        ("conv", "pad", lambda pad: pad + np.array([0, 0, 1, -1])),
+        ("conv", "dilations", lambda apart: apart[::-1]),
+        ("conv", "weight", lambda weight: weight.swapaxes(0, 1)),
+        ("conv", "bias", np.zeros_like),
+        ("conv_transpose", "weight", lambda weight: weight[..., ::-1]),
+        ("conv_transpose", "pad", lambda pad: pad + np.array([0, 0, -1, 1])),
+        ("leaky_relu", "alpha", lambda alpha: alpha * 2),
+    ],
+)
+def test_a_file_that_computes_something_else_is_refused(kind, parameter, change, small, written, tmp_path, monkeypatch):
+    program = package.read(written[0] / "vocoder.mlpackage")
+    taken = [one.takes for one in program.operations if one.kind == kind]
+    if kind == "conv":  # the one with as many channels out as in
+        taken = [one for one in taken if len(set(program.constants[one["weight"]].shape[:2])) == 1]
+    name = taken[0][parameter]
+    spoiled = replace(program, constants={**program.constants, name: change(program.constants[name])})
+    monkeypatch.setattr(lower, "absent", str)
+    monkeypatch.setattr(lower, "COMMAND", (sys.executable, "-c", ""))
+    monkeypatch.setattr(package, "read", lambda folder: spoiled)
+    with pytest.raises(BackendError, match=r"computes something else(.|\n)*refused|says that 'c1.*' is \[1, 8, 1"):
+        lowered(small, tmp_path)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(
