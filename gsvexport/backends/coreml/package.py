@@ -122,6 +122,7 @@ def _check_manifest(about: Any) -> None:
         raise Refused("does not say which file is the model")
 
 
+# Numbers below are those of fields in Model.proto and MIL.proto.
 def _program(model: Message, weights: bytes) -> Program:
     if model.whole(1) != SPECIFICATION or 502 not in model:
         raise Refused(f"is no ML program of specification {SPECIFICATION}")
