@@ -11,14 +11,14 @@ import pytest
 
 from gsvexport.artifact.manifest import StageEntry
 from gsvexport.backends import emulated
-from gsvexport.backends.coreml import audit, lower, package, reading, runtime, session, systems
+from gsvexport.backends.coreml import audit, lower, package, runtime, session, stand_in, systems
 from gsvexport.backends.coreml.carriage import reads
 from gsvexport.backends.coreml.recipe import read_recipe
 from gsvexport.backends.onnxruntime.session import open_session as open_exact
 from gsvexport.errors import ArtifactError, BackendError, EnvironmentProblem
 from gsvexport.files import canonical_json
 
-MODE = next(iter(reading.MODES))
+MODE = next(iter(stand_in.MODES))
 
 
 def lowered(small, out, **changes):
@@ -27,7 +27,7 @@ def lowered(small, out, **changes):
 
 
 def opened(folder):
-    return reading.opener(MODE)("coreml", folder, "vocoder.json")
+    return stand_in.opener(MODE)("coreml", folder, "vocoder.json")
 
 
 def test_what_is_lowered_says_what_was_done_and_any_length_is_the_sources_sound(small, written):
