@@ -205,5 +205,5 @@ clean:
 # Torch comes first and alone, pinned, so that the newest build of another kind is not resolved in its place.
 .venv/.dev: .venv/.compile
 	$(BIN)/python -m pip install --quiet '$(TORCH)'
-	$(BIN)/python -m pip install --quiet --editable '.[compile,nvidia-check,qnn,ethosu,torch,ja,ko,yue,serve,ray,dev]'
+	$(BIN)/python -m pip install --quiet --editable '.[compile,nvidia-check,qnn,ethosu,coreml,torch,ja,ko,yue,serve,ray,dev]'
 	@touch $@

@@ -238,7 +238,8 @@ class Ahead(Protocol):
 
 
 class Emulation(Protocol):
-    """What stands in for a device."""
+    """What stands in for a device. `UNPROVEN` beside it, where it proves nothing and may refuse: why what keeps its
+    limit there counts as not run."""
 
     MODES: Mapping[str, str]  # what is emulated, in words
     REMAINS: str  # what that leaves open

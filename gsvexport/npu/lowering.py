@@ -40,8 +40,8 @@ class Feeds(Protocol):
 
 @dataclass(frozen=True)
 class Compiled:
-    """What a compiler made of one window: the recipe, the files that it names, what was done in words, and what runs
-    it."""
+    """What a compiler made of one window: the recipe, the files that it names, in the folder that was given, what was
+    done in words, and what runs it."""
 
     recipe: Windows
     files: tuple[Path, ...]
@@ -150,7 +150,9 @@ def lower_stage(maker: Maker, source: Path, model: Model, stage: str, feeds: Fee
             if found[-1].agrees:
                 file = f"{stage}.json"
                 for path in compiled.files:
-                    (out / path.name).write_bytes(path.read_bytes())
+                    kept = out / path.relative_to(work)
+                    kept.parent.mkdir(parents=True, exist_ok=True)
+                    kept.write_bytes(path.read_bytes())
                 (out / file).write_bytes(canonical_json(recipe.to_json()).encode())
                 words = f"windows of {recipe.window} frames, {recipe.valid} of them used, "
                 words += f"{recipe.left} and {recipe.right} looked at before and after"

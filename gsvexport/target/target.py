@@ -38,7 +38,7 @@ CORES: dict[str, tuple[str, tuple[str, ...]]] = {
 # "int8" quantises activations with calibrated ranges, "int16x8" the same to 16 bits beside weights of 8, "int8-dynamic"
 # with those of each row as it comes; what a stage really sees decides how many layers of any keep floats.
 PRECISIONS = ("fp32", "fp16", "int8", "int16x8", "int8-dynamic", "int8-weights", "int4-weights")
-SYSTEMS = ("linux", "android", "macos", "windows", "browser")
+SYSTEMS = ("linux", "android", "macos", "ios", "windows", "browser")
 PORTABILITY = ("portable", "build_on_device")
 ON_DEVICE, AHEAD = ENGINES = ("on-device", "ahead-of-time")  # where engines are built
 EMULATORS = {"qemu-aarch64": "aarch64"}

@@ -28,8 +28,9 @@ MEL = Subject("voice", "eve", "v4", True, "c" * 64)
 
 @pytest.fixture(autouse=True)
 def _node(monkeypatch):
-    """Plans are those of a machine where onnxruntime-web runs."""
+    """Plans are those of a machine where onnxruntime-web runs, and Core ML does not."""
     monkeypatch.setattr("gsvexport.backends.web.runtime.missing", str)
+    monkeypatch.setattr("gsvexport.backends.coreml.runtime.missing", lambda: "not here")
 
 
 def versions(target):

@@ -50,6 +50,11 @@ QNN = {"step": "onnxruntime", "vocoder": "qnn"}
         (report("vocoder", elsewhere="x86-64"), made(**QNN), f"vocoder {EMULATED}; step built"),
         (report("vocoder", status="not_run"), made(vocoder="qnn"), "vocoder built"),
         (report("vocoder", **FP16), made(vocoder="tensorrt"), "vocoder built"),
+        (
+            report("step", emulated="Core ML"),
+            made(step="onnxruntime", vocoder="coreml"),
+            "step ran in the real runtime; vocoder built",
+        ),
         (report("vocoder", **FP16, compiled="TensorRT"), made(vocoder="tensorrt"), f"vocoder {TAKEN}"),
         (report("vocoder", **FP16), made(vocoder="tensorrt", engines={}), "vocoder built"),
         (report("vocoder", **FP16), made(vocoder="tensorrt", engines={"plans": {}}), f"vocoder {TAKEN}"),
