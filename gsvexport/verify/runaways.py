@@ -57,13 +57,15 @@ def write(voice: LoadedVoice, sentence: Sentence, seed: int) -> Written:
     return Written(sentence.phones, codes, codes.size < most)
 
 
-def more(voice: LoadedVoice, sentences: Sequence[Sentence], short: Sequence[Sentence], seeds: int) -> list[Written]:
+def more(
+    voice: LoadedVoice, sentences: Sequence[Sentence], short: Sequence[Sentence], seeds: Sequence[int]
+) -> list[Written]:
     """What else a voice is asked to write: the `short` texts, and long ones made of `sentences`, each with every seed.
 
     Raises: as `write`.
     """
     texts = (*short, *long_texts(sentences))
-    return [write(voice, one, seed) for seed in range(seeds) for one in texts]
+    return [write(voice, one, seed) for seed in seeds for one in texts]
 
 
 def long_texts(sentences: Sequence[Sentence]) -> list[Sentence]:

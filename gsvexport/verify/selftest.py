@@ -165,7 +165,7 @@ def _spoken(voice: LoadedVoice, rounded: Path, gates: Gates, depth: Depth, say: 
     ears = freerun.listeners(voice.model.language, depth.recogniser)
     with ExitStack() as stack:
         halved = stack.enter_context(load(rounded))
-        intact, quiet = (freerun.utterances(one, texts, depth.seeds, say) for one in (voice, halved))
+        intact, quiet = (freerun.utterances(one, texts, range(depth.seeds), say) for one in (voice, halved))
     expected = freerun.scores(intact, texts, ears, say)
     limits = resolve("fp16", ruler=gates.ruler)
     found = freerun.checks(expected, freerun.scores(quiet, texts, ears, say), ears, limits)

@@ -177,10 +177,43 @@ def test_quality_is_rated_on_the_first_utterances_alone_and_only_those_are_compa
     assert found["silence_rise"].n == len(rows)
 
 
+@pytest.mark.parametrize(
+    ("wrong", "rounds", "status"),
+    [
+        ((0,), 1, "pass"),
+        ((1, 0), 2, "pass"),
+        ((1, 1, 1), 3, "fail"),  # still not shown
+        ((9,), 1, "fail"),  # no sentence more could help
+    ],
+)
+def test_where_sentences_are_too_few_to_tell_they_are_said_again_with_other_seeds(
+    loaded: LoadedVoice, monkeypatch: pytest.MonkeyPatch, wrong: tuple[int, ...], rounds: int, status: str
+) -> None:
+    base = replace(freerun.scores(_utterances(), TEXTS, DEAF, _say)[0], errors=0.0, words=10, misheard=0.0, letters=40)
+    good, asked = [replace(base, sentence=n) for n in range(200)], []
+
+    def said(*given: object) -> object:
+        asked.append(given[4])
+        bad = [replace(one, errors=float(n < 9 * wrong[len(asked) - 1])) for n, one in enumerate(good)]
+        return freerun._Round(good, good, bad, [], [])
+
+    monkeypatch.setattr(freerun, "_round", said)
+    monkeypatch.setattr(freerun, "_silent", lambda *_: "")
+    monkeypatch.setattr(
+        freerun, "listeners", lambda *_: replace(DEAF, missing={"dnsmos": "absent", "speaker": "absent"})
+    )
+    monkeypatch.setattr(freerun.runaways, "checks", lambda *_: [])
+    gates = resolve("fp32", {"wer_rise": 0.006})
+    found = freerun.compare(loaded, loaded, TEXTS, 2, gates, _say)
+    assert asked == [range(first, first + 2) for first in range(0, 2 * rounds, 2)]
+    (words,) = [one for one in found if (one.stage, one.metric) == ("pipeline", "wer_rise")]
+    assert (words.status, words.n) == (status, 200 * rounds)
+
+
 def test_the_sources_codes_are_said_again_and_only_what_sounds_otherwise_is_heard_again(loaded: LoadedVoice) -> None:
-    said = freerun.utterances(loaded, TEXTS, 2, _say)
+    said = freerun.utterances(loaded, TEXTS, (0, 1), _say)
     for free in (said, [replace(one, codes=one.codes[::-1]) for one in said]):  # with its own codes, or other ones
-        again = freerun.repeated(loaded, TEXTS, said, free, _say)
+        again = freerun.repeated(loaded, TEXTS, said, free, (0, 1), _say)
         assert all(one is other for one, other in zip(said, again, strict=True))
     rows = freerun.scores(said, TEXTS, DEAF, _say)
     known = {id(one): row for one, row in zip(said, rows, strict=True)}
@@ -188,7 +221,7 @@ def test_the_sources_codes_are_said_again_and_only_what_sounds_otherwise_is_hear
 
 
 def test_equal_seeds_say_the_same_and_other_seeds_do_not(loaded: LoadedVoice) -> None:
-    once, again = (freerun.utterances(loaded, TEXTS, 2, _say) for _ in range(2))
+    once, again = (freerun.utterances(loaded, TEXTS, (0, 1), _say) for _ in range(2))
     assert [one.sentence for one in once] == [0, 1, 0, 1]
     for one, other in zip(once, again, strict=True):
         np.testing.assert_array_equal(one.samples, other.samples)

@@ -175,7 +175,7 @@ def test_the_gate_refuses_what_runs_away_more_than_its_source_beyond_chance(make
 def test_short_and_long_texts_are_written_too(make_voice: Make) -> None:
     texts = tuple(Sentence(str(number), (number, *range(29))) for number in range(6))
     with voice(make_voice, SPEECH) as loaded:
-        found = runaways.more(loaded, texts, texts[:2], 2)
+        found = runaways.more(loaded, texts, texts[:2], (0, 1))
         assert [len(one.phones) for one in found] == 2 * [30, 30, 90, 90]
         model = replace(loaded.model, dims=replace(loaded.model.dims, phones=732, text_phones=732))
         assert all(len(one.phones) <= runaways.SHORT for one in short_texts(model))
