@@ -61,6 +61,7 @@ def test_every_built_in_recipe_fits_a_full_voice(full):
         "sparse-50": (24, 512, 16, 512, 768),
         "sparse-70": (24, 512, 16, 512, 768),
         "tiny": (12, 384, 12, 256, 384),
+        "vocoder-30": (24, 512, 16, 352, 768),
     }
     assert full.parameters == (77_606_402, 42_389_633)
     assert {name: one.parameters for name, one in found.items() if not name.startswith(("sparse", "int8"))} == {
@@ -68,6 +69,7 @@ def test_every_built_in_recipe_fits_a_full_voice(full):
         "prune-50": (39_777_794, 26_322_689),
         "small": (45_162_434, 33_500_449),
         "tiny": (22_755_458, 26_322_689),
+        "vocoder-30": (77_606_402, 34_866_203),
     }
 
 
