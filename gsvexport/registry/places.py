@@ -131,8 +131,9 @@ class FolderPlace:
         return found.st_size if found else None
 
     def names(self, below: str) -> list[str]:
-        """As `Place.names`, with what is being written under names of its own."""
-        found = (self.root / below).rglob("*")
+        """As `Place.names`, with what is being written under names of its own. Another publisher's folder of such may
+        go while it is listed."""
+        found = (Path(folder, name) for folder, _, names in os.walk(self.root / below) for name in names)
         return sorted(path.relative_to(self.root).as_posix() for path in found if path.is_file())
 
     def put(self, name: str, data: bytes | IO[bytes]) -> None:

@@ -3,6 +3,7 @@ import multiprocessing
 import os
 import signal
 import sys
+from pathlib import Path
 
 import pytest
 from published import files, make_artifact, renamed
@@ -204,6 +205,22 @@ def test_publishers_at_once_lose_nothing(place, tmp_path):
     index = json.loads(place.read("index.json", 1 << 20))
     assert len(index["entries"]) == len(paths)
     assert len({item.entry.manifest for item in published(place)}) == len(paths)
+
+
+def test_a_folder_that_goes_while_it_is_listed_is_none(place, alice, monkeypatch):
+    publish([alice], place)
+    names, gone = place.names("entries"), place.root / "entries" / ".part-of-another"
+    gone.mkdir()
+    scandir = os.scandir
+
+    def raced(path="."):
+        if Path(path) == gone and gone.exists():
+            gone.rmdir()
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", raced)
+    assert place.names("entries") == names
+    assert not gone.exists()
 
 
 def test_an_index_written_late_by_another_is_written_again(place, alice, tmp_path):
