@@ -21,3 +21,13 @@ def tool_version(distribution: str) -> str:
         return version(distribution)
     except PackageNotFoundError:
         return "0+unknown" if distribution == OURS else "absent"
+
+
+def other_release(distribution: str, known: tuple[int, int]) -> str:
+    """Why an installed distribution cannot be used where one release (major, minor) is known, in words; empty where it
+    is that one."""
+    found, wanted = tool_version(distribution), ".".join(map(str, known))
+    if found == "absent":
+        return f"the package {distribution} is not installed"
+    same = found == wanted or found.startswith(f"{wanted}.")
+    return "" if same else f"{distribution} {found} is installed, and {wanted} is what this release knows"

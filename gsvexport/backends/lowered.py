@@ -16,6 +16,8 @@ from gsvexport.artifact.manifest import Decisions, Weights
 if TYPE_CHECKING:
     import onnx_ir as ir
 
+    from gsvexport.npu.lowering import Taken
+
 ALLOWED = 0.7  # share of the gates for sound that calibration data may use: verification hears other sentences
 _PROBES = 4
 _PROBE_FRAMES = 48  # about one second of latent: enough to rank layers
@@ -59,6 +61,13 @@ class Lowered:
     weights: tuple[Weights, ...]
     files: dict[str, str] = field(default_factory=dict)
     again: bool = False
+
+    @classmethod
+    def windows(cls, taken: Mapping[str, Taken]) -> Lowered:
+        """What became of stages that were lowered to windows of one size."""
+        notes = {stage: one.notes for stage, one in taken.items()}
+        weights = tuple(one.weights for one in taken.values())
+        return cls(notes, {}, weights, {stage: one.file for stage, one in taken.items()})
 
 
 def probes(feeds: Sequence[Mapping[str, NDArray[Any]]]) -> list[dict[str, NDArray[Any]]]:

@@ -122,10 +122,11 @@ def _round(
 
 def _judged(rounds: Sequence[_Round], source: LoadedVoice, ears: Ears, gates: Gates) -> list[Check]:
     """The checks of all rounds together."""
-    expected, found, equal = (
-        [score for one in rounds for score in getattr(one, which)] for which in ("expected", "free", "equal")
-    )
-    theirs, own = ([text for one in rounds for text in getattr(one, which)] for which in ("theirs", "own"))
+    expected = [score for one in rounds for score in one.expected]
+    found = [score for one in rounds for score in one.free]
+    equal = [score for one in rounds for score in one.equal]
+    theirs = [text for one in rounds for text in one.theirs]
+    own = [text for one in rounds for text in one.own]
     return [
         judge(gates, STAGE, "valid", SOURCE, 1.0, len(found), level=3),
         *checks(expected, found, ears, gates),

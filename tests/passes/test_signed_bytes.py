@@ -16,7 +16,7 @@ from gsvexport.passes.base import run_passes
 from gsvexport.passes.signed_bytes import SignedBytes, UnsignedBytes
 from gsvexport.untrusted.external import properties_once
 
-FLOAT, UINT8, INT8, INT32 = TensorProto.FLOAT, TensorProto.UINT8, TensorProto.INT8, TensorProto.INT32
+FLOAT, UINT8 = TensorProto.FLOAT, TensorProto.UINT8
 RANDOM = np.random.default_rng(0)
 ROWS = RANDOM.integers(0, 256, (5, 64)).astype(np.uint8)
 MATRIX = RANDOM.choice(np.array([-127, 127, 3], np.int8), (64, 12))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from gsvexport.artifact.tools import tool_version
+from gsvexport.artifact.tools import other_release
 
 PACKAGE = "coremltools"
 KNOWN = (9, 0)  # the release whose output is known
@@ -12,13 +12,7 @@ KNOWN = (9, 0)  # the release whose output is known
 
 def absent() -> str:
     """Why coremltools cannot be used, in words; empty where it can."""
-    version = tool_version(PACKAGE)
-    try:
-        release = tuple(int(part) for part in version.split(".")[:2])
-    except ValueError:
-        return f"the package {PACKAGE} is not installed"
-    wanted = ".".join(map(str, KNOWN))
-    return "" if release == KNOWN else f"{PACKAGE} {version} is installed, and {wanted} is what this release knows"
+    return other_release(PACKAGE, KNOWN)
 
 
 def missing() -> str:

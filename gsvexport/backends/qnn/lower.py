@@ -73,10 +73,7 @@ def lower(
         maker = _maker(chip_of(device), say)
     except ImportError as error:
         raise missing_package(error.name or "onnx-ir", "building an artifact", "compile") from error
-    taken = lower_stages(maker, source, model, placement, out, feeds=calibration, ready=_ready)
-    notes = {stage: one.notes for stage, one in taken.items()}
-    weights = tuple(one.weights for one in taken.values())
-    return Lowered(notes, {}, weights, {stage: one.file for stage, one in taken.items()})
+    return Lowered.windows(lower_stages(maker, source, model, placement, out, feeds=calibration, ready=_ready))
 
 
 def _ready() -> None:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from gsvexport.artifact.tools import tool_version
+from gsvexport.artifact.tools import other_release
 from gsvexport.backends.qnn import BACKEND
 from gsvexport.errors import EnvironmentProblem
 
@@ -26,13 +26,7 @@ def emulates() -> bool:
 
 def missing() -> str:
     """Why the package cannot be used, in words; empty where it can."""
-    version = tool_version(PACKAGE)
-    try:
-        release = tuple(int(part) for part in version.split(".")[:2])
-    except ValueError:
-        return f"the package {PACKAGE} is not installed"
-    wanted = ".".join(map(str, KNOWN))
-    return "" if release == KNOWN else f"{PACKAGE} {version} is installed, and {wanted} is what this release knows"
+    return other_release(PACKAGE, KNOWN)
 
 
 @functools.cache

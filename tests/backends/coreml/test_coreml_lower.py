@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from gsvexport.artifact import tools
 from gsvexport.artifact.manifest import StageEntry
 from gsvexport.backends import emulated
 from gsvexport.backends.coreml import audit, lower, package, runtime, session, stand_in, systems
@@ -171,7 +172,7 @@ def test_a_file_that_computes_something_else_is_refused(kind, parameter, change,
     [("absent", "coremltools is not installed"), ("8.3.0", r"coremltools 8\.3\.0 is installed, and 9\.0 is what")],
 )
 def test_a_package_that_is_absent_or_another_is_told_of(version, words, small, tmp_path, monkeypatch):
-    monkeypatch.setattr(runtime, "tool_version", lambda name: version)
+    monkeypatch.setattr(tools, "tool_version", lambda name: version)
     with pytest.raises(EnvironmentProblem, match=words) as caught:
         lowered(small, tmp_path)
     assert "gsvexport[coreml]" in str(caught.value)
@@ -201,7 +202,7 @@ def findings(folder, model):
 
 
 def test_an_artifact_is_audited_without_coremltools(copy, small, monkeypatch):
-    monkeypatch.setattr(runtime, "tool_version", lambda name: "absent")
+    monkeypatch.setattr(tools, "tool_version", lambda name: "absent")
     found, manifest = findings(copy, small[1])
     assert {name: value for name, (value, _) in found.items()} == {"ports": 0, "declared_precision": 1}
     assert "float16" in found["declared_precision"][1]
@@ -222,7 +223,7 @@ def test_without_core_ml_nothing_runs_and_it_says_what_reads_it(written, monkeyp
     assert "gsvexport verify ARTIFACT reads it here" in str(caught.value)
     monkeypatch.setattr(runtime.sys, "platform", "darwin")
     assert not emulated("coreml")
-    monkeypatch.setattr(runtime, "tool_version", lambda name: "absent")
+    monkeypatch.setattr(tools, "tool_version", lambda name: "absent")
     assert emulated("coreml")
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from gsvexport.artifact import tools
 from gsvexport.backends.onnxruntime.session import open_session as open_exact
 from gsvexport.backends.qnn import BACKEND, plugin, vendor
 from gsvexport.backends.qnn.lower import lower
@@ -185,7 +186,7 @@ def test_a_form_that_the_compiler_gets_wrong_is_lowered_round(small, double, tmp
 )
 def test_a_package_that_is_absent_or_another_is_told_of(version, words, small, tmp_path, monkeypatch):
     folder, model, seen = small
-    monkeypatch.setattr(plugin, "tool_version", lambda name: version)
+    monkeypatch.setattr(tools, "tool_version", lambda name: version)
     with pytest.raises(EnvironmentProblem, match=words) as caught:
         lower(folder, model, {"vocoder": "fp16"}, tmp_path, device=NPU, calibration=seen)
     assert "gsvexport[qnn]" in str(caught.value)
