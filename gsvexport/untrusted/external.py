@@ -4,7 +4,7 @@ ONNX Runtime maps whatever file a tensor names, wherever it lies (up to 1.23.2, 
 of the graph's folder), so every name is looked at before it gets a graph.
 
 The graph is walked as protobuf's wire format and not built: of 3 GB of weights inside a graph not a byte is read.
-Formats: onnx.proto of ONNX 1.19; https://protobuf.dev/programming-guides/encoding
+Format: onnx.proto of ONNX 1.19
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from gsvexport.untrusted import protobuf
 from gsvexport.untrusted.reading import Refused, inside, opened, regular
 
 MOST_FIELDS = 5_000_000  # a full-size decoder has 60,000
@@ -31,7 +32,6 @@ _MESSAGES = {
     "sparse": {1: "tensor", 2: "tensor"},
     "tensor": {13: "entry"},
 }
-_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 # Fields of ModelProto, GraphProto and TensorProto.
 _GRAPH, _PROPERTY, _INITIALIZER, _NAME, _EXTERNAL = 7, 14, 5, 8, 13
 
@@ -190,7 +190,7 @@ class _Walk:
     def parts(self) -> Iterator[tuple[int, bytes, bytes]]:
         """(number, content, all bytes) of every field of a message; a number that stands in one has no content."""
         for number, begin, first, last, kind in self._every(0, len(self._data)):
-            yield number, self._data[first:last] if kind == _BYTES else b"", self._data[begin:last]
+            yield number, self._data[first:last] if kind == protobuf.BYTES else b"", self._data[begin:last]
 
     def tensors(self) -> list[dict[str, str]]:
         """`external_data` of every tensor that has some."""
@@ -223,48 +223,27 @@ class _Walk:
 
     def _fields(self, start: int, end: int) -> list[tuple[int, int, int]]:
         """(number, first byte, end) of every field of bytes in a message."""
-        return [(number, first, last) for number, _, first, last, kind in self._every(start, end) if kind == _BYTES]
+        return [
+            (number, first, last) for number, _, first, last, kind in self._every(start, end) if kind == protobuf.BYTES
+        ]
 
     def _every(self, start: int, end: int) -> list[tuple[int, int, int, int, int]]:
         """(number, first byte of all, first byte of the content, end, kind) of every field."""
         found = []
-        while start < end:
-            self._left -= 1
-            if self._left < 0:
-                raise NoGraph(f"is no ONNX graph: it has more than {MOST_FIELDS} fields")
-            begin = start
-            tag, start = self._varint(start, end)
-            kind, first = tag & 7, start
-            if kind == _VARINT:
-                start = self._varint(start, end)[1]
-            elif kind == _BYTES:
-                length, first = self._varint(start, end)
-                start = first + length
-            elif kind in (_FIXED32, _FIXED64):
-                start += 4 if kind == _FIXED32 else 8
-            else:
-                raise NoGraph("is no ONNX graph")
-            found.append((tag >> 3, begin, first, start, kind))
-        if start != end:
-            raise NoGraph("is no ONNX graph: it is cut short")
+        try:
+            for one in protobuf.fields(self._data, start, end):
+                self._left -= 1
+                if self._left < 0:
+                    raise NoGraph(f"is no ONNX graph: it has more than {MOST_FIELDS} fields")
+                found.append(one)
+        except protobuf.Malformed as error:
+            raise NoGraph(f"is no ONNX graph: it {error}") from None
         return found
-
-    def _varint(self, start: int, end: int) -> tuple[int, int]:
-        value = 0
-        for shift in range(0, 70, 7):
-            if start >= end:
-                raise NoGraph("is no ONNX graph: it is cut short")
-            byte = self._data[start]
-            start += 1
-            value |= (byte & 0x7F) << shift
-            if byte < 0x80:
-                return value, start
-        raise NoGraph("is no ONNX graph")
 
 
 def _field(number: int, content: bytes) -> bytes:
     """A field of bytes."""
-    return _written(number << 3 | _BYTES) + _written(len(content)) + content
+    return _written(number << 3 | protobuf.BYTES) + _written(len(content)) + content
 
 
 def _written(value: int) -> bytes:

@@ -1,4 +1,4 @@
-"""Protobuf's wire format, as far as an ML program needs it: https://protobuf.dev/programming-guides/encoding
+"""Messages of protobuf, as far as an ML program needs them.
 
 Nothing of coremltools reads here, so that what it wrote is looked at by somebody else, and on machines without it.
 """
@@ -8,11 +8,10 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 
+from gsvexport.untrusted import protobuf
 from gsvexport.untrusted.reading import Refused
 
 _MOST = 2_000_000  # fields; a full-size vocoder has 40,000
-_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
-_WIDTHS = {_FIXED32: 4, _FIXED64: 8}
 
 
 class Message:
@@ -83,45 +82,15 @@ class Message:
 
 
 def _fields(data: bytes) -> Iterator[tuple[int, int | bytes]]:
-    start = 0
-    for _ in range(_MOST):
-        if start == len(data):
-            return
-        tag, start = _varint(data, start)
-        kind = tag & 7
-        if kind == _VARINT:
-            value, start = _varint(data, start)
-            yield tag >> 3, value
-            continue
-        if kind == _BYTES:
-            length, start = _varint(data, start)
-        elif kind in _WIDTHS:
-            length = _WIDTHS[kind]
-        else:
-            raise Refused("is no protobuf message")
-        if start + length > len(data):
-            raise Refused("is cut short")
-        yield tag >> 3, data[start : start + length]
-        start += length
-    raise Refused(f"has more than {_MOST} fields")
+    for count, (number, _, first, last, kind) in enumerate(protobuf.fields(data, 0, len(data))):
+        if count == _MOST:
+            raise Refused(f"has more than {_MOST} fields")
+        yield number, protobuf.varint(data, first, last)[0] if kind == protobuf.VARINT else data[first:last]
 
 
 def _packed(data: bytes) -> list[int]:
     found, start = [], 0
     while start < len(data):
-        value, start = _varint(data, start)
+        value, start = protobuf.varint(data, start, len(data))
         found.append(value)
     return found
-
-
-def _varint(data: bytes, start: int) -> tuple[int, int]:
-    value = 0
-    for shift in range(0, 70, 7):
-        if start >= len(data):
-            raise Refused("is cut short")
-        byte = data[start]
-        start += 1
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return value, start
-    raise Refused("is no protobuf message")
