@@ -22,6 +22,9 @@ if hasattr(os, "register_at_fork"):
 # The demo voice of tests is the small one, whatever is installed: it is quicker, and golden files are of it.
 os.environ["GSVEXPORT_DEMO"] = "small"
 
+# A third of what a build of a tiny voice takes is compressing it; tests about that say so.
+os.environ["GSVEXPORT_COMPRESS"] = "none"
+
 # Shared machines are slow now and then, and a test that finds a bug must find it again.
 settings.register_profile(
     "gsvexport", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]

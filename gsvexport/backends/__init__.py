@@ -100,6 +100,14 @@ def lowering(name: str) -> Lowering:
     return cast("Lowering", found)
 
 
+def refuse_unready(name: str) -> None:
+    """Refuse a backend that cannot build here, before anything is computed for it.
+
+    Raises: as `lowering`, and EnvironmentProblem: the vendor's compiler cannot be used here.
+    """
+    getattr(lowering(name), "ready", lambda: None)()
+
+
 def reasons(name: str) -> Reasons:
     """Why a backend would have a precision."""
     return cast("Reasons", _offer(name, "reasons"))

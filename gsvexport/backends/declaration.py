@@ -146,7 +146,8 @@ class Lowering(Protocol):
     ) -> Lowered:
         """Write the graphs of `placement` (stage → precision) to `out`; `device` are the parts that `uses` names.
 
-        One that `tells` takes `say`, too.
+        One that `tells` takes `say`, too. `ready()` beside it, where a vendor's compiler runs: raises
+        `EnvironmentProblem` if that cannot be used here, so that a build says it before it has calibrated.
         """
         ...
 

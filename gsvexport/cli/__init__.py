@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import _thread
 import contextlib
 import difflib
 import errno
 import os
 import signal
 import sys
+import threading
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NoReturn
 
 import click
@@ -19,11 +21,15 @@ from gsvexport.errors import EnvironmentProblem, GsvError
 
 INTERRUPTED, TERMINATED, DEFECT, USAGE, MACHINE = 130, 143, 70, 2, EnvironmentProblem.exit_code
 
+_asked: int | None = None  # the signal that asked this process to stop
+_AGAIN = 0.05  # seconds
+
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run one command and leave the process with its exit code."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _stop)
+    sys.unraisablehook = _lost
     if sys.platform != "win32":
         with contextlib.suppress(ValueError, OSError):
             signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # ulimit -f: an error to tell, not an end without a word
@@ -34,10 +40,11 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 def run(arguments: Sequence[str]) -> int:
     """Run one command; returns its exit code. Every failure is one message on standard error."""
     try:
-        from gsvexport.cli.commands import cli
+        with _stop_comes_first():
+            from gsvexport.cli.commands import cli
 
-        result = cli.main(_with_default(arguments, cli), prog_name="gsvexport", standalone_mode=False)
-        _flush()
+            result = cli.main(_with_default(arguments, cli), prog_name="gsvexport", standalone_mode=False)
+            _flush()
         return result if isinstance(result, int) else 0
     except click.exceptions.Exit as error:
         return error.exit_code
@@ -49,9 +56,8 @@ def run(arguments: Sequence[str]) -> int:
         return error.exit_code
     except (KeyboardInterrupt, click.Abort):
         _say("gsvexport: interrupted; nothing unfinished was left behind")
-        if sys.platform != "win32":
-            # Where it interrupted an eval(), Python kills itself with SIGINT in the end; held back, it exits with 130.
-            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        # Where it interrupted an eval(), Python remembers that, and kills itself in the end; another eval() forgets it.
+        eval("None")
         return INTERRUPTED
     except GsvError as error:
         _debug()
@@ -140,11 +146,37 @@ def _with_default(arguments: Sequence[str], group: click.Group) -> list[str]:
 
 def _stop(number: int, frame: Any) -> NoReturn:
     """Unwind, so that what is unfinished gets removed; a second signal would leave the rest of it behind."""
+    global _asked
+    _asked = number
     for other in (signal.SIGINT, signal.SIGTERM):
         signal.signal(other, signal.SIG_IGN)
-    if number == signal.SIGINT:
-        raise KeyboardInterrupt
-    raise SystemExit(TERMINATED)
+    raise _end(number)
+
+
+def _end(number: int) -> BaseException:
+    return KeyboardInterrupt() if number == signal.SIGINT else SystemExit(TERMINATED)
+
+
+@contextlib.contextmanager
+def _stop_comes_first() -> Iterator[None]:
+    """Whatever fails because it was stopped, a library that was in the middle of something say, was stopped."""
+    try:
+        yield
+    except Exception as error:
+        if _asked is None:
+            raise
+        raise _end(_asked) from error
+
+
+def _lost(found: sys.UnraisableHookArgs) -> None:
+    """Stop once more where the exception of a stop got lost: a finalizer or a callback of a C library cannot raise."""
+    if _asked is None or not isinstance(found.exc_value, (KeyboardInterrupt, SystemExit)):
+        sys.__unraisablehook__(found)
+        return
+    signal.signal(_asked, _stop)
+    again = threading.Timer(_AGAIN, _thread.interrupt_main, (_asked,))
+    again.daemon = True
+    again.start()
 
 
 def _debug() -> None:

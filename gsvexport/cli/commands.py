@@ -114,7 +114,10 @@ def cli() -> None:
 @click.option("-o", "--out", type=_PATH, default=Path(), show_default="this folder", help="Folder for the artifacts.")
 @click.option("--strict", is_flag=True, help="Refuse a calibration set that misses phones or has a single rate.")
 @click.option(
-    "--compress", type=click.Choice(["none", "fast", "release"]), default="fast", show_default=True, help="Of the file."
+    "--compress",
+    type=click.Choice(["none", "fast", "release"]),
+    show_default="GSVEXPORT_COMPRESS, or fast",
+    help="Of the file.",
 )
 @click.option(
     "--engine",
@@ -131,7 +134,7 @@ def build(
     voice: Path | None,
     out: Path,
     strict: bool,
-    compress: str,
+    compress: str | None,
     engine: str | None,
     level: int,
     reference: tuple[Path, ...],

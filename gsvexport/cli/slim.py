@@ -124,8 +124,11 @@ def _page(found: Slimmed) -> str:
     for name, one, other in zip(("T2S", "SoVITS"), found.before.parameters, found.after.parameters, strict=True):
         rows.append((name, f"{one:,} weights", f"{other:,}", f"{other / one - 1:+.1%}"))
     for name in sorted({name.partition(".")[2] for name in found.losses}):
-        before, after = (found.losses.get(f"{when}.{name}") for when in ("cut", "recovered"))
-        rows.append((name, "", f"{before:.4f} cut", f"{after:.4f} recovered" if after is not None else ""))
+        before, after = (
+            f"{value:.4f} {when}" if (value := found.losses.get(f"{when}.{name}")) is not None else ""
+            for when in ("cut", "recovered")
+        )
+        rows.append((name, "", before, after))
     lines = [f"{found.folder} is written\n", table(rows), f"\n{packed(found.folder):,} bytes after Brotli\n"]
     if found.zeros:
         lines.append(f"{found.zeros:.1%} of what is sparse are zeros. No runtime here is faster for them.\n")

@@ -7,6 +7,7 @@ step. An artifact reaches the output folder whole, verified and by a rename, or 
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from gsvexport.artifact.encoding import QUALITIES
 from gsvexport.artifact.manifest import StageEntry
-from gsvexport.backends import ahead, declared, lowering
+from gsvexport.backends import ahead, declared, lowering, refuse_unready
 from gsvexport.backends import verdicts as backend_verdicts
 from gsvexport.compiler.compress import shrink
 from gsvexport.compiler.inputs import Opened, open_voice
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     Array = NDArray[Any]
 
 RULER = "ruler.json"
+_COMPRESS = "GSVEXPORT_COMPRESS"
 CALIBRATION = "calibration.json"  # the member that says what an integer stage was calibrated with
 
 
@@ -51,7 +53,7 @@ def build(
     force: bool = False,
     strict: bool = False,
     level: int = 2,
-    compress: str = "fast",
+    compress: str | None = None,
     engine: str | None = None,
     reference: ReferenceTable | None = None,
     progress: Progress | None = None,
@@ -62,10 +64,10 @@ def build(
     `targets` are names from the registry or TOML files. Files that exist are replaced only with `force`. `strict`
     refuses a calibration set that lacks phones or has one speaking rate only; without it such a set is warned of.
     Each is verified up to `level` of proof, 2 or 3. `compress` is "none", "fast", or "release", which takes about ten
-    times as long as the rest of a build (and is kept). `engine` says where engines are built, "on-device" or
-    "ahead-of-time"; None leaves it to each target (see `plan.make_plan`). `reference` (see
-    `voice.profile.given_reference`) takes the place of the voice's own. `progress` is told in words what is being
-    done (see `gsvexport.progress`).
+    times as long as the rest of a build (and is kept); None leaves it to GSVEXPORT_COMPRESS, or is "fast". `engine`
+    says where engines are built, "on-device" or "ahead-of-time"; None leaves it to each target (see `plan.make_plan`).
+    `reference` (see `voice.profile.given_reference`) takes the place of the voice's own. `progress` is told in words
+    what is being done (see `gsvexport.progress`).
 
     Raises:
         InputError: an output exists (before anything is done), or no target is given.
@@ -78,8 +80,9 @@ def build(
     chosen = read_targets([targets] if isinstance(targets, str) else targets)
     if not chosen:
         raise InputError("no target was named", fix="gsvexport targets lists them")
+    compress = compress or os.environ.get(_COMPRESS) or "fast"
     if compress not in QUALITIES:
-        raise InputError(f"compress takes {', '.join(QUALITIES)}, not {compress!r}")
+        raise InputError(f"compress (or {_COMPRESS}) takes {', '.join(QUALITIES)}, not {compress!r}")
     opened = open_voice(voice, reference=reference, progress=say)
     each = of_targets(opened, chosen, reference=reference, progress=say)
     return _build(each, chosen, Path(out), force, strict, level, compress, engine, say)
@@ -205,6 +208,9 @@ class _Job:
 def _build_one(job: _Job) -> Path:
     """Lower, pack, verify; returns the plain artifact in the store."""
     plan, store, path, say, name = job.plan, job.store, job.path, job.say, job.name
+    for backend, step in plan.lowerings.items():
+        if not store.holds(step.key):
+            refuse_unready(backend)
     ruler = _ruler(job)
     make_golden = partial(_golden, job.source, ruler, say)
     parts = [store.obtain(plan.step("golden").key, make_golden, f"golden vectors of {job.source.model.name}")]

@@ -155,6 +155,10 @@ class Store:
         disk.remove_tree(work)
         return True
 
+    def holds(self, key: str) -> bool:
+        """Whether a result of this key is there; `obtain` may still find it damaged."""
+        return (self.root / key).is_dir()
+
     def passing(self, key: str) -> bool:
         """Whether a result is this `Store`'s alone, because something that has nothing to do with its key failed."""
         return key in self._passing

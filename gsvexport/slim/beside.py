@@ -3,8 +3,9 @@
     python -m gsvexport.slim.beside ARTIFACT.gsv… [--threads 2] [--rounds 3] [--sentences 8]
 
 All say the same sentences, one voice after the other and in turned order in every second round. RTF is seconds for a
-second of that voice's own speech, from phones on: by the clock, and by the processor where others use it, too. Piper
-runs as it is in its package, with the symbols that our front end's phones stand for.
+second of that voice's own speech, from phones on: by the clock, and by the processor where others use it, too. The
+first sound is that of `stream`, by the clock. Piper runs as it is in its package, with the symbols that our front end's
+phones stand for; its first sound is the whole sentence's.
 """
 
 from __future__ import annotations
@@ -25,18 +26,26 @@ from gsvexport.errors import GsvError
 from gsvexport.runtime.pipeline import load
 
 _SCALES = (0.667, 1.0, 0.8)  # Piper's own: noise, pace, noise of the lengths
-Speak = Callable[[Sentence], float]  # seconds of speech
+
+
+@dataclass(frozen=True)
+class Voice:
+    """How one speaks: `speak` says a sentence and returns seconds of speech, `begin` returns at its first sound."""
+
+    speak: Callable[[Sentence], float]
+    begin: Callable[[Sentence], object]
 
 
 @dataclass(frozen=True)
 class Pace:
-    """RTF of each sentence of one voice, by the clock and by the processor."""
+    """Of each sentence of one voice: RTF by the clock and by the processor, and seconds to the first sound."""
 
     clock: list[float]
     processor: list[float]
+    first: list[float]
 
 
-def piper(threads: int) -> Speak:
+def piper(threads: int) -> Voice:
     """The package's voice as a whole.
 
     Raises: as `package.network`.
@@ -57,10 +66,10 @@ def piper(threads: int) -> Speak:
             samples += session.run(None, feeds)[0].size
         return samples / package.RATE
 
-    return speak
+    return Voice(speak, speak)
 
 
-def ours(path: Path, threads: int) -> Speak:
+def ours(path: Path, threads: int) -> Voice:
     """An artifact.
 
     Raises: as `load`.
@@ -71,30 +80,38 @@ def ours(path: Path, threads: int) -> Speak:
         audio = voice.synthesize(phones=sentence.phones)
         return len(audio.samples) / audio.rate
 
-    return speak
+    def begin(sentence: Sentence) -> object:
+        return next(iter(voice.stream(phones=sentence.phones)))
+
+    return Voice(speak, begin)
 
 
-def measured(voices: Sequence[Speak], said: Sequence[Sentence], rounds: int) -> list[Pace]:
+def measured(voices: Sequence[Voice], said: Sequence[Sentence], rounds: int) -> list[Pace]:
     """Every sentence by every voice, `rounds` times; each voice says the first one once before."""
-    found = [Pace([], []) for _ in voices]
+    found = [Pace([], [], []) for _ in voices]
     for voice in voices:
-        voice(said[0])
+        voice.speak(said[0])
+        voice.begin(said[0])
     for number in range(rounds):
         for one in said:
             for voice, pace in list(zip(voices, found, strict=True))[:: 1 if number % 2 == 0 else -1]:
                 clock, processor = time.perf_counter(), time.process_time()
-                seconds = voice(one)
+                seconds = voice.speak(one)
                 pace.processor.append((time.process_time() - processor) / seconds)
                 pace.clock.append((time.perf_counter() - clock) / seconds)
+                clock = time.perf_counter()
+                voice.begin(one)
+                pace.first.append(time.perf_counter() - clock)
     return found
 
 
 def table(names: Sequence[str], paces: Sequence[Pace]) -> str:
     """Medians with the inner three quarters, and processor seconds beside the first voice's, sentence by sentence."""
-    lines = ["| voice | RTF by the clock | in processor seconds | of the first | n |", "|---|---|---|---|---|"]
+    lines = ["| voice | RTF by the clock | in processor seconds | of the first | first sound, s | n |"]
+    lines.append("|---|---|---|---|---|---|")
     for name, pace in zip(names, paces, strict=True):
         ratios = [one / first for one, first in zip(pace.processor, paces[0].processor, strict=True)]
-        cells = (_middle(pace.clock), _middle(pace.processor), _middle(ratios))
+        cells = (_middle(pace.clock), _middle(pace.processor), _middle(ratios), _middle(pace.first))
         lines.append(f"| {' | '.join((name, *cells))} | {len(ratios)} |")
     return "\n".join([*lines, ""])
 

@@ -9,17 +9,19 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.utils import parametrize
 
 from gsvexport.slim.distil import KEEP, LIMIT, Measure, Run, outputs, relative, words
-from gsvexport.slim.teacher import Lesson, Utterance
+from gsvexport.slim.teacher import Lesson, Written
 from gsvexport.stages import BERT_WIDTH
 from gsvexport.train import loop
 from gsvexport.voice.networks import Text2Semantic
 
 _SEED = 1
+_REMEMBERED = 1 << 30  # bytes of what the teacher said, at most
 
 
-def told(network: Text2Semantic, one: Utterance) -> Tensor:
+def told(network: Text2Semantic, one: Written) -> Tensor:
     """Scores [T+1, V] of every code after the prompt and of the end, each given those before it."""
     start = len(one.phones) + len(one.prompt) - 1
     codes = torch.cat([one.prompt, one.codes])[None]
@@ -29,7 +31,7 @@ def told(network: Text2Semantic, one: Utterance) -> Tensor:
     return scores
 
 
-def drawn(network: Text2Semantic, one: Utterance, generator: torch.Generator) -> Tensor:
+def drawn(network: Text2Semantic, one: Written, generator: torch.Generator) -> Tensor:
     """The log-likelihood of codes that the network itself draws, one at every place."""
     logs = told(network, one).log_softmax(-1)
     codes = torch.multinomial(logs.detach().exp(), 1, generator=generator)
@@ -42,7 +44,7 @@ def divergence(student: Tensor, teacher: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def held_out(student: Text2Semantic, teacher: Text2Semantic, held: Sequence[Utterance]) -> dict[str, float]:
+def held_out(student: Text2Semantic, teacher: Text2Semantic, held: Sequence[Written]) -> dict[str, float]:
     """KL in nats, and how often the likeliest code is the teacher's, over all places of the held-out part."""
     apart, same, places = 0.0, 0, 0
     for one in held:
@@ -67,8 +69,8 @@ def learn(
     A student's layer stands for its teacher's own and those left out after it, so its output is compared with that of
     the last of them, through a learned map that begins as the channels that were taken. `name` is the checkpoint's.
     """
-    settings, schedule = run.train, run.schedule(run.train.t2s_steps)
-    student = copy.deepcopy(student)
+    settings, schedule, said = run.train, run.schedule(run.train.t2s_steps), lesson.codes
+    student = copy.deepcopy(student).requires_grad_(True)
     for part, values in student.bert_proj.named_parameters():
         values.requires_grad_(part == "bias")  # the teacher's texts have no features
     ends = [after - 1 for after in [*kept[1:], len(list(teacher.h.layers))]]
@@ -77,21 +79,37 @@ def learn(
     average = copy.deepcopy(student)
     optimiser = torch.optim.AdamW([one for one in trained if one.requires_grad], settings.t2s_rate, betas=(0.9, 0.98))
 
-    def compared(one: Utterance) -> tuple[Tensor, Tensor, Tensor]:
+    remembered: dict[str, tuple[Tensor, list[Tensor]]] = {}
+
+    def size(scores: Tensor, layers: Sequence[Tensor]) -> int:
+        return scores.nbytes + sum(layer.nbytes for layer in layers)
+
+    @torch.no_grad()
+    def theirs(one: Written) -> tuple[Tensor, list[Tensor]]:
+        """The teacher's scores and aligned layers. They are the same each time, and half of a step's work."""
+        if one.name in remembered:
+            return remembered[one.name]
+        with outputs(teacher.h.layers) as layers:
+            scores = told(teacher, one)
+        found = scores, [layers[end] for end in ends] if settings.features else []
+        if size(*found) + sum(size(*other) for other in remembered.values()) <= _REMEMBERED:
+            remembered[one.name] = found
+        return found
+
+    def compared(one: Written) -> tuple[Tensor, Tensor, Tensor]:
         """Scores of both, and how far inner layers are apart."""
-        with outputs(student.h.layers) as ours, outputs(teacher.h.layers) as theirs:
+        wanted, layers = theirs(one)
+        with outputs(student.h.layers) as ours:
             scores = told(student, one)
-            with torch.no_grad():
-                wanted = told(teacher, one)
         if not settings.features:
             return scores, wanted, scores.new_zeros(())
-        pairs = zip(maps, ours, (theirs[end] for end in ends), strict=True)
+        pairs = zip(maps, ours, layers, strict=True)
         return scores, wanted, torch.stack([relative(widen(mine), other) for widen, mine, other in pairs]).mean()
 
     def step(number: int) -> Mapping[str, float]:
         random, _ = loop.generators(run.seed * 10 + _SEED, number)
         loop.set_rate(optimiser, settings.t2s_rate * loop.rate(number, schedule.steps, warm=100))
-        chosen = [lesson.train[int(place)] for place in random.integers(len(lesson.train), size=settings.t2s_batch)]
+        chosen = [said[int(place)] for place in random.integers(len(said), size=settings.t2s_batch)]
         sums = {"kl": 0.0, "features": 0.0}
 
         def losses() -> Iterator[Tensor]:
@@ -102,7 +120,8 @@ def learn(
                 sums["features"] += inner.item() / len(chosen)
                 yield (apart + settings.features * inner) / len(chosen)
 
-        loop.update_by_parts(optimiser, losses(), trained, LIMIT)
+        with parametrize.cached():  # weights of few bits are rounded once a step
+            loop.update_by_parts(optimiser, losses(), trained, LIMIT)
         run.masks.apply(student)
         loop.follow(average, student, number, KEEP)
         run.masks.apply(average)

@@ -39,6 +39,13 @@ class Run:
         often = max(1, min(100, steps // 4))
         return loop.Schedule(steps, save=often, report=often, evaluate=max(1, steps // 4))
 
+    def helped(self, name: str, before: float, after: float) -> bool:
+        """Whether a loss fell; says it where it did not, because then what was learned is not taken."""
+        if after < before:
+            return True
+        self.say(f"{name} was {before:.4f} before and {after:.4f} after: it is left out")
+        return False
+
 
 def words(found: Mapping[str, float]) -> str:
     """Losses in a line."""

@@ -45,7 +45,7 @@ def held_out(student: Synthesizer, teacher: Synthesizer, lesson: Lesson) -> dict
 def learn(run: Run, student: Synthesizer, teacher: Synthesizer, lesson: Lesson) -> TextEncoder:
     """Train the text encoder: KL to the teacher's prior."""
     settings, schedule = run.train, run.schedule(run.train.prior_steps)
-    network = copy.deepcopy(student.enc_p)
+    network = copy.deepcopy(student.enc_p).requires_grad_(True)
     average = copy.deepcopy(network)
     optimiser = torch.optim.AdamW(network.parameters(), settings.prior_rate, betas=(0.9, 0.98), weight_decay=1e-3)
 

@@ -111,9 +111,7 @@ def rounded(run: Run, student: Synthesizer, lesson: Lesson, manner: Manner) -> t
     found.dec, steps = learn(run, found, lesson, manner)
     after = held_out(found.dec, steps.point(), manner, lesson, rate)
     losses = {f"cut.{name}": value for name, value in before.items()}
-    if after["integers.gate"] >= before["integers.gate"]:
-        said = f"{before['integers.gate']:.4f} before and {after['integers.gate']:.4f} after"
-        run.say(f"integers.gate was {said}: it is left out")
+    if not run.helped("integers.gate", before["integers.gate"], after["integers.gate"]):
         found, after = student, before
     return found, losses | {f"recovered.{name}": value for name, value in after.items()}
 

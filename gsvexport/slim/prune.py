@@ -108,6 +108,8 @@ def importance(network: nn.Module, groups: Sequence[Group], measure: Iterable[Ca
     """Which channels of each group stay. Each item of `measure` computes one scalar to differentiate."""
     device = next(network.parameters()).device
     groups = [group for group in groups if group.keep < group.count]
+    if not groups:
+        return {}
     gates = {group.name: torch.ones(group.count, device=device, requires_grad=True) for group in groups}
     scores = {group.name: torch.zeros(group.count, device=device) for group in groups}
     with _gated(network, groups, gates):

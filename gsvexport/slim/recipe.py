@@ -20,8 +20,31 @@ else:
 FOLDER = Path(__file__).parent / "recipes"
 BITS = (8,)  # that a vocoder can learn to be rounded to
 WEIGHT_BITS = (2, 4)  # that the weights of T2S can
+SIGNIFICANT_BITS = (2, 3, 4, 5, 6, 7)
 # What may follow a recipe's name and a "+", each once.
-SUFFIXES = ("int8", "w2", "w4")
+SUFFIXES = ("int8", "w2", "w4", "vocoder-w2", "vocoder-w4")
+# What each training depends on, beside data and seed. The last ones go on where another one ended.
+TRAININGS = {
+    "t2s": ("t2s", "sparse", "train.t2s_steps", "train.t2s_rate", "train.t2s_batch", "train.features"),
+    "prior": ("sovits.filter", "sparse", "train.prior_steps", "train.prior_rate", "train.vocoder_batch"),
+    "vocoder": (
+        "sovits.channels",
+        "sparse",
+        "train.vocoder_steps",
+        "train.vocoder_rate",
+        "train.vocoder_batch",
+        "train.features",
+    ),
+}
+TRAININGS["weights"] = (*TRAININGS["t2s"], "weights.bits", "train.weight_steps", "train.weight_rate")
+TRAININGS["vocoder-weights"] = (*TRAININGS["vocoder"], "weights.vocoder", "train.weight_steps")
+TRAININGS["integers"] = (
+    *TRAININGS["vocoder"],
+    "integers",
+    "train.integer_steps",
+    "train.integer_rate",
+    "train.integer_batch",
+)
 
 
 @dataclass(frozen=True)
@@ -58,16 +81,21 @@ class Integers:
 
 @dataclass(frozen=True)
 class Weights:
-    """The bits of blocks to which T2S learns to have its weights rounded; 0 for none."""
+    """The bits of blocks to which T2S learns to have its weights rounded, and the vocoder; and the significant bits of
+    every matrix as it is written, without learning. 0 for none."""
 
     bits: int = key(int, default=0)
+    vocoder: int = key(int, default=0)
+    significant: int = key(int, default=0)
 
 
 @dataclass(frozen=True)
 class Data:
-    """How much the teacher says: texts to learn from, texts of a held-out part, and phones of one at most."""
+    """How much the teacher says: texts to learn from, more of which only the codes are written where T2S is to learn,
+    texts of a held-out part, and phones of one at most."""
 
     texts: int = key(int, low=1, high=100_000, default=600)
+    codes: int = key(int, low=0, high=100_000, default=3000)
     held_out: int = key(int, low=1, high=1000, default=16)
     longest: int = key(int, low=10, high=400, default=150, unit="phones")
 
@@ -87,7 +115,7 @@ class Train:
     integer_batch: int = key(int, low=1, high=1024, default=1)
     integer_rate: float = key(float, low=1e-7, high=0.1, default=5e-5)
     weight_steps: int = key(int, low=0, high=10_000_000, default=500)
-    weight_rate: float = key(float, low=1e-7, high=0.1, default=1e-3)
+    weight_rate: float = key(float, low=1e-7, high=0.1, default=3e-5)
     vocoder_batch: int = key(int, low=1, high=1024, default=4)
     features: float = key(float, low=0, high=100, default=0.5)
 
@@ -120,12 +148,32 @@ class Recipe:
             integer_steps=part(self.train.integer_steps),
             weight_steps=part(self.train.weight_steps),
         )
-        return replace(self, train=train, data=replace(self.data, texts=part(self.data.texts)))
+        data = replace(self.data, texts=part(self.data.texts), codes=part(self.data.codes))
+        return replace(self, train=train, data=data)
+
+    @property
+    def teaches_t2s(self) -> bool:
+        """Whether T2S is to learn, so that it needs codes to learn from."""
+        return self.t2s != T2S() or bool(self.sparse.share or self.weights.bits)
+
+    @property
+    def rounds(self) -> bool:
+        """Whether something is rounded, or learns to be."""
+        return bool(self.integers.bits) or self.weights != Weights()
 
     @property
     def digest(self) -> str:
         """SHA-256 over what it asks for, not over what it is called."""
         return sha256_bytes(canonical_json({**asdict(self), "name": "", "title": ""}).encode())
+
+    def asked(self, training: str) -> dict[str, object]:
+        """What one of `TRAININGS` depends on. Recipes in which that is equal share it."""
+        values = asdict(self)
+        found = {}
+        for one in TRAININGS[training]:
+            table, _, last = one.partition(".")
+            found[one] = values[table][last] if last else values[table]
+        return found
 
 
 _PARTS: dict[str, type[Any]] = {
@@ -146,7 +194,7 @@ def names() -> list[str]:
 
 def read_recipe(name: str) -> Recipe:
     """A built-in recipe by its name, or a TOML file; with "+int8" behind it, the same with integers at its end; with
-    "+w4" or "+w2", with weights of T2S of so many bits.
+    "+w4" or "+w2", with weights of T2S of so many bits; with "+vocoder-w4" or "+vocoder-w2", of the vocoder.
 
     Raises:
         InputError: no such recipe or suffix; or every unknown key and wrong value, each with its line.
@@ -158,10 +206,23 @@ def read_recipe(name: str) -> Recipe:
         known = [f"+{one}" for one in SUFFIXES]
         raise InputError(f"a recipe cannot end in '+{suffix}'{nearest('+' + suffix, known)}", limit=", ".join(known))
     found = read_recipe(base)
-    name = f"{found.name}+{suffix}"
+    found = replace(found, name=f"{found.name}+{suffix}")
     if suffix == "int8":
-        return replace(found, name=name, integers=_read("int8").integers)
-    return replace(found, name=name, weights=Weights(int(suffix[1:])))
+        found = replace(found, integers=_read("int8").integers)
+    else:
+        which = "vocoder" if suffix.startswith("vocoder") else "bits"
+        found = replace(found, weights=replace(found.weights, **{which: int(suffix[-1])}))
+    if found.integers.bits and found.weights.vocoder:
+        raise InputError(
+            f"recipe '{found.name}' asks a vocoder to learn two kinds of rounding",
+            fix="take either +int8 or +vocoder-w4",
+        )
+    if found.weights.significant:
+        raise InputError(
+            f"recipe '{found.name}' would round once more what learned to be rounded",
+            fix=f"leave out +{suffix}, or 'significant' in the file",
+        )
+    return found
 
 
 def _read(name: str) -> Recipe:
@@ -201,7 +262,14 @@ def _refuse_all(reader: Reader, parts: dict[str, Any]) -> None:
             reader.problem(one, f"'{last}' = {value:g} is not {allowed}")
     if not 0 <= parts["sparse"].share < 1:
         reader.problem("sparse.share", f"'share' = {parts['sparse'].share:g} leaves nothing; it is below 1")
-    if (bits := parts["weights"].bits) not in (0, *WEIGHT_BITS):
-        reader.problem("weights.bits", f"'bits' = {bits} is not 2 or 4, or 0 for none")
+    for one in ("bits", "vocoder"):
+        if (bits := getattr(parts["weights"], one)) not in (0, *WEIGHT_BITS):
+            reader.problem(f"weights.{one}", f"'{one}' = {bits} is not 2 or 4, or 0 for none")
+    if parts["weights"].vocoder and parts["integers"].bits:
+        reader.problem("weights.vocoder", "a vocoder that learns 8-bit integers cannot have blocks of fewer bits, too")
+    if (bits := parts["weights"].significant) not in (0, *SIGNIFICANT_BITS):
+        reader.problem("weights.significant", f"'significant' = {bits} is not 2 to 7, or 0 for all of them")
+    if parts["weights"].significant and (parts["weights"].bits or parts["weights"].vocoder or parts["integers"].bits):
+        reader.problem("weights.significant", "what learned to be rounded would be rounded once more, and otherwise")
     if (bits := parts["integers"].bits) not in (0, *BITS):
         reader.problem("integers.bits", f"'bits' = {bits} is not 8, or 0 for none: what the vocoder runs on has 8")

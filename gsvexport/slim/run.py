@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from gsvexport.slim import codes, distil, encoder, integers, prune, teacher, voc
 from gsvexport.slim.recipe import Recipe
 from gsvexport.slim.rounding import Manner
 from gsvexport.slim.shape import Shapes, of, refuse, slimmer
-from gsvexport.slim.sparse import masks
+from gsvexport.slim.sparse import Masks, masks
 from gsvexport.slim.write import write
 from gsvexport.train.loop import save_tensors
 from gsvexport.voice.networks import Synthesizer, Text2Semantic, load_networks
@@ -30,6 +30,8 @@ from gsvexport.voice.written import written_path
 
 _MEASURED = 16  # utterances that the choice of channels looks at
 _LISTENED = 4  # utterances that the choice of layers looks at
+_EQUAL = 1e-4  # a first loss (nats, or a difference of logarithms) that leaves nothing to recover
+_NAMES = {"t2s": "T2S", "prior": "the text encoder", "vocoder": "the vocoder"}
 
 
 @dataclass(frozen=True)
@@ -74,22 +76,22 @@ def slim(
     refuse(voice)
     before = of(voice)
     after = slimmer(before, recipe)
-    if after == before and not (recipe.sparse.share or recipe.integers.bits or recipe.weights.bits):
+    if after == before and not recipe.rounds and not recipe.sparse.share:
         raise InputError(
             f"recipe '{recipe.name}' changes nothing in this voice: its sizes are too small for these shares",
             fix="ask for less to stay, in a recipe of your own",
         )
     source = source_of(path, Store(note=say), say)
-    place = work or cache_directory("slim")
-    lesson, data = teacher.make(source.path, source.digest, recipe.data, texts, place / "data", say)
-    key = sha256_bytes(canonical_json([data, recipe.digest, seed]).encode())
-    folder = place / "runs" / key[:32]
-    folder.mkdir(parents=True, exist_ok=True)
-    say(note(f"teacher: {lesson.seconds / 60:.1f} min to learn from; the work is kept in {folder}"))
+    kept = work or cache_directory("slim")
+    data = recipe.data if recipe.teaches_t2s else replace(recipe.data, codes=0)
+    lesson = teacher.make(source.path, source.digest, data, texts, kept / "data", say)
+    whole = _Work(recipe, lesson, seed, kept / "runs", say)
+    say(note(f"teacher: {lesson.seconds / 60:.1f} min to learn from, and {len(lesson.written)} texts as codes alone"))
+    say(note(f"the work is kept in {kept}"))
     networks = load_networks(voice)
     for network in networks:
         network.requires_grad_(False)
-    t2s, synthesizer, losses, zeros = _student(recipe, before, after, networks, lesson, seed, folder, say)
+    t2s, synthesizer, losses, zeros = _student(whole, before, after, networks)
     told = {
         "name": out.name,
         "teacher": written_path(voice.path.parent, out),
@@ -97,7 +99,7 @@ def slim(
         "teacher_sovits": voice.sovits.sha256,
         "recipe": recipe.name,
         "recipe_digest": recipe.digest,
-        "data": data,
+        "data": lesson.whole,
         "seed": seed,
         "losses": {name: f"{value:.6g}" for name, value in losses.items()},
     }
@@ -105,19 +107,44 @@ def slim(
     return Slimmed(out, before, after, losses, zeros)
 
 
+@dataclass(frozen=True)
+class _Work:
+    """What is asked for, and where each training is kept: recipes that ask the same of it share its folder."""
+
+    recipe: Recipe
+    lesson: teacher.Lesson
+    seed: int
+    place: Path
+    say: Progress
+
+    def folder(self, training: str) -> Path:
+        data = self.lesson.whole if training in ("t2s", "weights") else self.lesson.voiced
+        asked = canonical_json([data, self.recipe.asked(training), self.seed])
+        found = self.place / f"{training}-{sha256_bytes(asked.encode())[:32]}"
+        found.mkdir(parents=True, exist_ok=True)
+        return found
+
+    def run(self, training: str, stay: Masks) -> distil.Run:
+        return distil.Run(self.recipe.train, self.seed, stay, self.folder(training), lambda text: self.say(note(text)))
+
+    def chosen(self, training: str, choose: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """What stays, chosen once and kept, so that a run that goes on cuts alike."""
+        path = self.folder(training) / "cut.pt"
+        if path.is_file():
+            found: dict[str, Any] = torch.load(path, weights_only=True)
+            return found
+        self.say(f"choosing what stays of {_NAMES[training]}")
+        found = choose()
+        save_tensors(path, found)
+        return found
+
+
 def _student(
-    recipe: Recipe,
-    before: Shapes,
-    after: Shapes,
-    networks: tuple[Text2Semantic, Synthesizer],
-    lesson: teacher.Lesson,
-    seed: int,
-    folder: Path,
-    say: Progress,
+    work: _Work, before: Shapes, after: Shapes, networks: tuple[Text2Semantic, Synthesizer]
 ) -> tuple[Text2Semantic, Synthesizer, dict[str, float], float]:
     """The student's networks, its losses, and the share of zeros in what is sparse."""
-    chosen = _chosen(before, after, networks, lesson, seed, folder / "cut.pt", say)
-    layers, kept = chosen["layers"], chosen["kept"]
+    recipe, lesson, say = work.recipe, work.lesson, work.say
+    layers, kept = _chosen(work, before, after, networks)
     t2s, synthesizer = copy.deepcopy(networks)
     if before.t2s != after.t2s:
         t2s = prune.smaller_t2s(networks[0], before.t2s, after.t2s, layers, kept)
@@ -143,79 +170,88 @@ def _student(
     if losses:
         say(note(f"cut: {distil.words(losses)}"))
 
-    def better(part: str) -> bool:
+    def better(run: distil.Run, part: str) -> bool:
         """Whether recovery helped that part by its first loss; its losses are those of what is taken."""
         now = judged[part]()
         name = next(iter(now))
-        if now[name] < found[part][name]:
+        if helped := run.helped(name, found[part][name], now[name]):
             found[part] = now
-            return True
-        say(note(f"{name} was {found[part][name]:.4f} before recovery and {now[name]:.4f} after: it is left out"))
-        return False
+        return helped
 
-    run = distil.Run(recipe.train, seed, stay, folder, lambda text: say(note(text)))
-    if train.t2s_steps and changed["t2s"]:
+    left = {part: changed[part] and next(iter(found[part].values())) > _EQUAL for part in judged}
+    if train.t2s_steps and left["t2s"]:
         say("recovery of T2S")
         residual = prune.spread(before.t2s.width, after.t2s.width)
+        run = work.run("t2s", stay)
         old, t2s = t2s, codes.learn(run, t2s, networks[0], layers, residual, lesson)
-        t2s = t2s if better("t2s") else old
-    if train.prior_steps and changed["prior"]:
+        t2s = t2s if better(run, "t2s") else old
+    if train.prior_steps and left["prior"]:
         say("recovery of the text encoder")
+        run = work.run("prior", stay)
         whole, synthesizer.enc_p = synthesizer.enc_p, encoder.learn(run, synthesizer, networks[1], lesson)
-        synthesizer.enc_p = synthesizer.enc_p if better("prior") else whole
-    if train.vocoder_steps and changed["vocoder"]:
+        synthesizer.enc_p = synthesizer.enc_p if better(run, "prior") else whole
+    if train.vocoder_steps and left["vocoder"]:
         say("recovery of the vocoder")
         stages = [kept.get(f"dec.{stage}") for stage in range(len(after.sovits.upsample_rates) + 1)]
+        run = work.run("vocoder", stay)
         loud, synthesizer.dec = synthesizer.dec, vocoder.learn(run, synthesizer, networks[1], stages, lesson)
-        synthesizer.dec = synthesizer.dec if better("vocoder") else loud
+        synthesizer.dec = synthesizer.dec if better(run, "vocoder") else loud
     if recipe.weights.bits and train.weight_steps:
         say("T2S learns to have weights of few bits")
-        t2s, small = weights.learn(run, t2s, networks[0], lesson, recipe.weights.bits)
+        t2s, small = weights.learn(work.run("weights", stay), t2s, networks[0], lesson, recipe.weights.bits)
+        losses |= small
+    if recipe.weights.vocoder and train.weight_steps:
+        say("the vocoder learns to have weights of few bits")
+        few = work.run("vocoder-weights", stay)
+        synthesizer.dec, small = weights.learn_vocoder(few, synthesizer, lesson, recipe.weights.vocoder)
         losses |= small
     if recipe.integers.bits and train.integer_steps:
         say("the vocoder learns to be rounded")
         manner = Manner(recipe.integers.bits, recipe.integers.stages)
-        synthesizer, rounded = integers.rounded(run, synthesizer, lesson, manner)
+        synthesizer, rounded = integers.rounded(work.run("integers", stay), synthesizer, lesson, manner)
         losses |= rounded
+    if recipe.weights.significant:
+        for network in (t2s, synthesizer):
+            weights.shorten(network, recipe.weights.significant)
+        short = {name: value for judge in judged.values() for name, value in judge().items()}
+        losses |= {f"recovered.short.{name}": value for name, value in short.items()}
     losses |= {f"recovered.{name}": value for one in found.values() for name, value in one.items()}
     return t2s, synthesizer, losses, stay.share
 
 
 def _chosen(
-    before: Shapes,
-    after: Shapes,
-    networks: tuple[Text2Semantic, Synthesizer],
-    lesson: teacher.Lesson,
-    seed: int,
-    path: Path,
-    say: Progress,
-) -> dict[str, Any]:
-    """Which layers and channels stay; chosen once and kept, so that a run that goes on cuts alike."""
-    if path.is_file():
-        found: dict[str, Any] = torch.load(path, weights_only=True)
-        return found
+    work: _Work, before: Shapes, after: Shapes, networks: tuple[Text2Semantic, Synthesizer]
+) -> tuple[list[int], prune.Kept]:
+    """Which layers of T2S stay, and which channels of everything."""
     t2s, synthesizer = networks
-    say("choosing what stays")
-    some = lesson.train[:_LISTENED]
-    with torch.no_grad():
-        wanted = [codes.told(t2s, one) for one in some]
+    lesson = work.lesson
 
-        def loss() -> float:
-            apart = [codes.divergence(codes.told(t2s, one), other) for one, other in zip(some, wanted, strict=True)]
-            return float(torch.stack(apart).mean())
+    def channels(groups: Sequence[prune.Group], network: torch.nn.Module, measures: Callable[..., Any]) -> prune.Kept:
+        return prune.importance(network, groups, measures(network, lesson, _MEASURED, work.seed))
 
-        layers = prune.layers_that_stay(t2s, after.t2s.layers, loss)
-    kept: prune.Kept = {}
-    for network, groups, measures in (
-        (t2s, prune.t2s_groups(before.t2s, after.t2s, layers), codes.measures),
-        (synthesizer, prune.prior_groups(before.sovits, after.sovits), encoder.measures),
-        (synthesizer, prune.vocoder_groups(before.sovits, after.sovits), vocoder.measures),
-    ):
-        if any(group.keep < group.count for group in groups):
-            measure: Callable[..., Any] = measures
-            kept |= prune.importance(network, groups, measure(network, lesson, _MEASURED, seed))
-    save_tensors(path, {"layers": layers, "kept": kept})
-    return {"layers": layers, "kept": kept}
+    def of_t2s() -> dict[str, Any]:
+        some = lesson.train[:_LISTENED]
+        with torch.no_grad():
+            wanted = [codes.told(t2s, one) for one in some]
+
+            def loss() -> float:
+                apart = [codes.divergence(codes.told(t2s, one), other) for one, other in zip(some, wanted, strict=True)]
+                return float(torch.stack(apart).mean())
+
+            layers = prune.layers_that_stay(t2s, after.t2s.layers, loss)
+        kept = channels(prune.t2s_groups(before.t2s, after.t2s, layers), t2s, codes.measures)
+        return {"layers": layers, "kept": kept}
+
+    found: dict[str, Any] = {"layers": list(range(before.t2s.layers)), "kept": {}}
+    if before.t2s != after.t2s:
+        found = work.chosen("t2s", of_t2s)
+    kept: prune.Kept = found["kept"]
+    old, new = before.sovits, after.sovits
+    if old.filter != new.filter:
+        kept |= work.chosen("prior", lambda: channels(prune.prior_groups(old, new), synthesizer, encoder.measures))
+    if old.upsample_initial != new.upsample_initial:
+        kept |= work.chosen("vocoder", lambda: channels(prune.vocoder_groups(old, new), synthesizer, vocoder.measures))
+    return found["layers"], kept
 
 
 def packed(folder: Path) -> int:

@@ -6,9 +6,10 @@ was killed goes on with the next one. Its random numbers follow from its text.
 
 from __future__ import annotations
 
+import json
 import zipfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -29,21 +30,24 @@ TEMPERATURES = (1.0, 0.7, 1.2)  # one after the other
 _PROMPT_FREE = 4  # every fourth utterance
 _RATES = (1.0, 1.0, 1.0, 0.9, 1.1)
 _CODES_A_PHONE, _CODES_MORE = 5, 25  # a sentence that goes on for longer is cut: it ran away
+_SOUND = ("latent", "audio")
 _CODE = 2  # counts what the code here makes of the same description
 
 
 @dataclass(frozen=True, eq=False)
-class Utterance:
-    """What was said once.
-
-    T2S: phones int64 [X] with the prompt's in front, prompt int64 [Y], codes int64 [T]. SoVITS: the sentence's own
-    phones `spoken` int64 [P], latent float32 [I, F], audio float32 [F·hop].
-    """
+class Written:
+    """Codes that were written once: phones int64 [X] with the prompt's in front, prompt int64 [Y], codes int64 [T]."""
 
     name: str
     phones: Tensor
     prompt: Tensor
     codes: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Utterance(Written):
+    """What was said once: its own phones `spoken` int64 [P], latent float32 [I, F], audio float32 [F·hop]."""
+
     spoken: Tensor
     latent: Tensor
     audio: Tensor
@@ -51,21 +55,32 @@ class Utterance:
 
 @dataclass(frozen=True, eq=False)
 class Lesson:
-    """All of it, the held-out part apart, and the conditioning: ge [1, G, 1] and ge_text (None where it is ge)."""
+    """All of it, the held-out part apart, and the conditioning: ge [1, G, 1] and ge_text (None where it is ge).
+
+    `written` is for T2S alone. `voiced` and `whole` name what was said: without what is written only, and with it.
+    """
 
     train: list[Utterance]
     held_out: list[Utterance]
     ge: Tensor
     ge_text: Tensor | None
+    written: list[Written] = field(default_factory=list)
+    voiced: str = ""
+    whole: str = ""
+
+    @property
+    def codes(self) -> list[Written]:
+        """What T2S learns from."""
+        return [*self.train, *self.written]
 
     @property
     def seconds(self) -> float:
-        """Of codes to learn from."""
+        """Of speech to learn from."""
         return sum(len(one.codes) for one in self.train) / CODES_PER_SECOND
 
 
-def make(source: Path, digest: str, data: Data, own: Sequence[str], where: Path, say: Progress) -> tuple[Lesson, str]:
-    """Let the source in the folder `source` speak whatever is not in the cache `where` yet; returns it and its digest.
+def make(source: Path, digest: str, data: Data, own: Sequence[str], where: Path, say: Progress) -> Lesson:
+    """Let the source in the folder `source` speak whatever is not in the cache `where` yet.
 
     `digest` names the source's content.
 
@@ -75,26 +90,45 @@ def make(source: Path, digest: str, data: Data, own: Sequence[str], where: Path,
     """
     voice = Listener(source, None)
     with voice:
-        lines = script(voice.model, data, own)
         same = sha256_bytes(canonical_json([_CODE, digest, TEMPERATURES, _RATES]).encode())
         folder = where / same[:32]
         folder.mkdir(parents=True, exist_ok=True)
+        lines = _script(voice, data, own, folder, say)
         names = [sha256_bytes(canonical_json([line.name, line.phones]).encode()) for line in lines]
         paths = [folder / f"{line.name}-{name[:16]}.npz" for line, name in zip(lines, names, strict=True)]
         for place, (line, name, path) in enumerate(zip(lines, names, paths, strict=True)):
             say(counted(f"teacher: {place + 1} of {len(lines)}", "teacher", place + 1, len(lines)))
             if not _whole(path):
                 _speak(voice, line, int(name[:12], 16), path)
-        found = [_read(path) for path in paths]
+        found = dict(zip(lines, (_read(path) for path in paths), strict=True))
         ge, ge_text = (voice.baked.get(name) for name in ("ge", "ge_text"))
         assert ge is not None
-    lesson = Lesson(
-        [one for one, line in zip(found, lines, strict=True) if not line.held_out],
-        [one for one, line in zip(found, lines, strict=True) if line.held_out],
-        torch.from_numpy(ge),
-        None if ge_text is None else torch.from_numpy(ge_text),
+    voiced = {line: one for line, one in found.items() if isinstance(one, Utterance)}
+
+    def named(some: list[str]) -> str:
+        return sha256_bytes(canonical_json([same, some]).encode())
+
+    return Lesson(
+        train=[one for line, one in voiced.items() if not line.held_out],
+        held_out=[one for line, one in voiced.items() if line.held_out],
+        ge=torch.from_numpy(ge),
+        ge_text=None if ge_text is None else torch.from_numpy(ge_text),
+        written=[one for line, one in found.items() if line.codes_only],
+        voiced=named([name for line, name in zip(lines, names, strict=True) if not line.codes_only]),
+        whole=named(names),
     )
-    return lesson, sha256_bytes(canonical_json([same, names]).encode())
+
+
+def _script(voice: Listener, data: Data, own: Sequence[str], folder: Path, say: Progress) -> list[Line]:
+    """What is to be said, chosen once: reading so many texts takes minutes. Other choices need another `_CODE`."""
+    asked = canonical_json([asdict(data), list(own)])
+    path = folder / f"script-{sha256_bytes(asked.encode())[:32]}.json"
+    if not path.is_file():
+        say("teacher: choosing texts")
+        chosen = [[line.name, line.phones] for line in script(voice.model, data, own)]
+        with atomic_file(path, force=True) as work:
+            work.write_bytes(canonical_json(chosen).encode())
+    return [Line(name, tuple(phones)) for name, phones in json.loads(path.read_bytes())]
 
 
 def _speak(voice: Listener, line: Line, seed: int, path: Path) -> None:
@@ -112,17 +146,17 @@ def _speak(voice: Listener, line: Line, seed: int, path: Path) -> None:
         max_tokens=_CODES_A_PHONE * len(line.phones) + _CODES_MORE,
     )
     rows = sentences(None, np.array(line.phones, np.int64), voice.model)
-    [audio] = [whole(voice, one) for one in latents(voice, rows, manner)]
+    [latent] = latents(voice, rows, manner)
     phones, prompt = voice.started
     acoustic = voice.heard["acoustic"]
-    arrays = {
-        "phones": phones[0],
-        "prompt": prompt[0],
-        "codes": acoustic["codes"][0],
-        "spoken": acoustic["phones"][0],
-        "latent": voice.heard["vocoder"]["latent"][0].astype(np.float16),
-        "audio": np.rint(np.clip(audio.samples, -1, 1) * 32767).astype(np.int16),
-    }
+    arrays = {"phones": phones[0], "prompt": prompt[0], "codes": acoustic["codes"][0]}
+    if not line.codes_only:
+        audio = whole(voice, latent)
+        arrays |= {
+            "spoken": acoustic["phones"][0],
+            "latent": latent.feeds["latent"][0].astype(np.float16),
+            "audio": np.rint(np.clip(audio.samples, -1, 1) * 32767).astype(np.int16),
+        }
     with atomic_file(path, force=True) as work, open(work, "wb") as stream:
         np.savez(stream, **arrays)
 
@@ -132,10 +166,12 @@ def _whole(path: Path) -> bool:
     return path.is_file() and zipfile.is_zipfile(path)
 
 
-def _read(path: Path) -> Utterance:
+def _read(path: Path) -> Written:
     with np.load(path, allow_pickle=False) as file:
         arrays = dict(file)
-    ids = {name: torch.from_numpy(arrays[name].astype(np.int64)) for name in ("phones", "prompt", "codes", "spoken")}
+    ids = {name: torch.from_numpy(one.astype(np.int64)) for name, one in arrays.items() if name not in _SOUND}
+    if "audio" not in arrays:
+        return Written(path.stem, **ids)
     latent = torch.from_numpy(arrays["latent"].astype(np.float32))
     return Utterance(
         path.stem, **ids, latent=latent, audio=torch.from_numpy(arrays["audio"].astype(np.float32) / 32767)

@@ -24,6 +24,7 @@ from gsvexport.text.symbols import phone_ids
 
 _SIGNS = frozenset(",.?!…-")
 _CANDIDATES = 4
+_TRIES = 1000  # in a row that give nothing
 _CLAUSES = (1, 4)  # of a joined text: from, and below
 _LEAST_FREQUENT = -7.5  # the logarithm of a word's share of all English text
 _SHORT = 0.3  # the share of English texts of a few words
@@ -32,17 +33,27 @@ _SEED = 7
 
 @dataclass(frozen=True)
 class Line:
-    """One utterance's phones, and whether it belongs to the held-out part. `name` orders and names its file."""
+    """One utterance's phones. `name` orders and names its file; its first letter says what it is for."""
 
     name: str
     phones: tuple[int, ...]
-    held_out: bool
+
+    @property
+    def held_out(self) -> bool:
+        """Whether nothing is learned from it."""
+        return self.name.startswith("h")
+
+    @property
+    def codes_only(self) -> bool:
+        """Whether it is not voiced."""
+        return self.name.startswith("c")
 
 
 def script(model: Model, data: Data, own: Sequence[str] = ()) -> list[Line]:
-    """What is said: `data.held_out` sentences of the corpus, which nothing else repeats, then `data.texts` others.
+    """What is said: `data.held_out` sentences of the corpus, which nothing else repeats, `data.texts` others, and
+    `data.codes` more that are not voiced.
 
-    `own` texts come first of those, whatever their number; then come the corpus's others, then generated ones.
+    `own` texts come first of the others, whatever their number; then come the corpus's, then generated ones.
 
     Raises:
         InputError: no corpus of the voice's language, or no sentence of it that the voice can say.
@@ -65,16 +76,31 @@ def script(model: Model, data: Data, own: Sequence[str] = ()) -> list[Line]:
     heard = Counter(phone for phones in wanted for phone in phones)
     draw = _english(read) if model.language == "en" else _clauses(rest)
     random = np.random.default_rng(_SEED)
+
+    def usable(count: int) -> list[tuple[str, ...]]:
+        """Those of `count` draws that the voice can say; of further ones, where it can say none."""
+        for _ in range(_TRIES):
+            drawn = [draw(random) for _ in range(count)]
+            if found := [one for one in drawn if known.issuperset(one) and len(one) <= data.longest]:
+                return found
+        raise InputError(
+            f"{model.name} can say none of {_TRIES * count} generated texts",
+            limit=f"{data.longest} phones",
+            fix="raise data.longest in the recipe",
+        )
+
     while len(wanted) < data.texts:
-        drawn = [draw(random) for _ in range(_CANDIDATES)]
-        usable = [one for one in drawn if known.issuperset(one) and len(one) <= data.longest]
-        if not usable:
-            continue
-        best = max(usable, key=lambda one: sum(1 / (1 + heard[phone]) for phone in one) / len(one))
+        best = max(usable(_CANDIDATES), key=lambda one: sum(1 / (1 + heard[phone]) for phone in one) / len(one))
         heard.update(best)
         wanted.append(best)
-    lines = [Line(f"h{place:05d}", _ids(one.phones, model), True) for place, one in enumerate(held)]
-    return lines + [Line(f"s{place:05d}", _ids(one, model), False) for place, one in enumerate(wanted)]
+    random = np.random.default_rng(_SEED + 1)  # so the same ones follow, whatever is voiced
+    more = [usable(1)[0] for _ in range(data.codes)]  # so many that coverage comes by itself
+    parts = {"h": [one.phones for one in held], "s": wanted, "c": more}
+    return [
+        Line(f"{kind}{place:05d}", _ids(one, model))
+        for kind, several in parts.items()
+        for place, one in enumerate(several)
+    ]
 
 
 def _ids(phones: Sequence[str], model: Model) -> tuple[int, ...]:

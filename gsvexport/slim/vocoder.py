@@ -59,7 +59,7 @@ def learn(
     input included.
     """
     settings, schedule = run.train, run.schedule(run.train.vocoder_steps)
-    network, loss = copy.deepcopy(student.dec), SpectralLoss()
+    network, loss = copy.deepcopy(student.dec).requires_grad_(True), SpectralLoss()
     hop = len(lesson.train[0].audio) // lesson.train[0].latent.shape[1]
     usable = [one for one in lesson.train if one.latent.shape[1] >= FRAMES] or lesson.train
     average = copy.deepcopy(network)

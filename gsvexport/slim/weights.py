@@ -1,27 +1,33 @@
-"""Weights of few bits for T2S: it learns with the rounding that `gsvexport.passes.matmul_nbits` applies to blocks.
+"""Weights of few bits for T2S and vocoder, which learn with the rounding that `gsvexport.passes.matmul_nbits` applies.
 
-Every matrix of the layers is rounded where it is used, with one scale for each block of its inputs; gradients pass as
-if nothing were rounded. What is written at the end are the rounded values themselves: rounding them again changes
-nothing, so an artifact with 4-bit blocks computes with the very weights of its float source. The last projection, which
-the backend leaves in half precision, stays as it is.
+Every matrix is rounded where it is used, with one scale for each block of its inputs; gradients pass as if nothing were
+rounded. What is written at the end are the rounded values themselves. Rounding those of T2S again changes nothing, so
+an artifact with 4-bit blocks computes with the very weights of its float source; its last projection, which the backend
+leaves in half precision, stays as it is. No backend has 4-bit convolutions: the vocoder's make files smaller.
 """
 
 from __future__ import annotations
 
 import copy
 from dataclasses import replace
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from gsvexport.passes.matmul_nbits import CLIPPING_RATIOS
-from gsvexport.slim import codes
-from gsvexport.slim.distil import Run, words
+from gsvexport.slim import codes, vocoder
+from gsvexport.slim.distil import Run, instead, words
+from gsvexport.slim.prune import fill, folded
 from gsvexport.slim.sparse import Masks
 from gsvexport.slim.teacher import Lesson
-from gsvexport.voice.networks import Text2Semantic
+from gsvexport.train import pack
+from gsvexport.voice.networks import Synthesizer, Text2Semantic
+from gsvexport.voice.networks.layers import NormedConv1d, NormedConvTranspose1d
+from gsvexport.voice.networks.vocoder import Generator
 
+Network = TypeVar("Network", bound=nn.Module)
 LARGEST, SMALLEST = 32, 16  # inputs of a block, as `gsvexport.backends.onnxruntime.recipes` cuts 4-bit ones
 
 
@@ -43,16 +49,18 @@ def rounded(values: Tensor, bits: int, block: int) -> Tensor:
 
 
 class _Blocks(nn.Module):
-    """A matrix as it is once it is rounded; gradients pass."""
+    """A matrix as it is once it is rounded; gradients pass. Of a convolution a row is all that one output reads."""
 
-    def __init__(self, bits: int, width: int) -> None:
+    def __init__(self, bits: int, width: int, output: int = 0) -> None:
         super().__init__()
-        self.bits, self.block = bits, LARGEST
+        self.bits, self.block, self.output = bits, LARGEST, output
         while self.block > SMALLEST and width % self.block:
             self.block //= 2
 
     def forward(self, values: Tensor) -> Tensor:
-        return values + (rounded(values.detach(), self.bits, self.block) - values).detach()
+        rows = values.detach().movedim(self.output, 0)
+        made = rounded(rows.flatten(1), self.bits, self.block).view(rows.shape).movedim(0, self.output)
+        return values + (made - values).detach()
 
 
 def in_blocks(network: Text2Semantic, bits: int) -> Text2Semantic:
@@ -68,7 +76,16 @@ def in_blocks(network: Text2Semantic, bits: int) -> Text2Semantic:
     return found
 
 
-def plain(network: Text2Semantic) -> Text2Semantic:
+def shorten(network: nn.Module, bits: int) -> None:
+    """Leave `bits` significant bits of every matrix, in place: files of float16 pack smaller. What norms, biases and
+    lengths of weights have stays whole."""
+    with torch.no_grad():
+        for value in network.parameters():
+            if value.numel() > len(value):
+                value.copy_(torch.from_numpy(pack.rounded(value.detach().numpy(), bits)))
+
+
+def plain(network: Network) -> Network:
     """The same network with its weights as they were rounded."""
     for module in [*network.modules()]:
         for name in [*getattr(module, "parametrizations", ())]:
@@ -92,10 +109,61 @@ def learn(
     learned = codes.learn(run, small, copy.deepcopy(student), layers, residual, lesson, name="weights")
     after = codes.held_out(learned, teacher, lesson.held_out)
     losses = {f"cut.weights.{name}": value for name, value in before.items()}
-    if after["t2s.kl"] >= before["t2s.kl"]:
-        run.say(f"t2s.kl was {before['t2s.kl']:.4f} before and {after['t2s.kl']:.4f} after: it is left out")
+    if not run.helped("t2s.kl", before["t2s.kl"], after["t2s.kl"]):
         learned, after = small, before
     return plain(learned), losses | {f"recovered.weights.{name}": value for name, value in after.items()}
+
+
+def learn_vocoder(run: Run, student: Synthesizer, lesson: Lesson, bits: int) -> tuple[Generator, dict[str, float]]:
+    """The vocoder of `student` with weights of `bits` that learned the teacher's sound, and its losses, rounded without
+    learning and with it. Where nothing was won, its weights are only rounded."""
+    small = copy.deepcopy(student)
+    small.dec = _convolutions(student.dec, bits)
+    before = vocoder.held_out(small, lesson.held_out, lesson)
+    run.say(f"vocoder's weights of {bits} bits: {words(before)}")
+    train = replace(run.train, vocoder_steps=run.train.weight_steps)
+    kept = {
+        f"dec.{name}": run.masks.kept[own]
+        for name, _ in small.dec.named_parameters()
+        if (own := _normed(name)) in run.masks.kept
+    }
+    run = replace(run, train=train, masks=Masks(kept))
+    every = [None] * (len(student.dec.ups) + 1)
+    learned = vocoder.learn(run, small, student, every, lesson)
+    with instead(small, "dec", learned):
+        after = vocoder.held_out(small, lesson.held_out, lesson)
+    losses = {f"cut.weights.{name}": value for name, value in before.items()}
+    if not run.helped("vocoder.mel", before["vocoder.mel"], after["vocoder.mel"]):
+        learned, after = small.dec, before
+    found = copy.deepcopy(student.dec)
+    fill(found, folded(plain(learned)))
+    return found, losses | {f"recovered.weights.{name}": value for name, value in after.items()}
+
+
+def _convolutions(network: Generator, bits: int) -> Generator:
+    """The same vocoder without weight norm, rounded in all convolutions but the last, whose output is sound."""
+    found = copy.deepcopy(network)
+    for name, module in [*found.named_modules()]:
+        if isinstance(module, NormedConv1d):
+            outputs, inputs, taps = module.weight_v.shape
+            bare: nn.Module = nn.Conv1d(inputs, outputs, taps, padding=module.padding, dilation=module.dilation)
+        elif isinstance(module, NormedConvTranspose1d):
+            inputs, outputs, taps = module.weight_v.shape
+            bare = nn.ConvTranspose1d(inputs, outputs, taps, stride=module.rate, padding=module.padding)
+        else:
+            continue
+        bare.load_state_dict({"weight": module.weight.detach(), "bias": module.bias.detach()})
+        found.set_submodule(name, bare.train(module.training))
+    for module in [*found.modules()]:
+        if isinstance(module, (nn.Conv1d, nn.ConvTranspose1d)) and module is not found.conv_post:
+            output = int(isinstance(module, nn.ConvTranspose1d))
+            parametrize.register_parametrization(module, "weight", _Blocks(bits, LARGEST, output))
+    return found
+
+
+def _normed(name: str) -> str:
+    """What a rounded convolution's weight is called in the masks of networks with weight norm."""
+    return f"dec.{_own(name)}_v"
 
 
 def _own(name: str) -> str:

@@ -103,10 +103,10 @@ def opened(path: Path) -> BinaryIO:
         kind = stat.S_IFMT(os.fstat(handle).st_mode)
         if kind != stat.S_IFREG:
             raise Refused(_KINDS.get(kind, "is no regular file"))
-        return os.fdopen(handle, "rb")
     except BaseException:
         os.close(handle)
         raise
+    return os.fdopen(handle, "rb")  # owns the handle from its first line on, also where a Ctrl-C ends it
 
 
 def regular(path: Path) -> bool:

@@ -336,20 +336,65 @@ def test_a_termination_cleans_up_however_often_it_is_asked_for(tmp_path, number,
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGINT to die by")
 def test_an_interrupted_eval_is_an_exit_code_too(tmp_path):
-    """Python notes that one was interrupted, and kills itself in the end although the interrupt was caught."""
-    (tmp_path / "interrupted.py").write_text(
-        "from gsvexport.cli import commands, main\n"
-        "def stop(*args, **more):\n"
-        "    raise KeyboardInterrupt\n"
-        "commands.cli.main = lambda *args, **more: eval('stop()')\n"
-        "main(['targets'])\n"
-    )
-    environment = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"}
-    done = subprocess.run(
-        [sys.executable, "-m", "interrupted"], env=environment, capture_output=True, text=True, timeout=60
+    """Python notes that one was interrupted, and kills itself in the end although the interrupt was caught.
+
+    Any thread may take that signal; here is a second one.
+    """
+    done = stopped_in(
+        tmp_path,
+        "import threading, time\n"
+        "threading.Thread(target=time.sleep, args=(60,), daemon=True).start()\n"
+        "def stop():\n"
+        "    signal.raise_signal(signal.SIGINT)\n"
+        "commands.cli.main = lambda *args, **more: eval('stop()')\n",
     )
     assert done.returncode == 130, done.stderr
     assert "interrupted; nothing unfinished was left behind" in done.stderr
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_what_fails_because_it_was_stopped_was_stopped(tmp_path, number, code):
+    done = stopped_in(
+        tmp_path,
+        "from gsvexport.errors import VoiceError\n"
+        "def work(*args, **more):\n"
+        "    try:\n"
+        f"        signal.raise_signal({int(number)})\n"
+        "    finally:\n"
+        "        raise VoiceError('the file is closed')\n"
+        "commands.cli.main = work\n",
+    )
+    assert done.returncode == code, done.stderr
+    assert "the file is closed" not in done.stderr
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_stop_that_got_lost_in_a_finalizer_stops(tmp_path, number, code):
+    done = stopped_in(
+        tmp_path,
+        "import time\n"
+        "class Stopped:\n"
+        "    def __del__(self):\n"
+        f"        signal.raise_signal({int(number)})\n"
+        "def work(*args, **more):\n"
+        "    Stopped()\n"
+        "    for _ in range(3000):\n"
+        "        time.sleep(0.01)\n"
+        "commands.cli.main = work\n",
+    )
+    assert done.returncode == code, done.stderr
+    assert "ignored" not in done.stderr
+
+
+def stopped_in(folder, work):
+    """What becomes of a process whose command is replaced by `work`."""
+    (folder / "interrupted.py").write_text(
+        f"import signal\nfrom gsvexport.cli import commands, main\n{work}main(['targets'])\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": f"{folder}{os.pathsep}{ROOT}"}
+    return subprocess.run(
+        [sys.executable, "-m", "interrupted"], env=environment, capture_output=True, text=True, timeout=60
+    )
 
 
 def test_the_cache_is_shown_and_pruned(tmp_path, monkeypatch):

@@ -10,7 +10,7 @@ from building import gsvexport, left, start
 from gsvexport.artifact import container
 from gsvexport.compiler.build import build
 from gsvexport.compiler.pack import verify_packed
-from gsvexport.errors import ArtifactError, InputError, VoiceError
+from gsvexport.errors import ArtifactError, EnvironmentProblem, InputError, VoiceError
 from gsvexport.files import sha256_file
 from gsvexport.runtime import pipeline
 from gsvexport.synthetic import write_voice
@@ -144,3 +144,11 @@ def test_a_voice_without_a_reference_is_refused_before_any_work(base, cache, tmp
     with pytest.raises(VoiceError, match=r"no baked reference.*: hurried"):
         build(silent, [str(base / "hurried.toml")], tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_compiler_that_is_not_here_is_told_before_anything_is_computed_for_it(base, cache, tmp_path, monkeypatch):
+    monkeypatch.setattr("gsvexport.backends.coreml.lower.absent", lambda: "coremltools is not installed")
+    told = []
+    with pytest.raises(EnvironmentProblem, match=r"coremltools is not installed"):
+        build(base / "synthetic", ["iphone-13"], tmp_path / "out", progress=told.append)
+    assert told == [f"reading {base / 'synthetic'}"]

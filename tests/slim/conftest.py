@@ -1,14 +1,35 @@
-"""Tiny networks and one tiny lesson, without a voice's files."""
+"""Tiny networks and one tiny lesson, without a voice's files; and a tiny voice with a recipe of few steps."""
 
 from dataclasses import replace
 
 import pytest
 import torch
 
+from gsvexport.slim.recipe import read_recipe
 from gsvexport.slim.teacher import Lesson, Utterance
+from gsvexport.synthetic import write_voice
 from gsvexport.voice.dims import SovitsDims, T2SDims
 from gsvexport.voice.networks import Synthesizer, Text2Semantic
 
+RECIPE = """
+[t2s]
+layers = 0.5
+width = 0.5
+[sovits]
+channels = 0.5
+filter = 0.5
+[data]
+texts = 2
+codes = 2
+held_out = 1
+longest = 10
+[train]
+t2s_steps = 3
+vocoder_steps = 3
+prior_steps = 2
+t2s_batch = 1
+vocoder_batch = 1
+"""
 T2S = T2SDims(layers=3, width=16, heads=4, vocab=9, phones=12, eos=8)
 SOVITS = SovitsDims(
     version="v2",
@@ -92,3 +113,24 @@ def lesson(sovits):
             )
         )
     return Lesson(said, said[:1], ge, None)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick():
+    """Channels are chosen by two utterances here."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("gsvexport.slim.run._MEASURED", 2)
+        yield
+
+
+@pytest.fixture(scope="module")
+def teacher(tmp_path_factory):
+    """A tiny voice whose sentences are short."""
+    return write_voice(tmp_path_factory.mktemp("voice") / "alice", eos_gain=6.0)
+
+
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory):
+    path = tmp_path_factory.mktemp("recipe") / "mine.toml"
+    path.write_text(RECIPE)
+    return read_recipe(str(path))

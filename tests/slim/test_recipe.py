@@ -1,11 +1,11 @@
 """Recipes and the sizes that they make."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 
 from gsvexport.errors import InputError
-from gsvexport.slim.recipe import names, read_recipe
+from gsvexport.slim.recipe import TRAININGS, names, read_recipe
 from gsvexport.slim.shape import Shapes, slimmer
 from gsvexport.synthetic import voice_sizes
 from gsvexport.voice.dims import T2SDims
@@ -146,3 +146,15 @@ def test_the_name_of_a_recipe_is_not_what_it_asks_for():
     assert replace(one, name="other", title="").digest == one.digest
     assert one.scaled(2).digest != one.digest
     assert one.scaled(1e-9).train.t2s_steps == 1
+
+
+def test_trainings_are_shared_where_recipes_ask_the_same_of_them():
+    plain, more = read_recipe("tiny"), read_recipe("tiny+int8+w4")
+    assert [one for one in TRAININGS if plain.asked(one) != more.asked(one)] == ["weights", "integers"]
+    other = replace(plain, sovits=replace(plain.sovits, filter=0.6))
+    assert [one for one in TRAININGS if plain.asked(one) != other.asked(one)] == ["prior"]
+    named = {one for every in TRAININGS.values() for one in every}
+    for table, values in asdict(plain).items():
+        if table not in ("name", "title", "data"):
+            missing = {f"{table}.{one}" for one in values} - named - {"weights.significant"}  # that is no training
+            assert not missing or table in named, missing

@@ -35,47 +35,8 @@ from gsvexport.voice.networks import load_networks
 from gsvexport.voice.profile import read_profile
 from gsvexport.voice.voice import read_voice
 
-RECIPE = """
-[t2s]
-layers = 0.5
-width = 0.5
-[sovits]
-channels = 0.5
-filter = 0.5
-[data]
-texts = 2
-held_out = 1
-longest = 10
-[train]
-t2s_steps = 3
-vocoder_steps = 3
-prior_steps = 2
-t2s_batch = 1
-vocoder_batch = 1
-"""
 SHORT = Size("short", phones=9, prompt=0, tokens=6, codes=6, speed=1.0, spectrogram=16, ssl=14, bert=False)
 FILES = ("gpt.ckpt", "sovits.pth", "voice.toml")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def quick():
-    """Channels are chosen by two utterances here."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("gsvexport.slim.run._MEASURED", 2)
-        yield
-
-
-@pytest.fixture(scope="module")
-def teacher(tmp_path_factory):
-    """A tiny voice whose sentences are short."""
-    return write_voice(tmp_path_factory.mktemp("voice") / "alice", eos_gain=6.0)
-
-
-@pytest.fixture(scope="module")
-def recipe(tmp_path_factory):
-    path = tmp_path_factory.mktemp("recipe") / "mine.toml"
-    path.write_text(RECIPE)
-    return read_recipe(str(path))
 
 
 @pytest.fixture(scope="module")
@@ -129,6 +90,17 @@ def test_a_vocoder_that_learned_to_be_rounded_is_all_that_differs(made, teacher,
     with torch.no_grad():
         apart = (ours.vocoder(latent, ge) - theirs.vocoder(latent, ge)).abs().max()
     assert apart < 0.05  # half-precision files, and two small steps, or none: they are kept where they helped
+
+
+def test_what_another_recipe_trained_is_not_trained_again(made, teacher, recipe, tmp_path, monkeypatch):
+    _, folder = made
+    monkeypatch.setenv("GSVEXPORT_CACHE", str(folder / "cache"))
+    words = []
+    wider = replace(recipe, sovits=replace(recipe.sovits, channels=1.0))
+    slim(teacher, wider, tmp_path / "wider", work=folder / "work", progress=words.append)
+    assert not [one for one in words if one.startswith(("choosing", "t2s 1", "prior 1", "vocoder 1"))]
+    ours, theirs = (read_voice(one).gpt.tensors for one in (tmp_path / "wider", folder / "half"))
+    assert all(np.array_equal(value, theirs[name]) for name, value in ours.items())
 
 
 def test_a_student_is_compared_with_its_teacher(made, teacher, tmp_path, monkeypatch):

@@ -8,8 +8,8 @@ import torch
 
 from gsvexport.errors import InputError
 from gsvexport.passes.matmul_nbits import quantise_blocks
-from gsvexport.slim import codes, distil, weights
-from gsvexport.slim.recipe import Train, read_recipe
+from gsvexport.slim import codes, distil, prune, weights
+from gsvexport.slim.recipe import Train, Weights, read_recipe
 from gsvexport.slim.sparse import masks
 
 LINEAR = "h.layers.0.linear2.weight"
@@ -60,9 +60,44 @@ def test_what_learning_does_not_help_is_only_rounded_and_zeros_stay(t2s, lesson,
             assert not near.state_dict()[name][~mask].any(), name
 
 
+def test_a_vocoder_of_few_bits_learns_and_writes_rounded_weights(sovits, lesson, tmp_path):
+    found, losses = weights.learn_vocoder(run(tmp_path, vocoder_rate=1e-3), sovits, lesson, 4)
+    assert losses["recovered.weights.vocoder.mel"] < losses["cut.weights.vocoder.mel"]
+    assert found.state_dict().keys() == sovits.dec.state_dict().keys()
+    ours, theirs = (prune.folded(one) for one in (found, sovits.dec))
+    for name, values in ours.items():
+        if name.endswith("weight") and name != "conv_post.weight":
+            rows = values.movedim(int(name.startswith("ups.")), 0).flatten(1)  # of all that one output reads
+            torch.testing.assert_close(weights.rounded(rows, 4, 32), rows, atol=1e-5, rtol=1e-4, msg=name)
+    assert not torch.equal(ours["conv_post.weight"], theirs["conv_post.weight"])  # it learns, and is not rounded
+    assert len(ours["conv_post.weight"].unique()) > 15
+
+
+def test_one_vocoder_does_not_learn_two_kinds_of_rounding(tmp_path):
+    with pytest.raises(InputError, match=r"either \+int8 or \+vocoder-w4"):
+        read_recipe("tiny+int8+vocoder-w4")
+    path = tmp_path / "mine.toml"
+    path.write_text("[integers]\nbits = 8\n[weights]\nvocoder = 3\n")
+    with pytest.raises(InputError, match="4: 'vocoder' = 3 is not 2 or 4") as error:
+        read_recipe(str(path))
+    assert "a vocoder that learns 8-bit integers cannot have blocks of fewer bits, too" in str(error.value)
+
+
+def test_what_learned_one_rounding_gets_no_other(tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text("[weights]\nbits = 4\nsignificant = 8\n")
+    with pytest.raises(InputError, match="3: 'significant' = 8 is not 2 to 7") as error:
+        read_recipe(str(path))
+    assert "rounded once more, and otherwise" in str(error.value)
+    path.write_text("[weights]\nsignificant = 4\n")
+    with pytest.raises(InputError, match=r"leave out \+int8, or 'significant'"):
+        read_recipe(f"{path}+int8")
+
+
 def test_suffixes_can_follow_one_another():
     found = read_recipe("tiny+int8+w4")
     assert (found.name, found.integers.bits, found.weights.bits) == ("tiny+int8+w4", 8, 4)
     assert read_recipe("small+w2").weights.bits == 2
+    assert read_recipe("small+w4+vocoder-w2").weights == Weights(4, 2)
     with pytest.raises(InputError, match=r"'\+w3'; did you mean"):
         read_recipe("tiny+w3")

@@ -59,10 +59,10 @@ def lower(
         maker = _maker(say)
     except ImportError as error:
         raise missing_package(error.name or "onnx-ir", "building an artifact", "compile") from error
-    return Lowered.windows(lower_stages(maker, source, model, placement, out, feeds=calibration, ready=_ready))
+    return Lowered.windows(lower_stages(maker, source, model, placement, out, feeds=calibration, ready=ready))
 
 
-def _ready() -> None:
+def ready() -> None:
     """Refuse where coremltools cannot be used."""
     if problem := absent():
         raise EnvironmentProblem(problem, fix=BACKEND.needs["lowering"].fix)

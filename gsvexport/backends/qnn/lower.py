@@ -73,10 +73,10 @@ def lower(
         maker = _maker(chip_of(device), say)
     except ImportError as error:
         raise missing_package(error.name or "onnx-ir", "building an artifact", "compile") from error
-    return Lowered.windows(lower_stages(maker, source, model, placement, out, feeds=calibration, ready=_ready))
+    return Lowered.windows(lower_stages(maker, source, model, placement, out, feeds=calibration, ready=ready))
 
 
-def _ready() -> None:
+def ready() -> None:
     """Refuse where the compiler, or its emulation, cannot be used."""
     if problem := plugin.missing():
         raise EnvironmentProblem(problem, fix=BACKEND.needs["lowering"].fix)

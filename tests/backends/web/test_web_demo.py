@@ -13,6 +13,7 @@ from gsvexport.demo import package
 from gsvexport.verify.report import Report
 
 
+@pytest.mark.thorough  # a minute; test_web_voice.py asks the same of a tiny voice
 @pytest.mark.timeout(1200)
 def test_the_demo_voice_is_built_and_passes_in_the_real_runtime(runtime, monkeypatch, tmp_path):
     monkeypatch.setenv(demo.VARIABLE, "real" if package.installed() else "small")
