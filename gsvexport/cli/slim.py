@@ -30,6 +30,12 @@ _LARGEST_TEXTS = 16 << 20  # bytes
 @click.option("--seed", type=click.IntRange(0, 1 << 62), default=0, show_default=True, help="Of all that is random.")
 @click.option("--texts", type=_PATH, metavar="FILE", help="Texts that the teacher is to say, too, one a line.")
 @click.option(
+    "--recordings",
+    type=_PATH,
+    metavar="LIST",
+    help="Recordings to learn from, too, as upstream lists them: PATH|SPEAKER|LANGUAGE|TEXT. Takes a HuBERT.",
+)
+@click.option(
     "--scale", type=Finite(1e-6, 1000), default=1.0, show_default=True, help="Of the recipe's steps and texts."
 )
 @click.option("--work", type=_PATH, metavar="DIR", help="Where data and checkpoints are kept. [default: the cache]")
@@ -49,6 +55,7 @@ def slim(
     out: Path,
     seed: int,
     texts: Path | None,
+    recordings: Path | None,
     scale: float,
     work: Path | None,
     force: bool,
@@ -72,8 +79,8 @@ def slim(
 
     asked = read_recipe(recipe).scaled(scale)
     if config_only:
-        if texts is not None or work is not None:
-            raise InputError("--config-only trains nothing, so it takes no --texts and no --work")
+        if (texts, recordings, work) != (None, None, None):
+            raise InputError("--config-only trains nothing, so it takes no --texts, --recordings or --work")
         echo(_configs(voice, asked, out, targets, force=force), nl=False)
         return
     if targets:
@@ -81,9 +88,11 @@ def slim(
     own = _lines(texts) if texts else []
     if find_spec("torch") is None:
         raise missing_package("torch", "gsvexport slim", "slim")
+    from gsvexport.slim.recordings import read_list
     from gsvexport.slim.run import slim as make
 
-    found = make(voice, asked, out, seed=seed, texts=own, work=work, force=force, progress=progress)
+    listed = read_list(recordings) if recordings else []
+    found = make(voice, asked, out, seed=seed, texts=own, recordings=listed, work=work, force=force, progress=progress)
     echo(_page(found), nl=False)
 
 

@@ -100,6 +100,11 @@ def prompt_codes(run: Run, samples: Samples, rate: int) -> npt.NDArray[np.int64]
             limit=f"{low:g} to {high:g} s",
             fix="cut it, and its text, or leave out the text to use it without a prompt",
         )
+    return codes_of(run, samples, rate)
+
+
+def codes_of(run: Run, samples: Samples, rate: int) -> npt.NDArray[np.int64]:
+    """As `prompt_codes`, of any length."""
     content = run("ssl", {"audio_16k": audio_16k(samples, rate)})["ssl_content"]
     return np.asarray(run("prompt", {"ssl_content": content})["codes"], np.int64)
 

@@ -18,6 +18,7 @@ from gsvexport.files import cache_directory, canonical_json, refuse_existing, sh
 from gsvexport.progress import Progress, note
 from gsvexport.slim import codes, distil, encoder, integers, prune, teacher, vocoder, weights
 from gsvexport.slim.recipe import Recipe
+from gsvexport.slim.recordings import Recording
 from gsvexport.slim.rounding import Manner
 from gsvexport.slim.shape import Shapes, of, refuse, slimmer
 from gsvexport.slim.sparse import Masks, masks
@@ -52,17 +53,19 @@ def slim(
     *,
     seed: int = 0,
     texts: Sequence[str] = (),
+    recordings: Sequence[Recording] = (),
     work: Path | None = None,
     force: bool = False,
     progress: Progress | None = None,
 ) -> Slimmed:
     """Make a smaller voice of the one in `path`, a folder with a voice.toml, and write it to `out`.
 
-    `texts` are said by the teacher before those that it finds itself. `work` keeps its data and the trainings'
+    `texts` are said by the teacher before those that it finds itself, and of `recordings` (see
+    `gsvexport.slim.recordings.read_list`) the codes that it hears. `work` keeps its data and the trainings'
     checkpoints (the cache, when absent): a run that was interrupted goes on there, and ends with equal numbers.
 
     Raises:
-        InputError: `out` exists, or a recipe that does not fit.
+        InputError: `out` exists, a recipe that does not fit, or recordings that nothing can be learned from.
         VoiceError: a voice that is broken, has no reference, or is of v3 or v4.
         EnvironmentProblem: the disk is full or not writable.
     """
@@ -84,7 +87,7 @@ def slim(
     source = source_of(path, Store(note=say), say)
     kept = work or cache_directory("slim")
     data = recipe.data if recipe.teaches_t2s else replace(recipe.data, codes=0)
-    lesson = teacher.make(source.path, source.digest, data, texts, kept / "data", say)
+    lesson = teacher.make(source.path, source.digest, data, texts, kept / "data", say, recordings)
     whole = _Work(recipe, lesson, seed, kept / "runs", say)
     say(note(f"teacher: {lesson.seconds / 60:.1f} min to learn from, and {len(lesson.written)} texts as codes alone"))
     say(note(f"the work is kept in {kept}"))

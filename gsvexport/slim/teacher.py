@@ -14,15 +14,18 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from gsvexport.calibrate.run import Listener
 from gsvexport.files import atomic_file, canonical_json, sha256_bytes
 from gsvexport.progress import Progress, counted
+from gsvexport.runtime.draws import Draws
 from gsvexport.runtime.sampling import Sampling
-from gsvexport.runtime.speech import Manner, latents, whole
+from gsvexport.runtime.speech import Latent, Manner, latents, sound_feeds, whole
 from gsvexport.runtime.text import sentences
 from gsvexport.slim.recipe import Data
+from gsvexport.slim.recordings import Recording, codes, heard
 from gsvexport.slim.texts import Line, script
 from gsvexport.stages import CODES_PER_SECOND
 
@@ -79,13 +82,21 @@ class Lesson:
         return sum(len(one.codes) for one in self.train) / CODES_PER_SECOND
 
 
-def make(source: Path, digest: str, data: Data, own: Sequence[str], where: Path, say: Progress) -> Lesson:
+def make(
+    source: Path,
+    digest: str,
+    data: Data,
+    own: Sequence[str],
+    where: Path,
+    say: Progress,
+    recorded: Sequence[Recording] = (),
+) -> Lesson:
     """Let the source in the folder `source` speak whatever is not in the cache `where` yet.
 
-    `digest` names the source's content.
+    `digest` names the source's content. Of what was `recorded` it says the codes that it hears.
 
     Raises:
-        InputError: nothing that it can say.
+        InputError: nothing that it can say, or to learn from in what was recorded.
         EnvironmentProblem: the disk is full or not writable.
     """
     voice = Listener(source, None)
@@ -93,13 +104,16 @@ def make(source: Path, digest: str, data: Data, own: Sequence[str], where: Path,
         same = sha256_bytes(canonical_json([_CODE, digest, TEMPERATURES, _RATES]).encode())
         folder = where / same[:32]
         folder.mkdir(parents=True, exist_ok=True)
-        lines = _script(voice, data, own, folder, say)
-        names = [sha256_bytes(canonical_json([line.name, line.phones]).encode()) for line in lines]
+        listened = {one.line: one for one in heard(voice, recorded, data.longest, say)} if recorded else {}
+        lines = [*_script(voice, data, own, folder, say), *listened]
+        contents = [[line.name, line.phones, *([listened[line].digest] if line in listened else [])] for line in lines]
+        names = [sha256_bytes(canonical_json(content).encode()) for content in contents]
         paths = [folder / f"{line.name}-{name[:16]}.npz" for line, name in zip(lines, names, strict=True)]
         for place, (line, name, path) in enumerate(zip(lines, names, paths, strict=True)):
             say(counted(f"teacher: {place + 1} of {len(lines)}", "teacher", place + 1, len(lines)))
             if not _whole(path):
-                _speak(voice, line, int(name[:12], 16), path)
+                one = listened.get(line)
+                _speak(voice, line, int(name[:12], 16), path, None if one is None else codes(voice, one.path))
         found = dict(zip(lines, (_read(path) for path in paths), strict=True))
         ge, ge_text = (voice.baked.get(name) for name in ("ge", "ge_text"))
         assert ge is not None
@@ -131,11 +145,12 @@ def _script(voice: Listener, data: Data, own: Sequence[str], folder: Path, say: 
     return [Line(name, tuple(phones)) for name, phones in json.loads(path.read_bytes())]
 
 
-def _speak(voice: Listener, line: Line, seed: int, path: Path) -> None:
+def _speak(voice: Listener, line: Line, seed: int, path: Path, known: NDArray[np.int64] | None) -> None:
+    """Say a line, or its codes where they are `known`."""
     place = int(line.name[1:])
     manner = Manner(
         seed=seed,
-        speed=_RATES[place % len(_RATES)],
+        speed=1.0 if known is not None else _RATES[place % len(_RATES)],
         sampling=Sampling(
             voice.sampling.top_k,
             voice.sampling.top_p,
@@ -145,16 +160,21 @@ def _speak(voice: Listener, line: Line, seed: int, path: Path) -> None:
         prompt=np.empty((1, 0), np.int64) if place % _PROMPT_FREE == _PROMPT_FREE - 1 else None,
         max_tokens=_CODES_A_PHONE * len(line.phones) + _CODES_MORE,
     )
-    rows = sentences(None, np.array(line.phones, np.int64), voice.model)
-    [latent] = latents(voice, rows, manner)
-    phones, prompt = voice.started
+    row = np.array([line.phones], np.int64)
+    if known is None:
+        [latent] = latents(voice, sentences(None, row, voice.model), manner)
+        feeds, (phones, prompt) = latent.feeds, voice.started
+    else:
+        begun = voice.sentence(row, None, voice.own_prompt() if manner.prompt is None else manner.prompt)
+        phones, prompt = begun["phones"], begun["prompt"]
+        feeds = sound_feeds(voice, known, row, voice.baked, manner, Draws(seed, 0))
     acoustic = voice.heard["acoustic"]
     arrays = {"phones": phones[0], "prompt": prompt[0], "codes": acoustic["codes"][0]}
     if not line.codes_only:
-        audio = whole(voice, latent)
+        audio = whole(voice, Latent(feeds))
         arrays |= {
             "spoken": acoustic["phones"][0],
-            "latent": latent.feeds["latent"][0].astype(np.float16),
+            "latent": feeds["latent"][0].astype(np.float16),
             "audio": np.rint(np.clip(audio.samples, -1, 1) * 32767).astype(np.int16),
         }
     with atomic_file(path, force=True) as work, open(work, "wb") as stream:
