@@ -318,6 +318,8 @@ def _complete(place: Place, name: str, size: int, part: IO[bytes], told: _Told) 
             raise ArtifactError(f"{place.name}/{name} is gone", fix="ask who runs the repository") from None
         except Interrupted as error:
             reason = str(error)
+        if at == size:
+            return received
         connections -= 1
         failures = 0 if at > have else failures + 1
         if failures == MOST_FAILURES or not connections:

@@ -90,6 +90,13 @@ def test_pauses_grow(place, alice, web, key, tmp_path, monkeypatch):
     assert waited[-1] > 5
 
 
+def test_what_comes_whole_is_not_waited_after(place, alice, web, key, tmp_path, monkeypatch):
+    monkeypatch.setattr(time, "sleep", lambda seconds: pytest.fail(f"waited {seconds} s"))
+    publish([alice], place)
+    [item] = published(WebPlace(web.url))
+    pull(WebPlace(web.url), item, tmp_path / "out.gsv", (key,))
+
+
 def test_a_byte_now_and_then_is_too_slow(monkeypatch):
     monkeypatch.setattr(pace, "WINDOW", 0.4)
     head = b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n"
