@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from gsvexport.calibrate.run import known_phones
 from gsvexport.errors import GsvError, InputError
 from gsvexport.files import sha256_file
-from gsvexport.progress import Progress, note
+from gsvexport.progress import Progress, counted, note
 from gsvexport.signal.audio import decode
 from gsvexport.signal.cloning import codes_of, odd_pace
 from gsvexport.slim.texts import Line
@@ -94,13 +94,17 @@ def heard(voice: LoadedStages, recordings: Sequence[Recording], longest: int, sa
         )
     found, last = [], ""
     for place, one in enumerate(recordings):
+        say(counted(f"teacher: recording {place + 1} of {len(recordings)}", "recordings", place + 1, len(recordings)))
         try:
             phones = tuple(_phones(voice, one, longest))
             samples, rate = decode(one.path, SECONDS[1])
             if len(samples) < SECONDS[0] * rate:
-                raise InputError(f"{one.path} lasts {len(samples) / rate:.2f} s", limit=f"{SECONDS[0]:g} s at least")
+                raise InputError(
+                    f"{one.path} is too short", found=f"{len(samples) / rate:.2f} s", limit=f"{SECONDS[0]:g} s"
+                )
         except GsvError as error:
-            last = f"{one.place} is left out: {error.what}" + "".join(f"; {text}" for text in error.problems)
+            bounds = [f"{name}: {value}" for name in ("found", "limit") if (value := getattr(error, name)) is not None]
+            last = f"{one.place} is left out: " + "; ".join((error.what, *error.problems, *bounds))
             say(note(last))
             continue
         found.append(Heard(Line(f"r{place:05d}", phones), one.path, sha256_file(one.path)))
