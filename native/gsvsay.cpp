@@ -156,11 +156,22 @@ private:
     gsv_pack* pack_ = nullptr;
 };
 
+// A line that counts, where somebody sits in front of it.
+int unpacked(void*, uint64_t done, uint64_t total) {
+    static int shown = -1;
+    int share = total ? static_cast<int>(100.0 * static_cast<double>(done) / static_cast<double>(total)) : 100;
+    if (share != shown && ::isatty(STDERR_FILENO))
+        std::fprintf(stderr, "\runpacking %3d %%%s", share, share == 100 ? "\r\033[K" : "");
+    shown = share;
+    return interrupted;
+}
+
 void work(const Options& all) {
     char error[GSV_ERROR_SIZE];
     if (!all.unpack.empty()) {
-        if (gsv_status status = gsv_unpack(all.artifact.c_str(), all.unpack.c_str(), error, sizeof error))
-            throw Failure{status, error};
+        if (gsv_status status =
+                gsv_unpack(all.artifact.c_str(), all.unpack.c_str(), unpacked, nullptr, error, sizeof error))
+            throw Failure{status, interrupted ? "interrupted" : error};
         return;
     }
     auto began = std::chrono::steady_clock::now();

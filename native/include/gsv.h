@@ -65,9 +65,14 @@ typedef struct gsv_open_options {
 
 GSV_API void gsv_open_options_init(gsv_open_options *options);
 
+/* Told now and then how many of `total` bytes are written. Another value than 0 ends the work. */
+typedef int (*gsv_watch)(void *user, uint64_t done, uint64_t total);
+
 /* Unpacks an artifact, a `.gsv` file, into `folder`, which must not exist. Every member is compared with its size and
- * SHA-256; the folder appears complete or not at all. Signatures are not looked at. This alone writes to a disk. */
-GSV_API gsv_status gsv_unpack(const char *file, const char *folder, char *error, size_t error_size);
+ * SHA-256; the folder appears complete or not at all. Signatures are not looked at. This alone writes to a disk.
+ * `watch` may be NULL. */
+GSV_API gsv_status gsv_unpack(const char *file, const char *folder, gsv_watch watch, void *user, char *error,
+                              size_t error_size);
 
 /* Opens an unpacked artifact: the folder that gsv_unpack or `gsvexport unpack` made. `options` may be NULL.
  * Every graph is loaded, and every file is compared with its size and SHA-256 in the manifest. */

@@ -179,10 +179,11 @@ void gsv_say_options_init(gsv_say_options* options) {
     options->ahead = 8;
 }
 
-gsv_status gsv_unpack(const char* file, const char* folder, char* error, size_t size) {
+gsv_status gsv_unpack(const char* file, const char* folder, gsv_watch watch, void* user, char* error, size_t size) {
     return guarded(error, size, [&] {
         if (!file || !folder) throw gsv::Error(GSV_INPUT, "gsv_unpack needs a file and a folder");
-        gsv::unpack(file, folder);
+        gsv::unpack(file, folder,
+                    [&](uint64_t done, uint64_t total) { return !watch || watch(user, done, total) == 0; });
     });
 }
 

@@ -63,10 +63,21 @@ bool next_member(const unsigned char* data, size_t size, size_t& place, Lying& f
     return true;
 }
 
+// How far all of it is, for who watches.
+struct Told {
+    const Watch& watch;
+    uint64_t total = 0, done = 0;
+
+    void add(size_t size) {
+        done += size;
+        if (!watch(std::min(done, total), total)) throw Error(GSV_CANCELLED, "cancelled");
+    }
+};
+
 // A new file, whose bytes are counted and summed as they are written.
 class Out {
 public:
-    Out(const std::string& path, uint64_t most) : path_(path), most_(most) {
+    Out(const std::string& path, uint64_t most, Told& told) : path_(path), most_(most), told_(told) {
         handle_ = ::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
         if (handle_ < 0) failed();
     }
@@ -78,14 +89,16 @@ public:
 
     void add(const unsigned char* data, size_t size) {
         if (size > most_ - written_) damaged("it holds more than it declares");
-        sum_.add(data, size);
-        written_ += size;
         while (size) {
-            ssize_t some = ::write(handle_, data, size);
+            ssize_t some = ::write(handle_, data, std::min(size, PIECE));
             if (some < 0 && errno == EINTR) continue;
             if (some < 0) failed();
-            data += some;
-            size -= static_cast<size_t>(some);
+            size_t written = static_cast<size_t>(some);
+            sum_.add(data, written);
+            written_ += written;
+            data += written;
+            size -= written;
+            told_.add(written);
         }
     }
 
@@ -105,6 +118,7 @@ private:
 
     std::string path_;
     uint64_t most_, written_ = 0;
+    Told& told_;
     int handle_ = -1;
     Sha256 sum_;
 };
@@ -208,15 +222,17 @@ void check_room(const std::map<std::string, Member>& members, uint64_t packed, c
             .fix("free some space, or choose another place");
 }
 
-void write_members(const unsigned char* data, size_t size, const std::string& folder) {
+void write_members(const unsigned char* data, size_t size, const std::string& folder, const Watch& watch) {
     size_t place = 0;
     Lying found;
     if (!next_member(data, size, place, found) || found.name != "manifest.json" || found.size > LARGEST_MANIFEST)
         throw Refused("is no artifact: its first member is no manifest");
     std::map<std::string, Member> left = members_of(parse_json(data + found.start, found.size));
     check_room(left, size, folder);
+    Told told = {watch, found.size};
+    for (const auto& [_, member] : left) told.total += member.size;
     auto as_it_is = [&] {
-        Out out(folder + "/" + found.name, found.size);
+        Out out(folder + "/" + found.name, found.size, told);
         out.add(data + found.start, found.size);
         out.close();
     };
@@ -226,35 +242,35 @@ void write_members(const unsigned char* data, size_t size, const std::string& fo
             as_it_is();
             continue;
         }
-        auto told = left.find(found.name);
-        if (told == left.end()) damaged("'" + found.name.substr(0, 40) + "' is no member of it");
-        const Member& member = told->second;
+        auto listed = left.find(found.name);
+        if (listed == left.end()) damaged("'" + found.name.substr(0, 40) + "' is no member of it");
+        const Member& member = listed->second;
         try {
             if (found.size != member.stored || sha256_bytes(data + found.start, found.size) != member.stored_digest)
                 damaged("its size or SHA-256 is not what the manifest says");
             make_folders(folder, found.name);
-            Out out(folder + "/" + found.name, member.size);
+            Out out(folder + "/" + found.name, member.size, told);
             if (member.brotli) expand(data + found.start, found.size, out);
             else out.add(data + found.start, found.size);
             if (out.close() != member.digest) damaged("its SHA-256 is not what the manifest says");
         } catch (const Refused& error) {
             throw Refused("holds " + found.name + ", which " + error.text);
         }
-        left.erase(told);
+        left.erase(listed);
     }
     if (!left.empty()) damaged(left.begin()->first + " is missing");
 }
 
 }  // namespace
 
-void unpack(const std::string& file, const std::string& folder) {
+void unpack(const std::string& file, const std::string& folder, const Watch& watch) {
     struct stat there;
     if (::lstat(folder.c_str(), &there) == 0)
         throw Error(GSV_INPUT, folder + " exists").fix("choose another name, or remove it");
     try {
         File artifact(file);
         Beside work(folder);
-        write_members(artifact.map(), artifact.size(), work.path);
+        write_members(artifact.map(), artifact.size(), work.path, watch);
         // A folder that is there is whole, also after a power cut.
         int handle = ::open(work.path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         bool kept = handle >= 0 && ::syncfs(handle) == 0;

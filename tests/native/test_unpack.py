@@ -1,6 +1,8 @@
 """Unpacking by the native runtime: the files that Python unpacks, or none."""
 
 import ctypes
+import hashlib
+import json
 import os
 import random
 import resource
@@ -8,6 +10,7 @@ import shutil
 import signal
 import struct
 import subprocess
+import time
 
 import pytest
 
@@ -36,7 +39,7 @@ def unpack(native):
 
     def call(file, folder):
         error = ctypes.create_string_buffer(2048)
-        status = library.gsv_unpack(str(file).encode(), str(folder).encode(), error, ctypes.c_size_t(2048))
+        status = library.gsv_unpack(str(file).encode(), str(folder).encode(), None, None, error, ctypes.c_size_t(2048))
         return status, error.value.decode()
 
     return call
@@ -136,3 +139,49 @@ def test_a_full_disk_and_no_file_leave_nothing(native, packed, unpack, tmp_path)
     assert b"cannot be written" in done.stderr
     assert unpack(tmp_path / "none.gsv", tmp_path / "out")[0] == 6
     assert not os.listdir(tmp_path)
+
+
+def test_who_watches_is_told_and_may_end_it(native, packed, tmp_path):
+    library, error, told = ctypes.CDLL(str(native.library)), ctypes.create_string_buffer(2048), []
+
+    def call(most):
+        @ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint64)
+        def watch(_, done, total):
+            told.append((done, total))
+            return len(told) == most
+
+        out = str(tmp_path / "out").encode()
+        return library.gsv_unpack(str(packed).encode(), out, watch, None, error, ctypes.c_size_t(2048))
+
+    assert call(4) == 130
+    assert len(told) == 4
+    assert not os.listdir(tmp_path)
+    told.clear()
+    assert call(-1) == 0
+    assert told == sorted(told)
+    assert {total for _, total in told} == {told[-1][0]}
+    assert told[-1][0] == sum(len(data) for data in files(tmp_path / "out").values())
+
+
+@pytest.mark.parametrize("which", [signal.SIGINT, signal.SIGTERM])
+def test_an_interruption_leaves_nothing(native, tmp_path, which):
+    size = 1 << 29
+    digest = hashlib.sha256()
+    for _ in range(size >> 20):
+        digest.update(bytes(1 << 20))
+    member = {"size": size, "sha256": digest.hexdigest(), "encoding": None}
+    manifest = json.dumps({"schema": 2, "members": {"a": member}, "report": None}).encode()
+    with (tmp_path / "large.gsv").open("wb") as stream:  # with a hole, so it takes no room
+        for name, length in ((b"manifest.json", len(manifest)), (b"a", size)):
+            stream.write(b"PK\3\4" + bytes(14) + struct.pack("<2L2H", length, length, len(name), 0) + name)
+            stream.write(manifest) if name != b"a" else stream.seek(size, os.SEEK_CUR)
+        stream.write(b"PK\1\2")
+    line = [native.gsvsay, tmp_path / "large.gsv", "--unpack", tmp_path / "out"]
+    with subprocess.Popen(line, stderr=subprocess.PIPE) as process:
+        while not list(tmp_path.glob("out.*.part")) and process.poll() is None:
+            time.sleep(0.001)
+        process.send_signal(which)
+        told = process.communicate(timeout=60)[1].decode()
+    assert process.returncode == 130, told
+    assert told == "error: interrupted\n"
+    assert os.listdir(tmp_path) == ["large.gsv"]
