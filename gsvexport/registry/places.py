@@ -280,7 +280,13 @@ class WebPlace:
                 f"{request.full_url}: HTTP {error.code} {error.reason}", fix=fix if error.code in (401, 403) else None
             ) from error
         except (http.client.HTTPException, urllib.error.URLError, ssl.SSLError, ConnectionError, TimeoutError) as error:
-            raise Interrupted(str(getattr(error, "reason", error))[:200] or type(error).__name__) from error
+            reason = getattr(error, "reason", error)
+            if isinstance(reason, ssl.SSLCertVerificationError):  # another try would not help
+                raise EnvironmentProblem(
+                    f"the certificate of {self.name} is not trusted here: {reason.verify_message}",
+                    fix="look at this machine's clock; set SSL_CERT_FILE to the certificate of your own authority",
+                ) from error
+            raise Interrupted(str(reason)[:200] or type(error).__name__) from error
         except (
             ValueError,
             OverflowError,
@@ -340,8 +346,11 @@ class _Http(urllib.request.HTTPHandler):
 
 
 class _Https(urllib.request.HTTPSHandler):
+    _trust: ssl.SSLContext | None = None  # read once, when it is needed: every certificate of the system is in it
+
     def https_open(self, req: Any) -> Any:
-        return self.do_open(_SecureConnection, req, context=ssl.create_default_context())
+        self._trust = self._trust or ssl.create_default_context()
+        return self.do_open(_SecureConnection, req, context=self._trust)
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import ssl
 import threading
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -70,7 +71,7 @@ class Web:
     ignores them; `status` maps a path to the code, or the place of a redirect, that it answers with.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, trust: ssl.SSLContext | None = None) -> None:
         self.root, self.sent, self.requests = root, 0, []
         self.cut, self.cuts, self.ranges, self.status = 0, 0, True, {}
         self.lock = threading.Lock()
@@ -87,7 +88,9 @@ class Web:
 
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self.server.server_address[1]}"
+        if trust is not None:
+            self.server.socket = trust.wrap_socket(self.server.socket, server_side=True)
+        self.url = f"http{'s' if trust else ''}://127.0.0.1:{self.server.server_address[1]}"
 
     def answer(self, handler):
         name = handler.path.lstrip("/").replace("%2B", "+")
@@ -130,9 +133,9 @@ class Web:
 
 
 @contextlib.contextmanager
-def served(root: Path):
+def served(root: Path, trust: ssl.SSLContext | None = None):
     """A running `Web`."""
-    web = Web(root)
+    web = Web(root, trust)
     thread = threading.Thread(target=web.server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
     thread.start()
     try:
