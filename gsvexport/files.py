@@ -199,6 +199,15 @@ def refuse_existing(path: Path, *, force: bool) -> None:
         raise InputError(f"{path} exists already", fix="choose another output with -o, or replace it with --force")
 
 
+def refuse_others(path: Path, *, own: bool, what: str) -> None:
+    """Raise `InputError` when `path` is a folder that holds something and is not our `own`, so not to be replaced."""
+    if os.path.isdir(path) and any(path.iterdir()) and not own:
+        raise InputError(
+            f"{path} is a folder with other things in it; --force replaces only {what}",
+            fix="choose another output with -o",
+        )
+
+
 def cache_directory(*names: str) -> Path:
     """Where derived files live: `GSVEXPORT_CACHE`, else `XDG_CACHE_HOME/gsvexport`, else `~/.cache/gsvexport`; or what
     is called so below it.

@@ -264,7 +264,11 @@ int main(int count, char** words) {
     action.sa_handler = interrupt;
     sigaction(SIGINT, &action, nullptr);
     sigaction(SIGTERM, &action, nullptr);
+    struct sigaction before = {};
+    if (sigaction(SIGHUP, nullptr, &before) == 0 && before.sa_handler != SIG_IGN)  // as nohup has it
+        sigaction(SIGHUP, &action, nullptr);
     std::signal(SIGPIPE, SIG_IGN);  // a listener that has gone is an error in words
+    std::signal(SIGXFSZ, SIG_IGN);  // and so is a file that may not grow
     try {
         Options all;
         if (read_options(count, words, all)) work(all);

@@ -18,7 +18,7 @@ from gsvexport.artifact.signature import Claim, PublicKey, Signature, sign
 from gsvexport.errors import EnvironmentProblem, InputError
 from gsvexport.files import atomic_file, disk_errors, home_directory
 from gsvexport.system.names import refused
-from gsvexport.untrusted.reading import read_bytes, read_text, why
+from gsvexport.untrusted.reading import lines, read_bytes, read_text, why
 
 _KIND = "ed25519"
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
@@ -71,7 +71,7 @@ def trusted_keys(file: Path | None = None) -> tuple[TrustedKey, ...]:
         ) from error
     found: list[TrustedKey] = []
     problems: list[str] = []
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(lines(text), 1):
         if line.strip() and not line.lstrip().startswith("#"):
             try:
                 found.append(_parsed(line))

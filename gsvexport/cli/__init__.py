@@ -94,10 +94,8 @@ def _machine(error: OSError) -> int:
         errno.EIO: "a disk, or a device, failed",
     }
     place = f": {error.filename}" if error.filename else ""
-    _say(
-        f"gsvexport: {known.get(error.errno or 0, error.strerror or type(error).__name__)}{place}\n"
-        "  fix:   free some space, or write to another place"
-    )
+    fix = "free some space, or write to another place" if error.errno in known else "look at that, and try again"
+    _say(f"gsvexport: {known.get(error.errno or 0, error.strerror or type(error).__name__)}{place}\n  fix:   {fix}")
     _silence()
     return MACHINE
 

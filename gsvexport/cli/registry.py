@@ -117,6 +117,7 @@ def pull(
     place = open_place(repository)
     if name is None:
         bad: dict[str, ArtifactError] = {}
+        index.refuse_none(place)
         echo(_page(index.published(place, bad=bad)), nl=False)
         _tell(bad)
         return
@@ -129,6 +130,8 @@ def pull(
     bad = {}
     listed = index.published(place, voice, bad)
     _tell(bad)
+    if not listed:
+        index.refuse_none(place)
     items = index.choose(listed, voice, wanted, None if target == _AUTO else target)
     item, reasons = _best(items, voice) if target == _AUTO else (items[0], [])
     for line in reasons:

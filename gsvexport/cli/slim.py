@@ -118,10 +118,10 @@ def _configs(path: Path, recipe: Recipe, out: Path, targets: tuple[str, ...], *,
 
 
 def _lines(path: Path) -> list[str]:
-    from gsvexport.untrusted.reading import read_text, why
+    from gsvexport.untrusted.reading import lines, read_text, why
 
     try:
-        return [line for line in read_text(path, _LARGEST_TEXTS, mark=True).splitlines() if line.strip()]
+        return [line for line in lines(read_text(path, _LARGEST_TEXTS, mark=True)) if line.strip()]
     except (OSError, ValueError) as error:
         raise InputError(f"{path} {why(error)}", fix="give a UTF-8 file with a text on each line") from error
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from gsvexport.artifact.container import SUFFIX
 from gsvexport.compiler.plan import Subject
 from gsvexport.errors import ArtifactError, InputError, VoiceError
-from gsvexport.files import atomic_directory, canonical_json, refuse_existing, sha256_bytes, sha256_file
+from gsvexport.files import atomic_directory, canonical_json, refuse_existing, refuse_others, sha256_bytes, sha256_file
 from gsvexport.progress import Progress, note
 from gsvexport.stages import PRETRAINED_STAGES
 from gsvexport.untrusted.reading import inside, read_bytes, why
@@ -134,11 +133,7 @@ def export_source(
     from gsvexport.compiler.source import open_source, write_source
 
     refuse_existing(out, force=force)
-    if os.path.isdir(out) and any(out.iterdir()) and not (out / "source.json").is_file():
-        raise InputError(
-            f"{out} is a folder with other things in it; --force replaces only a source",
-            fix="choose another output with -o",
-        )
+    refuse_others(out, own=(out / "source.json").is_file(), what="a source")
     opened = open_voice(path, progress=progress)
     if opened.voice is None:
         raise InputError(f"{path} is a source already", fix="give a voice, or copy the folder")

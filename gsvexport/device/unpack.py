@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from gsvexport.artifact.signature import refusal, to_bytes
 from gsvexport.artifact.trust import Key, prove
 from gsvexport.backends.carried import code, unproven
 from gsvexport.errors import InputError
-from gsvexport.files import atomic_directory
+from gsvexport.files import atomic_directory, refuse_existing, refuse_others
 from gsvexport.model import Model, read_model
 from gsvexport.progress import note
 from gsvexport.stages import Port
@@ -58,11 +57,8 @@ def unpack_to(
             than this package's, or code that no trusted key signed while `allow_unsigned` is false.
         EnvironmentProblem: the disk is full or not writable.
     """
-    if force and os.path.isdir(out) and any(out.iterdir()) and not (out / MANIFEST).is_file():
-        raise InputError(
-            f"{out} is a folder with other things in it; --force replaces only an unpacked artifact",
-            fix="choose another output with -o",
-        )
+    refuse_existing(out, force=force)
+    refuse_others(out, own=(out / MANIFEST).is_file(), what="an unpacked artifact")
     if path.is_dir():
         raise InputError(f"{path} is a folder; a .gsv file is unpacked")
     say = progress or (lambda _: None)

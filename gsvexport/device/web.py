@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,8 +10,7 @@ from gsvexport.artifact.manifest import Manifest
 from gsvexport.artifact.trust import Key
 from gsvexport.backends.web import site
 from gsvexport.device.unpack import unpack_to
-from gsvexport.errors import InputError
-from gsvexport.files import atomic_directory, refuse_existing
+from gsvexport.files import atomic_directory, refuse_existing, refuse_others
 from gsvexport.model import Model, read_model
 
 Phrases = Callable[[Model], Mapping[str, Any]]
@@ -39,11 +37,7 @@ def unpack_web(
         EnvironmentProblem: onnxruntime-web cannot be had, or the disk is full.
     """
     refuse_existing(out, force=force)
-    if os.path.isdir(out) and any(out.iterdir()) and not (out / site.SITE).is_file():
-        raise InputError(
-            f"{out} is a folder with other things in it; --force replaces only what --web wrote",
-            fix="choose another output with -o",
-        )
+    refuse_others(out, own=(out / site.SITE).is_file(), what="what --web wrote")
     with atomic_directory(out, force=force) as work:
         voice = work / site.VOICE
         manifest = unpack_to(path, voice, key=key, allow_unsigned=allow_unsigned, progress=progress)

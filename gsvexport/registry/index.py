@@ -194,6 +194,20 @@ def published(place: Place, name: str | None = None, bad: dict[str, ArtifactErro
     return sorted(found, key=lambda item: (item.entry.name, item.entry.target, item.entry.order))
 
 
+def refuse_none(place: Place) -> None:
+    """Refuse a place that can list its files and is no repository; one whose versions were all withdrawn is.
+
+    Raises:
+        EnvironmentProblem: it has neither an index nor an entry.
+    """
+    if place.names(ENTRIES) == [] and place.size(INDEX) is None:
+        raise _none(place)
+
+
+def _none(place: Place) -> EnvironmentProblem:
+    return EnvironmentProblem(f"there is no repository at {place.name}: it has no {INDEX}", fix="check the address")
+
+
 def refresh(place: Place) -> int:
     """Write index.json anew until it says what the entries say; returns how many there are.
 
@@ -281,9 +295,7 @@ def _merged(place: Place, bad: dict[str, ArtifactError]) -> list[Listed]:
     try:
         value = _loaded(place.read(INDEX, LARGEST_INDEX), where, LARGEST_INDEX, most=_MOST_VALUES)
     except FileNotFoundError:
-        raise EnvironmentProblem(
-            f"there is no repository at {place.name}: it has no {INDEX}", fix="check the address"
-        ) from None
+        raise _none(place) from None
     if not isinstance(value, dict) or value.get("schema") != _SCHEMA or not isinstance(value.get("entries"), list):
         raise ArtifactError(f"{where} is no index of a schema that this gsvexport knows", limit=f"schema {_SCHEMA}")
     found = []

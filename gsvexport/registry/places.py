@@ -282,9 +282,13 @@ class WebPlace:
         except (http.client.HTTPException, urllib.error.URLError, ssl.SSLError, ConnectionError, TimeoutError) as error:
             reason = getattr(error, "reason", error)
             if isinstance(reason, ssl.SSLCertVerificationError):  # another try would not help
+                named = os.environ.get("SSL_CERT_FILE")
+                own = (
+                    f"SSL_CERT_FILE names {named}" if named else "SSL_CERT_FILE may name those of your own"
+                )
                 raise EnvironmentProblem(
                     f"the certificate of {self.name} is not trusted here: {reason.verify_message}",
-                    fix="look at this machine's clock; set SSL_CERT_FILE to the certificate of your own authority",
+                    fix=f"look at this machine's clock, and whose certificates are trusted: {own}",
                 ) from error
             raise Interrupted(str(reason)[:200] or type(error).__name__) from error
         except (

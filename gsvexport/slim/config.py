@@ -6,6 +6,7 @@ No weights and no torch: everything follows from the sizes.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import asdict
 from math import prod
@@ -15,7 +16,7 @@ from typing import Any
 from gsvexport.compiler import explain
 from gsvexport.compiler.plan import Subject, make_plan
 from gsvexport.demo.real import gpt_config, hparams
-from gsvexport.files import atomic_directory, canonical_json, sha256_bytes
+from gsvexport.files import atomic_directory, canonical_json, refuse_existing, refuse_others, sha256_bytes
 from gsvexport.slim.shape import Shapes
 from gsvexport.stages import CODES_PER_SECOND, FRAMES_PER_CODE, VERSIONS
 from gsvexport.target.target import Target
@@ -68,7 +69,7 @@ def write(shapes: Shapes, top_k: int, out: Path, *, force: bool) -> list[Path]:
     """Write the two configurations for a voice of these sizes to the folder `out`; returns their paths.
 
     Raises:
-        InputError: `out` exists and `force` is false.
+        InputError: `out` exists and `force` is false, or it holds something else.
         EnvironmentProblem: the disk is full or not writable.
     """
     t2s, sovits = shapes.t2s, shapes.sovits
@@ -91,6 +92,8 @@ def write(shapes: Shapes, top_k: int, out: Path, *, force: bool) -> list[Path]:
         "content_module": "cnhubert",
     }
     first, second = names(sovits.version)
+    refuse_existing(out, force=force)
+    refuse_others(out, own=os.path.isdir(out) and set(os.listdir(out)) <= {first, second}, what="such configurations")
     with atomic_directory(out, force=force) as work:
         (work / first).write_bytes(_yaml(s1).encode())
         (work / second).write_bytes((json.dumps(s2, indent=2) + "\n").encode())

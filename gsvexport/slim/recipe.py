@@ -207,10 +207,12 @@ def read_recipe(name: str) -> Recipe:
         raise InputError(f"a recipe cannot end in '+{suffix}'{nearest('+' + suffix, known)}", limit=", ".join(known))
     found = read_recipe(base)
     found = replace(found, name=f"{found.name}+{suffix}")
+    which = "vocoder" if suffix.startswith("vocoder") else "bits"
+    if found.integers.bits if suffix == "int8" else getattr(found.weights, which):
+        raise InputError(f"recipe '{found.name}' asks for one kind of rounding twice", fix=f"leave out +{suffix}")
     if suffix == "int8":
         found = replace(found, integers=_read("int8").integers)
     else:
-        which = "vocoder" if suffix.startswith("vocoder") else "bits"
         found = replace(found, weights=replace(found.weights, **{which: int(suffix[-1])}))
     if found.integers.bits and found.weights.vocoder:
         raise InputError(

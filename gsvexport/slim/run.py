@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -13,8 +14,8 @@ import torch
 from gsvexport.artifact.encoding import compressed_size
 from gsvexport.compiler.build import source_of
 from gsvexport.compiler.store import Store
-from gsvexport.errors import InputError
-from gsvexport.files import cache_directory, canonical_json, refuse_existing, sha256_bytes
+from gsvexport.errors import InputError, VoiceError
+from gsvexport.files import cache_directory, canonical_json, refuse_existing, refuse_others, sha256_bytes
 from gsvexport.progress import Progress, note
 from gsvexport.slim import codes, distil, encoder, integers, prune, teacher, vocoder, weights
 from gsvexport.slim.recipe import Recipe
@@ -25,7 +26,7 @@ from gsvexport.slim.sparse import Masks, masks
 from gsvexport.slim.write import write
 from gsvexport.train.loop import save_tensors
 from gsvexport.voice.networks import Synthesizer, Text2Semantic, load_networks
-from gsvexport.voice.profile import NAME
+from gsvexport.voice.profile import NAME, read_profile
 from gsvexport.voice.voice import read_voice
 from gsvexport.voice.written import written_path
 
@@ -65,12 +66,15 @@ def slim(
     checkpoints (the cache, when absent): a run that was interrupted goes on there, and ends with equal numbers.
 
     Raises:
-        InputError: `out` exists, a recipe that does not fit, or recordings that nothing can be learned from.
+        InputError: `out` exists, or holds what is read; a recipe that does not fit; recordings of which none can be
+            learned from.
         VoiceError: a voice that is broken, has no reference, or is of v3 or v4.
         EnvironmentProblem: the disk is full or not writable.
     """
     say = progress or (lambda _: None)
     refuse_existing(out, force=force)
+    refuse_others(out, own=_is_student(out), what="a smaller voice")
+    _refuse_around(out, [path, *(one.path for one in recordings), *([work] if work else [])])
     if not NAME.fullmatch(out.name):
         raise InputError(
             f"a voice cannot be called {out.name!a}", limit="letters, digits, '.', '_' and '-'", fix="-o NAME"
@@ -108,6 +112,19 @@ def slim(
     }
     write(voice, after, t2s, synthesizer, told, out, force=force)
     return Slimmed(out, before, after, losses, zeros)
+
+
+def _is_student(folder: Path) -> bool:
+    with contextlib.suppress(VoiceError):
+        return read_profile(folder).slim is not None
+    return False
+
+
+def _refuse_around(out: Path, used: Sequence[Path]) -> None:
+    """Refuse to replace, or to write around, what is read or written on the way."""
+    for one in used:
+        if out.resolve() in (one.resolve(), *one.resolve().parents):
+            raise InputError(f"{one} lies in {out}, where the voice is to be", fix="choose another output with -o")
 
 
 @dataclass(frozen=True)

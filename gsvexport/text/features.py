@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from gsvexport.stages import BERT_WIDTH
 from gsvexport.text.phonemise import Sentence
+from gsvexport.untrusted.reading import lines
 
 LANGUAGE = "zh"  # upstream gives zeros to every other
 LARGEST_VOCABULARY = 16 << 20  # bytes; upstream's has 0.1 MB
@@ -30,7 +31,7 @@ def vocabulary(data: bytes) -> dict[str, int]:
     Raises:
         ValueError: not UTF-8, or without the tokens that every text needs.
     """
-    known = {token: number for number, token in enumerate(data.decode("utf-8").splitlines())}
+    known = {token: number for number, token in enumerate(lines(data.decode("utf-8")))}
     if missing := [token for token in (_FIRST, _LAST, _UNKNOWN) if token not in known]:
         raise ValueError(f"has no token {', '.join(missing)}")
     return known

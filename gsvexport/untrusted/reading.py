@@ -156,6 +156,12 @@ def utf8(data: bytes, *, mark: bool = False) -> str:
         raise Refused(f"is not UTF-8: byte {data[error.start]:#04x} in line {line}{seems}") from None
 
 
+def lines(text: str) -> list[str]:
+    """The lines of a text as editors count them. For `str.splitlines` form feeds, U+2028 and others end one, too."""
+    found = re.split("\r\n|\r|\n", text)
+    return found[:-1] if not found[-1] else found
+
+
 def parse_json(data: bytes, *, most: int = MOST_VALUES, limit: int = LARGEST_JSON) -> Any:
     """The value of a JSON text, of at most `limit` bytes and about `most` values.
 

@@ -14,7 +14,7 @@ from gsvexport.errors import InputError
 from gsvexport.model import Model
 from gsvexport.text.phonemise import phonemise
 from gsvexport.text.symbols import phone_ids, symbols
-from gsvexport.untrusted.reading import read_text, why
+from gsvexport.untrusted.reading import lines, read_text, why
 
 FOLDER = Path(__file__).parent / "heldout"
 DEMO = "demo"
@@ -77,11 +77,11 @@ def spoken(model: Model, count: int) -> tuple[tuple[int, ...], ...]:
 
 def _from_file(path: Path, model: Model) -> tuple[Sentence, ...]:
     try:
-        lines = read_text(path, 1 << 20, mark=True).splitlines()
+        texts = lines(read_text(path, 1 << 20, mark=True))
     except (OSError, ValueError) as error:
         raise InputError(f"{path} cannot be read as text: {why(error)}") from error
     found, problems = [], []
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate(texts, 1):
         if not line.strip():
             continue
         try:

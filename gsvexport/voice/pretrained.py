@@ -17,7 +17,7 @@ from typing import Any
 
 from gsvexport.errors import VoiceError
 from gsvexport.stages import BERT_WIDTH, SPEAKER_BANDS, SPEAKER_WIDTH, SSL_WIDTH
-from gsvexport.untrusted.reading import parse_json, read_bytes, why
+from gsvexport.untrusted.reading import lines, parse_json, read_bytes, why
 from gsvexport.voice.checkpoint import Array, TensorFile, read_tensor_file
 from gsvexport.voice.config import Config, indices
 from gsvexport.voice.safetensors import read_safetensors
@@ -166,7 +166,7 @@ def read_bert(folder: Path) -> Bert:
     found.problems += _other(values, {"hidden_act": "gelu", "position_embedding_type": "absolute"})
     found.problems += _widths(dims.width, dims.heads, BERT_WIDTH)
     vocabulary = _bytes(folder / "vocab.txt", _MAX_VOCABULARY_BYTES)
-    tokens = vocabulary.decode("utf-8", "replace").splitlines()
+    tokens = lines(vocabulary.decode("utf-8", "replace"))
     found.problems += [f"vocab.txt has no {token}" for token in _SPECIAL if token not in tokens]
     if (size := found.size("vocab_size", 1 << 20)) < len(tokens):
         found.problems.append(f"vocab.txt has {len(tokens)} tokens, the network {size}")

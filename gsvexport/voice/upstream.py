@@ -23,7 +23,7 @@ from gsvexport.errors import EnvironmentProblem, InputError, VoiceError
 from gsvexport.signal.audio import clipped_share, decode, loudness
 from gsvexport.stages import VERSIONS
 from gsvexport.target.tables import nearest
-from gsvexport.untrusted.reading import read_text, why
+from gsvexport.untrusted.reading import lines, read_text, why
 from gsvexport.voice.profile import LANGUAGES
 from gsvexport.voice.reference import CLIPPED, REFERENCE_SECONDS, SILENT_DB
 
@@ -47,7 +47,7 @@ _LONGEST_TEXT = 500  # characters; ten seconds of speech have about 200
 _BEST_SECONDS = 6.0
 _BYTES_PER_SECOND = 64_000  # of upstream's recordings
 _PAUSES = ("SP", "SP2", "SP3", "UNK", "_")
-_LANGUAGES = {**{name: name for name in LANGUAGES}, "jp": "ja"}
+LISTED_LANGUAGES = {**{name: name for name in LANGUAGES}, "jp": "ja"}
 
 
 @dataclass(frozen=True)
@@ -315,7 +315,7 @@ def _lines(folder: Path, name: str, passed: list[str]) -> list[str]:
     if (path := _within(folder, name, passed, file=True)) is None:
         return []
     try:
-        return read_text(path, _LARGEST_LIST, mark=True).splitlines()
+        return lines(read_text(path, _LARGEST_LIST, mark=True))
     except (OSError, ValueError) as error:
         passed.append(f"{path} {why(error)}")
         return []
@@ -337,7 +337,7 @@ def _listed(folder: Path, name: str, passed: list[str]) -> Iterator[tuple[str, t
             continue
         wav = columns[0].replace("\\", "/").rpartition("/")[2].strip()
         if _part(wav) and _speakable(columns[3]):
-            yield wav, (columns[3].strip(), _LANGUAGES.get(columns[2].strip().lower()))
+            yield wav, (columns[3].strip(), LISTED_LANGUAGES.get(columns[2].strip().lower()))
 
 
 def _speakable(text: str) -> bool:

@@ -263,7 +263,9 @@ void write_members(const unsigned char* data, size_t size, const std::string& fo
 
 }  // namespace
 
-void unpack(const std::string& file, const std::string& folder, const Watch& watch) {
+void unpack(const std::string& file, const std::string& to, const Watch& watch) {
+    std::string folder = to;
+    while (folder.size() > 1 && folder.back() == '/') folder.pop_back();
     struct stat there;
     if (::lstat(folder.c_str(), &there) == 0)
         throw Error(GSV_INPUT, folder + " exists").fix("choose another name, or remove it");

@@ -130,7 +130,6 @@ def test_a_manifest_that_lies_is_refused(packed, unpack, tmp_path, change, words
 
 def test_a_full_disk_and_no_file_leave_nothing(native, packed, unpack, tmp_path):
     def limited():
-        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
 
     line = [native.gsvsay, packed, "--unpack", tmp_path / "out"]
@@ -163,7 +162,7 @@ def test_who_watches_is_told_and_may_end_it(native, packed, tmp_path):
     assert told[-1][0] == sum(len(data) for data in files(tmp_path / "out").values())
 
 
-@pytest.mark.parametrize("which", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("which", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_an_interruption_leaves_nothing(native, tmp_path, which):
     size = 1 << 29
     digest = hashlib.sha256()

@@ -16,7 +16,7 @@ from gsvexport.cli import run
 from gsvexport.errors import ArtifactError, EnvironmentProblem, InputError
 from gsvexport.files import cache_directory, sha256_bytes
 from gsvexport.registry import pull as pulling
-from gsvexport.registry.index import blob_path, published
+from gsvexport.registry.index import blob_path, published, refresh
 from gsvexport.registry.places import FolderPlace, WebPlace, _Redirects, open_place
 from gsvexport.registry.publish import publish
 from gsvexport.registry.pull import pull
@@ -418,6 +418,11 @@ def test_the_command_line_publishes_lists_and_pulls(alice, key, root, web, tmp_p
     assert run(["publish", str(alice), web.url]) == 2
 
 
-def test_the_folder_of_a_repository_that_is_not_there_is_empty(tmp_path, capfd):
-    assert run(["pull", str(tmp_path / "nothing")]) == 0
-    assert published(FolderPlace(tmp_path / "nothing")) == []
+def test_a_folder_that_is_no_repository_is_told_as_over_http(tmp_path, capfd):
+    place = FolderPlace(tmp_path / "nothing")
+    for words in ([], ["alice"]):
+        assert run(["pull", str(place.root), *words]) == 7
+        assert "there is no repository" in capfd.readouterr().err
+    assert published(place) == []  # the first publisher finds it so
+    refresh(place)
+    assert run(["pull", str(place.root)]) == 0

@@ -158,3 +158,11 @@ def test_trainings_are_shared_where_recipes_ask_the_same_of_them():
         if table not in ("name", "title", "data"):
             missing = {f"{table}.{one}" for one in values} - named - {"weights.significant"}  # that is no training
             assert not missing or table in named, missing
+
+
+@pytest.mark.parametrize(
+    "name", ["tiny+w4+w4", "tiny+w4+w2", "int8+int8", "tiny+int8+w4+int8", "tiny+vocoder-w2+vocoder-w4"]
+)
+def test_one_kind_of_rounding_is_asked_for_once(name):
+    with pytest.raises(InputError, match="twice"):
+        read_recipe(name)

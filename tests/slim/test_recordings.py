@@ -93,6 +93,10 @@ def test_wrong_lists_are_refused(source, teacher, listed, tmp_path):
     with pytest.raises(InputError) as error:
         read_list(path)
     assert [problem[:7] for problem in error.value.problems] == ["line 1:", "line 2:"]
+    path.write_text("no\n" * 1000, encoding="utf-8")
+    with pytest.raises(InputError) as error:
+        read_list(path)
+    assert error.value.problems[-1] == "and 980 lines more"
     path.write_text("\n", encoding="utf-8")
     with pytest.raises(InputError, match="no list of recordings"):
         read_list(path)
@@ -119,3 +123,30 @@ def test_the_command_takes_a_list(hearing, listed, tmp_path, monkeypatch, capsys
     assert run([*command, "-o", str(tmp_path / "no"), "--recordings", str(tmp_path / "empty.list")]) == 2
     assert "PATH|SPEAKER|LANGUAGE|TEXT" in capsys.readouterr().err
     assert not (tmp_path / "no").exists()
+
+
+def test_lines_end_where_editors_end_them(tmp_path):
+    path = tmp_path / "train.list"
+    path.write_bytes("\ufeffa b.wav|x|JP|one\u2028two\x0cthree\r\n\r\n/c.wav|x|zh|a|b\r".encode())
+    found = [(one.place[-6:], str(one.path), one.language, one.text) for one in read_list(path)]
+    assert found == [
+        ("line 1", str(tmp_path / "a b.wav"), "ja", "one\u2028two\x0cthree"),
+        ("line 3", "/c.wav", "zh", "a|b"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("sound", "words"),
+    [
+        (lambda noise: np.stack([noise, -noise], axis=1), "silent"),
+        (lambda noise: noise * 1e30, "beyond full scale"),
+        (lambda noise: np.clip(noise * 20, -1, 1), "clipped"),
+    ],
+)
+def test_a_sound_that_teaches_nothing_is_left_out(source, tmp_path, sound, words):
+    noise = np.random.default_rng(0).normal(0, 0.1, 40_000)
+    soundfile.write(tmp_path / "a.wav", sound(noise), 16000, subtype="FLOAT")
+    (tmp_path / "a.list").write_text("a.wav|x|en|Hello there.")
+    with pytest.raises(InputError) as error:
+        slim_teacher.make(source.path, source.digest, DATA, (), tmp_path, str, read_list(tmp_path / "a.list"))
+    assert words in str(error.value)

@@ -243,3 +243,23 @@ def test_a_full_disk_is_told_and_loses_nothing(made, teacher, recipe, tmp_path, 
     with pytest.raises(EnvironmentProblem, match="the disk is full"):
         slim(teacher, recipe, tmp_path / "half", work=folder / "work")
     assert list(Path(tmp_path).iterdir()) == []
+
+
+def test_force_replaces_a_student_and_nothing_else(made, teacher, recipe, tmp_path):
+    _, folder = made
+    other = tmp_path / "voices"
+    other.mkdir()
+    (other / "notes.txt").write_text("mine")
+    work = folder / "work"
+    with pytest.raises(InputError, match="other things in it"):
+        slim(teacher, recipe, other, work=work, force=True)
+    with pytest.raises(InputError, match="other things in it"):
+        slim(teacher, recipe, teacher, work=work, force=True)
+    student = shutil.copytree(folder / "half", tmp_path / "half")
+    with pytest.raises(InputError, match="lies in"):
+        slim(student, recipe, student, work=work, force=True)
+    with pytest.raises(InputError, match="lies in"):
+        slim(teacher, recipe, tmp_path / "new", work=tmp_path / "new" / "work")
+    assert run(["slim", str(teacher), "--recipe", "tiny", "--config-only", "-o", str(other), "--force"]) == 2
+    assert (other / "notes.txt").read_text() == "mine"
+    assert (student / "voice.toml").is_file()
