@@ -87,7 +87,9 @@ METRICS: dict[str, Metric] = {
     ),
     "runaways_middle": Metric(3, "max", "the same of texts from 16 to 60 phones"),
     "runaways_long": Metric(3, "max", "the same of texts of more than 60 phones"),
-    "runaway_rise": Metric(3, "max", "what the share of runaways has risen by beyond chance: the lower 95 % bound"),
+    "runaway_rise": Metric(
+        3, "max", "rise of the share of runaways beyond chance, of all texts or of one length: the lower 95 % bound"
+    ),
     "mos_fall": Metric(3, "max", "fall of the MOS that people gave, 1 to 5; the 95 % bound is judged"),
 }
 # Above this fall of a MOS, of people or of a model of them, nothing passes, whatever a target says.

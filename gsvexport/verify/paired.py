@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 RESAMPLINGS = 4000
 _SEED = 20240117
-_TAIL = 2.5  # per cent on each side
+TAIL = 2.5  # per cent on each side
 
 
 @dataclass(frozen=True)
@@ -25,14 +25,19 @@ class Estimate:
 
 
 def estimate(
-    differences: Sequence[float], weights: Sequence[float] | None = None, clusters: Sequence[int] | None = None
+    differences: Sequence[float],
+    weights: Sequence[float] | None = None,
+    clusters: Sequence[int] | None = None,
+    *,
+    tail: float = TAIL,
 ) -> Estimate:
     """Σ d / Σ w over the pairs (w = 1: the mean), with a percentile bootstrap that draws whole clusters.
 
     Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapters 13 and 8: `clusters` names for each pair what
     it shares with others (its sentence: two seeds of one sentence fail together more often than two sentences), so that
-    more seeds are not taken for more sentences. Without it every pair is a cluster. The draws are always the same, so
-    equal differences give equal intervals. Everything is NaN when a difference is, or when there is none.
+    more seeds are not taken for more sentences. Without it every pair is a cluster. `tail` is what lies beyond each
+    bound, in per cent. The draws are always the same, so equal differences give equal intervals. Everything is NaN when
+    a difference is, or when there is none.
     """
     d = np.asarray(differences, np.float64)
     w = np.ones(len(d)) if weights is None else np.asarray(weights, np.float64)
@@ -43,7 +48,7 @@ def estimate(
         place = np.unique(np.asarray(clusters), return_inverse=True)[1]
         d, w = (np.bincount(place, one).astype(np.float64) for one in (d, w))
     drawn = np.random.Generator(np.random.PCG64(_SEED)).integers(len(d), size=(RESAMPLINGS, len(d)))
-    low, high = np.percentile(d[drawn].sum(axis=1) / np.maximum(w[drawn].sum(axis=1), 1e-12), (_TAIL, 100.0 - _TAIL))
+    low, high = np.percentile(d[drawn].sum(axis=1) / np.maximum(w[drawn].sum(axis=1), 1e-12), (tail, 100.0 - tail))
     return Estimate(value, float(low), float(high), pairs)
 
 
@@ -72,5 +77,5 @@ def crossed(table: Sequence[Sequence[float]] | NDArray[np.float64]) -> Estimate:
     )
     total, count = (np.einsum("kr,ri,ki->k", rows, one, items, optimize=True) for one in (filled, known.astype(float)))
     drawn = total[count > 0] / count[count > 0]
-    low, high = np.percentile(drawn, (_TAIL, 100.0 - _TAIL))
+    low, high = np.percentile(drawn, (TAIL, 100.0 - TAIL))
     return Estimate(float(filled.sum() / known.sum()), float(low), float(high), int(known.sum()))

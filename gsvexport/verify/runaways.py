@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from gsvexport.runtime.runaway import findings, tempo
 from gsvexport.verify.gates import Gates, judge, not_run
 from gsvexport.verify.heldout import Sentence
-from gsvexport.verify.paired import estimate
+from gsvexport.verify.paired import TAIL, estimate
 from gsvexport.verify.report import Check
 
 if TYPE_CHECKING:
@@ -92,10 +92,16 @@ def checks(source: LoadedVoice, said: Sequence[Written], found: Sequence[Written
     """The share of runaways by length of text, with the source's as baseline; and by how much it has surely risen.
 
     `said` is the source's and `found` the artifact's, of the same texts. One seed's luck decides a rare event, so the
-    gate asks no more than that the rise is beyond chance: its value is the lower bound of the 95 % interval.
+    gate asks no more than that the rise is beyond chance: its value is the lower bound of the 95 % interval, of all
+    texts, or of those of one length where that is higher. Those are three, so their intervals are wider (Bonferroni):
+    many texts of one kind must not hide what another kind does.
     """
     before, after = ran_away(source, said), ran_away(source, found)  # one tempo for both: the source's own
-    rows = []
+    texts = {phones: number for number, phones in enumerate(dict.fromkeys(one.phones for one in said))}
+    clusters = [texts[one.phones] for one in said]
+    rises = [float(x) - float(s) for s, x in zip(before, after, strict=True)]
+    rise = estimate(rises, clusters=clusters)
+    bounds, rows = [rise.low], []
     for metric, (low, high) in CLASSES.items():
         places = [place for place, one in enumerate(said) if low <= len(one.phones) <= high]
         if not places:
@@ -103,10 +109,9 @@ def checks(source: LoadedVoice, said: Sequence[Written], found: Sequence[Written
             continue
         share, own = (float(np.mean([of[place] for place in places])) for of in (after, before))
         rows.append(judge(gates, STAGE, metric, SOURCE, share, len(places), baseline=own, level=3))
-    texts = {phones: number for number, phones in enumerate(dict.fromkeys(one.phones for one in said))}
-    rises = [float(x) - float(s) for s, x in zip(before, after, strict=True)]
-    rise = estimate(rises, clusters=[texts[one.phones] for one in said])
-    sure = max(0.0, rise.low) if np.isfinite(rise.low) else rise.low
+        here, which = [rises[place] for place in places], [clusters[place] for place in places]
+        bounds.append(estimate(here, clusters=which, tail=TAIL / len(CLASSES)).low)
+    sure = max(0.0, *bounds) if np.isfinite(rise.low) else rise.low
     rows.append(judge(gates, STAGE, RISE, SOURCE, sure, rise.n, baseline=float(np.mean(before)), level=3))
     return rows
 

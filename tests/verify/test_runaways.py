@@ -172,6 +172,21 @@ def test_the_gate_refuses_what_runs_away_more_than_its_source_beyond_chance(make
         assert rows["runaways_middle"].value == rows["runaways_middle"].baseline == 1.0
 
 
+def test_many_texts_of_one_length_do_not_hide_what_another_does(make_voice: Make) -> None:
+    def long(number: int, ended: bool) -> runaways.Written:
+        return runaways.Written((number, *range(69)), np.arange(150), ended)
+
+    with LoadedVoice(make_voice()) as source:
+        middle, before = _written("good", 72), [long(number, number >= 1) for number in range(12)]
+        said = [*_written("endless", 1), *middle[1:], *before]
+        for bad, status in ((3, "pass"), (7, "fail")):
+            found = [long(number, number >= bad) for number in range(12)]
+            checks = runaways.checks(source, said, middle + found, resolve("int8"))
+            rows = {one.metric: one for one in checks}
+            assert (rows["runaways_long"].value, rows["runaways_long"].baseline) == (round(bad / 12, 4), 0.08333)
+            assert rows["runaway_rise"].status == status
+
+
 def test_short_and_long_texts_are_written_too(make_voice: Make) -> None:
     texts = tuple(Sentence(str(number), (number, *range(29))) for number in range(6))
     with voice(make_voice, SPEECH) as loaded:
