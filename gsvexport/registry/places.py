@@ -283,9 +283,7 @@ class WebPlace:
             reason = getattr(error, "reason", error)
             if isinstance(reason, ssl.SSLCertVerificationError):  # another try would not help
                 named = os.environ.get("SSL_CERT_FILE")
-                own = (
-                    f"SSL_CERT_FILE names {named}" if named else "SSL_CERT_FILE may name those of your own"
-                )
+                own = f"SSL_CERT_FILE names {named}" if named else "SSL_CERT_FILE may name those of your own"
                 raise EnvironmentProblem(
                     f"the certificate of {self.name} is not trusted here: {reason.verify_message}",
                     fix=f"look at this machine's clock, and whose certificates are trusted: {own}",
