@@ -176,7 +176,8 @@ def test_an_interruption_leaves_nothing(native, tmp_path, which):
             stream.write(manifest) if name != b"a" else stream.seek(size, os.SEEK_CUR)
         stream.write(b"PK\1\2")
     line = [native.gsvsay, tmp_path / "large.gsv", "--unpack", tmp_path / "out"]
-    with subprocess.Popen(line, stderr=subprocess.PIPE) as process:
+    heeds = lambda: signal.signal(which, signal.SIG_DFL)  # noqa: E731 - nohup has SIGHUP ignored
+    with subprocess.Popen(line, stderr=subprocess.PIPE, preexec_fn=heeds) as process:
         while not list(tmp_path.glob("out.*.part")) and process.poll() is None:
             time.sleep(0.001)
         process.send_signal(which)
