@@ -104,5 +104,7 @@ def _put(work: Path, folder: Path, whole: Callable[[Path], bool]) -> None:
         try:
             disk.rename(work / "new", folder)
         except OSError as error:
+            if not (work / "new").exists():
+                return  # it was put there, and another process, which had looked before that, took it for a damaged one
             if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
                 raise

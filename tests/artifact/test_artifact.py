@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings, strategies
 
-from gsvexport.artifact import container
+from gsvexport.artifact import container, kept
 from gsvexport.artifact.layout import Entry, directory, local_header
 from gsvexport.artifact.manifest import Decisions, Group, Manifest, Member, StageEntry, Weights
 from gsvexport.errors import ArtifactError, EnvironmentProblem, InputError
@@ -145,6 +145,21 @@ def test_a_changed_byte_is_found_when_every_byte_is_asked_for(artifact, manifest
 
 def test_a_whole_container_has_no_damage(artifact):
     assert container.damage(artifact) == []
+
+
+def test_a_folder_that_another_takes_for_a_damaged_one_is_made_again(artifact, tmp_path, monkeypatch):
+    rename, times = kept.disk.rename, []
+
+    def raced(source, target):
+        rename(source, target)
+        if source.name == "new" and not times:
+            times.append(1)
+            rename(target, tmp_path / "aside")  # another, which had looked before that
+
+    monkeypatch.setattr(kept.disk, "rename", raced)
+    folder = container.unpacked(artifact)
+    assert (folder / "manifest.json").is_file()
+    assert times
 
 
 def test_many_unpack_at_once_and_all_find_it_whole(artifact, manifest):
